@@ -1,0 +1,348 @@
+"""Questions with their databases: the pocket benchmark, Spider, BIRD, or a folder of one's own.
+
+Every dataset has the same shape on disk, Spider's::
+
+    <root>/dev.json                       a list of {"db_id", "question", "query"}
+    <root>/tables.json                    schemas (may be absent: then they are read from the files)
+    <root>/database/<db_id>/<db_id>.sqlite
+
+BIRD differs in names only, and :func:`load_dataset` knows them. Databases are opened on first use,
+so loading questions never needs them; asking for the path of a missing one says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from distill_sql.errors import DatasetError
+from distill_sql.schema import Schema, Table, load_tables_json, read_json, schema_from_sqlite
+
+#: Where the hub keeps the original archive (questions, schemas and databases in one zip file).
+SPIDER_HUB = ("xlangai/spider", "data/spider.zip")
+#: The branch that still has it: the main one holds the questions only.
+SPIDER_HUB_REVISION = "script"
+
+#: The environment variable that names each benchmark's folder.
+DATASET_VARIABLES = {"spider": "SPIDER_DIR", "bird": "BIRD_DIR"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question, its database and its gold SQL; ``evidence`` is BIRD's hint, else empty."""
+
+    question_id: int
+    db_id: str
+    question: str
+    query: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of one split, the schemas they need, and where the databases are."""
+
+    name: str
+    split: str
+    root: Path
+    examples: tuple[Example, ...]
+    schemas: Mapping[str, Schema]
+    database_dir: Path
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    @cached_property
+    def db_ids(self) -> tuple[str, ...]:
+        """The databases that this split's examples ask about, in order of first appearance."""
+        return tuple(dict.fromkeys(example.db_id for example in self.examples))
+
+    def schema(self, db_id: str) -> Schema:
+        """The schema of ``db_id``; :class:`DatasetError` if the dataset has none of that name."""
+        try:
+            return self.schemas[db_id]
+        except KeyError:
+            raise _unknown_db(db_id, self.schemas, self.root) from None
+
+    def database_path(self, db_id: str) -> Path:
+        """The SQLite file of ``db_id``; :class:`DatasetError` if it is not there."""
+        path = self.database_dir / db_id / f"{db_id}.sqlite"
+        if not path.is_file():
+            raise DatasetError(
+                f"The database {db_id!r} of {self.name} is missing: no file at {path}. "
+                "Copy it there, or leave its questions out."
+            )
+        return path
+
+    def limit(self, count: int | None) -> Dataset:
+        """The first ``count`` examples; all of them if ``count`` is None."""
+        if count is None or count >= len(self.examples):
+            return self
+        return replace(self, examples=self.examples[:count])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the examples, their schemas and the bytes of their databases."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(repr(example).encode())
+        for db_id in sorted(self.db_ids):
+            digest.update(repr(self.schema(db_id)).encode())
+            path = self.database_dir / db_id / f"{db_id}.sqlite"
+            if path.is_file():
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where one kind of dataset keeps its files, relative to its root."""
+
+    splits: Mapping[str, tuple[str, ...]]
+    tables: tuple[str, ...] = ("tables.json",)
+    databases: str = "database"
+
+
+_SPIDER = _Layout({"train": ("train_spider.json", "train_others.json"), "dev": ("dev.json",)})
+_BIRD = _Layout(
+    {
+        "train": ("train/train.json",),
+        "dev": ("dev/dev.json",),
+        "mini_dev": ("mini_dev/mini_dev_sqlite.json",),
+    },
+    tables=("dev/dev_tables.json", "train/train_tables.json"),
+    databases="dev_databases",
+)
+
+
+def load_dataset(
+    name_or_path: str | Path, *, split: str = "dev", path: str | Path | None = None
+) -> Dataset:
+    """Load one split of a dataset.
+
+    ``name_or_path`` is ``pocket``, ``spider``, ``bird``, or a folder in Spider's layout. For the
+    two benchmarks, ``path`` (or the environment variable ``SPIDER_DIR`` / ``BIRD_DIR``) says where
+    they are; without either, Spider is fetched from the hub. Splits: ``train`` and ``dev``; pocket
+    also has ``validation``, BIRD ``mini_dev``; a folder has one per ``<split>.json``.
+
+    Spider's ``train`` is ``train_spider.json`` followed by ``train_others.json``, the 8,659
+    examples of the paper (Yu et al. 2018, section 4). Question ids count from 0 within a split,
+    unless the file gives its own, distinct ids (BIRD does).
+
+    Raises :class:`DatasetError` naming the file and the fix.
+    """
+    name = str(name_or_path)
+    if name == "pocket":
+        from distill_sql.pocket import materialized
+
+        return _load(name, materialized(), split, _folder_layout(split))
+    if name in DATASET_VARIABLES:
+        root = _benchmark_root(name, path)
+        return _load(name, root, split, _SPIDER if name == "spider" else _BIRD)
+    root = Path(name_or_path)
+    if not root.is_dir():
+        raise DatasetError(
+            f"No dataset {name!r}: expected pocket, spider, bird, or a folder in Spider's layout "
+            f"(dev.json, database/<db_id>/<db_id>.sqlite), and there is no folder at {root}."
+        )
+    return _load(root.resolve().name, root, split, _folder_layout(split))
+
+
+def _folder_layout(split: str) -> _Layout:
+    return _Layout({split: (f"{split}.json",)})
+
+
+def _benchmark_root(name: str, path: str | Path | None) -> Path:
+    variable = DATASET_VARIABLES[name]
+    given = path or os.environ.get(variable)
+    if given:
+        root = Path(given).expanduser()
+        if not root.is_dir():
+            raise DatasetError(
+                f"The folder given for {name} does not exist: {root}. Set {variable} (or the path "
+                "parameter) to the folder that holds its questions and databases."
+            )
+        return root
+    if name == "spider":
+        return fetch_spider()
+    raise DatasetError(
+        f"Where is {name}? Set {variable} to its folder: it is too large to fetch by itself. "
+        "Download it from its authors' page and unpack it there."
+    )
+
+
+def _load(name: str, root: Path, split: str, layout: _Layout) -> Dataset:
+    if split not in layout.splits:
+        raise DatasetError(
+            f"{name} has no split {split!r}; it has {', '.join(sorted(layout.splits))}."
+        )
+    # train_others.json is a supplement: a Spider folder without it is still Spider's train split.
+    first, *others = layout.splits[split]
+    files = [root / first, *(root / other for other in others if (root / other).exists())]
+    database_dir = root / layout.databases
+    if not database_dir.is_dir():
+        raise DatasetError(
+            f"{root} has no databases: expected the folder {database_dir} with one "
+            "<db_id>/<db_id>.sqlite per database. Unpack the full archive, not only the questions."
+        )
+    records = [(file, record) for file in files for record in read_examples(file)]
+    schemas = _schemas(root, layout, {record["db_id"] for _, record in records}, database_dir)
+    for file, record in records:
+        if record["db_id"] not in schemas:
+            raise _unknown_db(record["db_id"], schemas, file)
+    given = [record.get("question_id") for _, record in records]
+    distinct = len(set(given)) == len(given) and all(isinstance(key, int) for key in given)
+    examples = tuple(
+        Example(
+            question_id=record["question_id"] if distinct else position,
+            db_id=record["db_id"],
+            question=record["question"].strip(),
+            query=record["query"] if "query" in record else record["SQL"],
+            evidence=record.get("evidence") or "",
+        )
+        for position, (_, record) in enumerate(records)
+    )
+    return Dataset(name, split, root, examples, schemas, database_dir)
+
+
+def read_examples(file: Path) -> list[dict[str, Any]]:
+    """Read a Spider or BIRD question file, checking every record's fields.
+
+    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). Raises
+    :class:`DatasetError` naming the file and the first record that is wrong.
+    """
+    records = read_json(file)
+    if not isinstance(records, list):
+        raise DatasetError(
+            f"{file}: expected a list of questions, found {type(records).__name__}. "
+            'Each is an object like {"db_id": "...", "question": "...", "query": "..."}.'
+        )
+    if not records:
+        raise DatasetError(f"{file} holds no questions (an empty list). Check the download.")
+    for position, record in enumerate(records):
+        found = record if isinstance(record, dict) else {}
+        missing = [
+            "/".join(names)
+            for names in (("db_id",), ("question",), ("query", "SQL"))
+            if not any(isinstance(found.get(name), str) for name in names)
+        ]
+        if missing:
+            raise DatasetError(
+                f"{file}: question {position} has no text for {', '.join(missing)}; found the keys "
+                f"{sorted(found) or type(record).__name__}. Add what is missing."
+            )
+    return records
+
+
+def _schemas(
+    root: Path, layout: _Layout, wanted: set[str], database_dir: Path
+) -> dict[str, Schema]:
+    files = [root / name for name in layout.tables if (root / name).exists()]
+    if files:
+        return {db_id: schema for file in files for db_id, schema in load_tables_json(file).items()}
+    return {
+        db_id: schema_from_sqlite(path, db_id=db_id)
+        for db_id in sorted(wanted)
+        if (path := database_dir / db_id / f"{db_id}.sqlite").exists()
+    }
+
+
+def _unknown_db(db_id: str, schemas: Mapping[str, Schema], where: Path) -> DatasetError:
+    close = get_close_matches(db_id, schemas, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return DatasetError(
+        f"{where}: unknown db_id {db_id!r}; {len(schemas)} databases are known.{hint} "
+        "Correct the question's db_id, or add the database to tables.json and to the database "
+        "folder."
+    )
+
+
+def with_bird_descriptions(schema: Schema, folder: Path) -> Schema:
+    """A BIRD schema whose columns carry the text of ``database_description/<table>.csv``.
+
+    ``folder`` is the database's ``database_description`` folder. BIRD's files mix encodings; bytes
+    that are not UTF-8 are dropped. Tables without a file are left as they are.
+    """
+    files = {file.stem.lower(): file for file in folder.glob("*.csv")}
+    if not files:
+        raise DatasetError(
+            f"No column descriptions in {folder}: expected one <table>.csv per table."
+        )
+
+    def describe(table: Table) -> Table:
+        if table.name.lower() not in files:
+            return table
+        with files[table.name.lower()].open(encoding="utf-8-sig", errors="ignore") as file:
+            texts = {
+                row["original_column_name"].strip().lower(): " ".join(
+                    (row.get("column_description") or "").split()
+                )
+                for row in csv.DictReader(file)
+            }
+        columns = (
+            replace(column, description=texts.get(column.name.lower()) or column.description)
+            for column in table.columns
+        )
+        return replace(table, columns=tuple(columns))
+
+    return replace(schema, tables=tuple(describe(table) for table in schema.tables))
+
+
+def cache_dir() -> Path:
+    """The folder for everything that can be made again: ``DISTILL_SQL_CACHE``, or the user's."""
+    given = os.environ.get("DISTILL_SQL_CACHE")
+    if given:
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "distill-sql"
+
+
+def fetch_spider() -> Path:
+    """Download Spider from the hub once, unpack it into the cache, and return its folder.
+
+    Raises :class:`DatasetError` when there is no network: then ``SPIDER_DIR`` is the way.
+    """
+    target = cache_dir() / "spider"
+    if (target / "dev.json").exists():
+        return target
+    from huggingface_hub import hf_hub_download
+
+    try:
+        archive = hf_hub_download(*SPIDER_HUB, repo_type="dataset", revision=SPIDER_HUB_REVISION)
+    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+        raise DatasetError(
+            f"Spider is not on this machine and could not be fetched from the hub "
+            f"({type(error).__name__}: {error}). Download it from the authors' page and set "
+            "SPIDER_DIR to the folder with dev.json, tables.json and database/."
+        ) from error
+    return unpack_spider(Path(archive), target)
+
+
+def unpack_spider(archive: Path, target: Path) -> Path:
+    """Unpack Spider's zip archive at ``target``, in one step: a killed run leaves no half of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        try:
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(scratch)
+        except zipfile.BadZipFile as error:
+            message = f"{archive} is not a zip archive ({error}). Fetch it again."
+            raise DatasetError(message) from error
+        found = sorted(Path(scratch).rglob("tables.json"))
+        if not found:
+            raise DatasetError(f"{archive} holds no tables.json: this is not Spider's archive.")
+        found[0].parent.rename(target)
+    return target

@@ -1,0 +1,247 @@
+"""Schema linking: which tables a prompt shows when the whole schema would not fit.
+
+Nothing is linked unless it must be: a schema within the token budget is shown whole. Beyond it,
+sample rows are shortened first; only when the bare tables are still too many are some left out.
+Tables are ranked against the question by BM25 (Robertson and Zaragoza 2009) over their names,
+columns and values; a table inherits part of its best foreign-key neighbour's score, and every
+choice brings along the tables that join it to those already chosen (foreign-key closure). Tokens
+are counted with the model's own tokenizer. Left out: ranking columns, and embeddings.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from distill_sql.errors import ParameterError
+from distill_sql.prompts import SAMPLE_ROWS, render_schema, render_table, sample_rows
+from distill_sql.schema import Schema, Table, connect_read_only, quote_identifier
+
+if TYPE_CHECKING:
+    from rank_bm25 import BM25Plus
+
+#: Tokens a schema block may have before tables are chosen.
+DEFAULT_BUDGET = 1500
+#: Distinct values a text column lends to its table's document.
+VALUES_PER_COLUMN = 50
+#: Share of its best foreign-key neighbour's score that a table inherits.
+INHERITED = 0.2
+
+Counter = Callable[[str], int]
+Strategy: TypeAlias = Literal["closure", "bm25", "schema-order"]
+STRATEGIES: tuple[Strategy, ...] = ("closure", "bm25", "schema-order")
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What linking decided for one question.
+
+    ``block`` is the schema block for :func:`distill_sql.prompts.build_messages`; it has
+    ``n_tokens`` tokens and shows ``rows_per_table`` sample rows. ``kept`` and ``dropped`` map table
+    names to the reason, in the schema's order.
+    """
+
+    schema: Schema
+    block: str
+    n_tokens: int
+    budget: int
+    rows_per_table: int
+    kept: Mapping[str, str]
+    dropped: Mapping[str, str]
+
+
+class Linker:
+    """Chooses one database's tables for each question, within a budget of tokens.
+
+    Build it once per database: it indexes names and values. ``path`` is the SQLite file,
+    ``count_tokens`` counts a text's tokens as the model will.
+    """
+
+    def __init__(self, schema: Schema, path: Path, count_tokens: Counter) -> None:
+        self.schema = schema
+        self._rows = sample_rows(path, schema.tables)
+        self._count = lru_cache(maxsize=4096)(count_tokens)
+        self._index = _index([table_words(path, table) for table in schema.tables])
+
+    def scores(self, question: str) -> dict[str, float]:
+        """BM25 score of every table, by name; a table with no word of the question has 0."""
+        if self._index is None:
+            return {table.name: 0.0 for table in self.schema.tables}
+        scores = map(float, self._index.get_scores(words(question)))
+        return {table.name: score for table, score in zip(self.schema.tables, scores, strict=True)}
+
+    def rank(self, question: str, *, inherited: float = INHERITED) -> list[tuple[str, float]]:
+        """Every table's name and score, best first; ties keep the schema's order.
+
+        The score is BM25's plus ``inherited`` times the best score among the table's foreign-key
+        neighbours: a bridge table is rarely named in a question, the tables it joins are.
+        """
+        scores = self.scores(question)
+        total = {
+            name: score
+            + inherited * max((scores[near] for near in self.schema.neighbours(name)), default=0)
+            for name, score in scores.items()
+        }
+        return sorted(total.items(), key=lambda pair: -pair[1])
+
+    def link(
+        self, question: str, *, budget: int = DEFAULT_BUDGET, strategy: Strategy = "closure"
+    ) -> Linked:
+        """The schema block for ``question``, of at most ``budget`` tokens.
+
+        ``strategy`` names the order in which tables are tried: ``closure`` is ours, ``bm25`` leaves
+        the foreign keys out, ``schema-order`` leaves the question out; the other two are there to
+        be compared with. The best table is kept even if it alone exceeds the budget, since an empty
+        schema answers nothing.
+        """
+        if budget <= 0:
+            raise ParameterError(
+                f"The token budget is {budget}; expected a positive number, such as the default "
+                f"{DEFAULT_BUDGET}."
+            )
+        everything = {table.name: "the whole schema fits" for table in self.schema.tables}
+        for rows in range(SAMPLE_ROWS, -1, -1):
+            if self._tokens(self.schema, rows) <= budget:
+                return self._linked(everything, rows, budget)
+        kept = self._choose(question, budget, strategy)
+        chosen = self.schema.restrict(set(kept))
+        rows = next((n for n in range(SAMPLE_ROWS, 0, -1) if self._tokens(chosen, n) <= budget), 0)
+        return self._linked(kept, rows, budget)
+
+    def _choose(self, question: str, budget: int, strategy: Strategy) -> dict[str, str]:
+        """Names of the tables to keep, with reasons: each one tried in turn, kept if it fits."""
+        if strategy == "schema-order":
+            ranked = [(table.name, 0.0) for table in self.schema.tables]
+        else:
+            ranked = self.rank(question, inherited=INHERITED if strategy == "closure" else 0)
+        kept: dict[str, str] = {}
+        for place, (name, score) in enumerate(ranked, start=1):
+            if name in kept:
+                continue
+            group = {name: f"rank {place}, score {score:.1f}"}
+            if strategy == "closure" and kept:
+                for bridge in self._path(name, kept):
+                    group[bridge] = f"joins {name} to the tables already kept"
+            trial = kept | group
+            if not kept or self._tokens(self.schema.restrict(set(trial)), 0) <= budget:
+                kept = trial
+        return kept
+
+    def _path(self, name: str, kept: Mapping[str, str]) -> list[str]:
+        """Tables strictly between ``name`` and the nearest kept one, by foreign keys."""
+        came_from: dict[str, str | None] = {name: None}
+        queue = deque([name])
+        while queue:
+            here = queue.popleft()
+            for there in self.schema.neighbours(here):
+                if there in kept:
+                    between = []
+                    step: str | None = here
+                    while step is not None and step != name:
+                        between.append(step)
+                        step = came_from[step]
+                    return between
+                if there not in came_from:
+                    came_from[there] = here
+                    queue.append(there)
+        return []
+
+    def _tokens(self, schema: Schema, rows: int) -> int:
+        return sum(
+            self._count(text + "\n")
+            for text in (
+                render_table(schema, table, self._rows[table.name][:rows])
+                for table in schema.tables
+            )
+        )
+
+    def _linked(self, kept: Mapping[str, str], rows: int, budget: int) -> Linked:
+        schema = self.schema.restrict(set(kept))
+        names = [table.name for table in self.schema.tables]
+        return Linked(
+            schema=schema,
+            block=render_schema(schema, self._rows, rows_per_table=rows),
+            n_tokens=self._tokens(schema, rows),
+            budget=budget,
+            rows_per_table=rows,
+            kept={name: kept[name] for name in names if name in kept},
+            dropped={name: "no room left" for name in names if name not in kept},
+        )
+
+
+_WORD = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+
+def words(text: str) -> list[str]:
+    """Lower-case search terms of a text: whole identifiers, their parts, plurals cut.
+
+    >>> words("singer_in_concert")
+    ['singer_in_concert', 'singer', 'in', 'concert']
+    >>> words("How many StudentIDs?")
+    ['how', 'many', 'studentid', 'student', 'id']
+    """
+    terms = []
+    for whole in re.findall(r"\w+", text):
+        parts = [part for chunk in whole.split("_") for part in _WORD.findall(chunk)]
+        terms.append(_singular(whole.lower()))
+        if len(parts) > 1:
+            terms += [_singular(part.lower()) for part in parts]
+    return terms
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 2:
+        return word[:-1]
+    return word
+
+
+def table_words(path: Path, table: Table) -> list[str]:
+    """The search document of a table: its name and columns, natural and as spelled, and values."""
+    texts = [table.name, table.description]
+    for column in table.columns:
+        texts += [column.name, column.description]
+    return [term for text in (*texts, *text_values(path, table)) for term in words(text)]
+
+
+def text_values(path: Path, table: Table) -> Iterator[str]:
+    """Some distinct values of each text column, as the database spells them."""
+    with closing(connect_read_only(path)) as connection:
+        for column in table.columns:
+            if column.type != "text":
+                continue
+            name = f"{quote_identifier(table.name)}.{quote_identifier(column.name)}"
+            query = (
+                f"SELECT DISTINCT {name} FROM {quote_identifier(table.name)} "
+                f"WHERE typeof({name}) = 'text' LIMIT {VALUES_PER_COLUMN}"
+            )
+            with suppress(sqlite3.OperationalError):  # the schema names a column the file lacks
+                yield from (value for (value,) in connection.execute(query))
+
+
+def _index(documents: list[list[str]]) -> BM25Plus | None:
+    from rank_bm25 import BM25Plus
+
+    # BM25+ with delta 0 is BM25 with an idf that stays positive: the usual one is 0 or less for a
+    # word in half of the documents, which among three tables is most words. Without any word the
+    # mean document length is 0, and rank_bm25 would divide by it.
+    return BM25Plus(documents, delta=0) if any(documents) else None
+
+
+def gold_tables(query: str, schema: Schema) -> frozenset[str]:
+    """Names of the schema's tables that a query reads, as the schema spells them."""
+    import sqlglot
+    from sqlglot import exp
+
+    tree = sqlglot.parse_one(query, read="sqlite")
+    return frozenset(
+        schema.table(table.name).name for table in tree.find_all(exp.Table) if table.name in schema
+    )

@@ -1,0 +1,219 @@
+"""From a question to chat messages, and from a completion back to SQL.
+
+One prompt for every stage: what the teacher is asked, what a student is trained on and what it is
+asked at inference differ in ``mode`` only. The schema comes before the question, so questions on
+the same database share the longest possible prefix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from distill_sql.datasets import Dataset, Example
+from distill_sql.errors import ParameterError
+from distill_sql.schema import Schema, Table, connect_read_only, quote_identifier
+from distill_sql.tokenizer import Message
+
+Mode: TypeAlias = Literal["direct", "reasoning"]
+Cell: TypeAlias = "str | int | float | bytes | None"
+#: The first rows of each table, by table name.
+SampleRows: TypeAlias = Mapping[str, Sequence[tuple[Cell, ...]]]
+
+#: Rows shown under each table: enough to see how values are spelled.
+SAMPLE_ROWS = 3
+#: Longest cell shown, in characters; a longer one is cut and marked.
+CELL_WIDTH = 40
+
+SYSTEM_PROMPT = (
+    "You translate questions about a database into SQLite queries. "
+    "You are shown the database's tables, their keys and a few of their rows."
+)
+
+INSTRUCTIONS: Mapping[Mode, str] = {
+    "direct": "Answer with one SQLite query in a ```sql block, and nothing else.",
+    "reasoning": (
+        "First reason briefly: which tables and columns are needed, how they join, which "
+        "conditions, grouping and order apply. Then give one SQLite query in a ```sql block."
+    ),
+}
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SQL_TYPE = {"text": "TEXT", "number": "NUMERIC", "time": "DATETIME", "boolean": "BOOLEAN"}
+
+
+@lru_cache(maxsize=1024)
+def sample_rows(path: Path, tables: tuple[Table, ...], count: int = SAMPLE_ROWS) -> SampleRows:
+    """The first ``count`` rows of each table, columns in the schema's order.
+
+    "First" is the table's stored order, so the same file gives the same rows. A table or column
+    that the schema names and the file lacks (it happens in real data) simply has no rows to show.
+    """
+    rows: dict[str, list[tuple[Cell, ...]]] = {}
+    with closing(connect_read_only(path)) as connection:
+        for table in tables:
+            name = quote_identifier(table.name)
+            # Qualified, because SQLite reads a quoted name that is no column as a string.
+            columns = ", ".join(f"{name}.{quote_identifier(c.name)}" for c in table.columns)
+            query = f"SELECT {columns} FROM {name} LIMIT {count}"
+            try:
+                rows[table.name] = connection.execute(query).fetchall()
+            except sqlite3.OperationalError:
+                rows[table.name] = []
+    return rows
+
+
+def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] = ()) -> str:
+    """One table as ``CREATE TABLE`` with its keys, then its sample rows as a comment.
+
+    Foreign keys are taken from ``schema``, so a schema restricted to some tables shows no key to
+    one that is not there.
+    """
+    lines = []
+    single_key = table.primary_key if len(table.primary_key) == 1 else ()
+    for column in table.columns:
+        words = [_name(column.name), _SQL_TYPE.get(column.type, "")]
+        if column.name in single_key:
+            words.append("PRIMARY KEY")
+        lines.append(" ".join(word for word in words if word))
+    if len(table.primary_key) > 1:
+        lines.append(f"PRIMARY KEY ({_names(table.primary_key)})")
+    lines += [
+        f"FOREIGN KEY ({_names(key.columns)}) REFERENCES {_name(key.ref_table)}"
+        f" ({_names(key.ref_columns)})"
+        for key in schema.foreign_keys
+        if key.table.lower() == table.name.lower()
+    ]
+    body = ",\n".join(f"  {line}" for line in lines)
+    text = f"CREATE TABLE {_name(table.name)} (\n{body}\n);\n"
+    if rows:
+        shown = "\n".join(" | ".join(map(_cell, row)) for row in rows)
+        header = " | ".join(column.name for column in table.columns)
+        text += f"/* {len(rows)} row{'s' if len(rows) > 1 else ''}:\n{header}\n{shown}\n*/\n"
+    return text
+
+
+def render_schema(schema: Schema, rows: SampleRows, *, rows_per_table: int = SAMPLE_ROWS) -> str:
+    """The schema block of a prompt: every table of ``schema`` in order, a blank line between."""
+    return "\n".join(
+        render_table(schema, table, rows.get(table.name, ())[:rows_per_table])
+        for table in schema.tables
+    )
+
+
+def _name(name: str) -> str:
+    return name if _PLAIN_NAME.fullmatch(name) else quote_identifier(name)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(_name, names))
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    text = " ".join(str(value).replace("*/", "* /").split())
+    return text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 3] + "..."
+
+
+def build_messages(example: Example, schema_block: str, *, mode: Mode = "direct") -> list[Message]:
+    """The chat for one question: a system turn, and a user turn that ends with the instruction.
+
+    ``schema_block`` comes from :func:`render_schema` or from linking. Raises
+    :class:`ParameterError` for an unknown mode.
+    """
+    if mode not in INSTRUCTIONS:
+        raise ParameterError(
+            f"Unknown prompt mode {mode!r}; expected one of {', '.join(INSTRUCTIONS)}."
+        )
+    hint = f"Hint: {example.evidence}\n" if example.evidence else ""
+    return [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {
+            "role": "user",
+            "content": f"{schema_block}\nQuestion: {example.question}\n{hint}{INSTRUCTIONS[mode]}",
+        },
+    ]
+
+
+def prompt_messages(dataset: Dataset, example: Example, *, mode: Mode = "direct") -> list[Message]:
+    """The chat for one question of a dataset, with its whole schema and sample rows."""
+    return build_messages(example, _schema_block(dataset, example.db_id), mode=mode)
+
+
+def _schema_block(dataset: Dataset, db_id: str) -> str:
+    return _rendered(dataset.schema(db_id), dataset.database_path(db_id))
+
+
+@lru_cache(maxsize=1024)
+def _rendered(schema: Schema, path: Path) -> str:
+    return render_schema(schema, sample_rows(path, schema.tables))
+
+
+def trace_mode(example: Example, *, reasoning_share: float = 0.4, seed: int = 42) -> Mode:
+    """Which prompt mode a training question gets when traces are sampled.
+
+    A hash of seed, database and question decides, so neither a limit nor the visiting order changes
+    it. Over many questions the share of ``reasoning`` tends to ``reasoning_share``.
+    """
+    key = f"{seed}\0{example.db_id}\0{example.question}".encode()
+    draw = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64
+    return "reasoning" if draw < reasoning_share else "direct"
+
+
+_SQL_START = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
+    r"(?:select|with|values|insert|update|delete|replace|create|drop|alter|pragma|explain)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_LANGUAGE_TAG = re.compile(r"\s*(?:sqlite3?|sql)\b", re.IGNORECASE)
+
+
+def extract_sql(completion: str) -> str | None:
+    """The SQL of a model's completion, or None if it gives none.
+
+    The last fenced block that starts like SQL counts; its language tag and its closing fence may be
+    missing. Without any such block, a completion that is a query and nothing else counts, prose
+    does not. The closing semicolon is dropped; nothing else is touched, so several statements stay
+    several statements for the sandbox to refuse.
+
+    >>> extract_sql("The singers table is enough.\\n```sql\\nSELECT count(*) FROM singer;\\n```")
+    'SELECT count(*) FROM singer'
+    >>> extract_sql("Select a table first, please.") is None
+    True
+    """
+    outside, *fenced = completion.split("```")
+    for block in reversed(fenced[::2]):
+        text = _LANGUAGE_TAG.sub("", block, count=1)
+        if _SQL_START.match(text):
+            return _strip(text)
+    if _SQL_START.match(outside) and _is_one_query(outside):
+        return _strip(outside)
+    return None
+
+
+def _strip(text: str) -> str:
+    return text.strip().rstrip(";").rstrip()
+
+
+def _is_one_query(text: str) -> bool:
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tree = sqlglot.parse_one(text, read="sqlite")
+    except (SqlglotError, RecursionError):
+        return False
+    # "Select a table" parses: a query without FROM counts only if it selects no bare name.
+    query = tree.find(sqlglot.exp.Select)
+    if query is None:
+        return False
+    return query.args.get("from_") is not None or not query.find(sqlglot.exp.Column)

@@ -1,0 +1,334 @@
+"""What a database is made of: tables, columns, keys; read from ``tables.json`` or a live database.
+
+Names are kept as the database spells them. SQLite compares them without case, so every lookup here
+does too.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from distill_sql.errors import DatasetError
+
+#: Spider's words for column types.
+COARSE_TYPES = ("text", "number", "time", "boolean", "others")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, its coarse type and, where the data has one, a description.
+
+    ``type`` is one of :data:`COARSE_TYPES`; BIRD's SQL types are mapped to them.
+    """
+
+    name: str
+    type: str = "text"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Columns of ``table`` that reference columns of ``ref_table``, pair by pair."""
+
+    table: str
+    columns: tuple[str, ...]
+    ref_table: str
+    ref_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: columns in declaration order and the names of its primary key columns."""
+
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One database's tables, in declaration order, and the foreign keys between them."""
+
+    db_id: str
+    tables: tuple[Table, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
+
+    @cached_property
+    def _by_name(self) -> dict[str, Table]:
+        return {table.name.lower(): table for table in self.tables}
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._by_name
+
+    def table(self, name: str) -> Table:
+        """The table called ``name``, whatever its case; :class:`KeyError` if there is none."""
+        return self._by_name[name.lower()]
+
+    def neighbours(self, name: str) -> Iterator[str]:
+        """Names of the tables one foreign key away from ``name``, in either direction."""
+        wanted = name.lower()
+        for key in self.foreign_keys:
+            ends = key.table.lower(), key.ref_table.lower()
+            if wanted in ends and ends[0] != ends[1]:
+                yield self.table(ends[1] if ends[0] == wanted else ends[0]).name
+
+    def restrict(self, names: set[str]) -> Schema:
+        """This schema with only the named tables, and no foreign key that leaves them."""
+        keep = {name.lower() for name in names}
+        return Schema(
+            self.db_id,
+            tuple(table for table in self.tables if table.name.lower() in keep),
+            tuple(
+                key
+                for key in self.foreign_keys
+                if key.table.lower() in keep and key.ref_table.lower() in keep
+            ),
+        )
+
+
+def load_tables_json(path: Path | str) -> dict[str, Schema]:
+    """Read the schemas of a ``tables.json`` file in the format of Spider and BIRD, by ``db_id``.
+
+    The format's habits are handled here and nowhere else: column 0 is the sentinel ``[-1, "*"]``,
+    a primary key is one column index or a list of them, a foreign key is a pair of indices. Spider
+    spells a composite foreign key as several pairs, and so do we: one key per pair.
+
+    Raises :class:`DatasetError` naming the file, the entry and the field that is wrong.
+    """
+    path = Path(path)
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise DatasetError(
+            f"{path}: expected a list of schemas, found {type(entries).__name__}. "
+            "Point at the tables.json of a Spider-format dataset."
+        )
+    schemas: dict[str, Schema] = {}
+    for position, entry in enumerate(entries):
+        try:
+            schema = _schema_from_entry(entry)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            db_id = entry.get("db_id", "?") if isinstance(entry, Mapping) else "?"
+            raise DatasetError(
+                f"{path}: entry {position} (db_id {db_id!r}) is malformed: "
+                f"{type(error).__name__}: {error}. Expected the keys db_id, table_names_original, "
+                "column_names_original, column_types, primary_keys, foreign_keys; "
+                "download the file again or correct the entry."
+            ) from error
+        schemas[schema.db_id] = schema
+    return schemas
+
+
+def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
+    names: list[str] = entry["table_names_original"]
+    columns: list[tuple[int, str]] = [(t, name) for t, name in entry["column_names_original"]]
+    types: list[str] = entry["column_types"]
+    if len(types) != len(columns):
+        raise ValueError(f"{len(columns)} columns but {len(types)} column_types")
+    natural_columns = entry.get("column_names", columns)
+    natural_tables = entry.get("table_names", names)
+
+    def column(index: int) -> tuple[str, str]:
+        table_index, name = columns[index]
+        if not 0 <= table_index < len(names):
+            raise ValueError(f"column {index} ({name!r}) belongs to table {table_index}")
+        return names[table_index], name
+
+    members: dict[str, list[Column]] = {name: [] for name in names}
+    for index, (table_index, name) in enumerate(columns):
+        if table_index >= 0:
+            description = natural_columns[index][1]
+            kind = types[index] if types[index] in COARSE_TYPES else coarse_type(types[index])
+            members[column(index)[0]].append(Column(name, kind, description))
+
+    primary: dict[str, list[str]] = {name: [] for name in names}
+    for key in entry["primary_keys"]:
+        for index in key if isinstance(key, list) else [key]:
+            table, name = column(index)
+            primary[table].append(name)
+
+    foreign = []
+    for source, target in entry["foreign_keys"]:
+        (table, name), (ref_table, ref_name) = column(source), column(target)
+        foreign.append(ForeignKey(table, (name,), ref_table, (ref_name,)))
+
+    tables = tuple(
+        Table(name, tuple(members[name]), tuple(primary[name]), description)
+        for name, description in zip(names, natural_tables, strict=True)
+    )
+    return Schema(entry["db_id"], tables, tuple(foreign))
+
+
+def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
+    """The ``tables.json`` entry of a schema, so that any Spider tool can read it.
+
+    A composite primary key becomes a list of indices (BIRD's spelling), a composite foreign key one
+    pair per column.
+    """
+    columns: list[tuple[int, str]] = [(-1, "*")]
+    natural = [(-1, "*")]
+    types = ["text"]
+    index: dict[tuple[str, str], int] = {}
+    for position, table in enumerate(schema.tables):
+        for column in table.columns:
+            index[table.name.lower(), column.name.lower()] = len(columns)
+            columns.append((position, column.name))
+            natural.append((position, column.description or column.name.replace("_", " ").lower()))
+            types.append(column.type)
+
+    def at(table: str, column: str) -> int:
+        return index[table.lower(), column.lower()]
+
+    primary: list[int | list[int]] = []
+    for table in schema.tables:
+        key = [at(table.name, name) for name in table.primary_key]
+        if key:
+            primary.append(key[0] if len(key) == 1 else key)
+    return {
+        "db_id": schema.db_id,
+        "table_names_original": [table.name for table in schema.tables],
+        "table_names": [
+            table.description or table.name.replace("_", " ").lower() for table in schema.tables
+        ],
+        "column_names_original": [list(pair) for pair in columns],
+        "column_names": [list(pair) for pair in natural],
+        "column_types": types,
+        "primary_keys": primary,
+        "foreign_keys": [
+            [at(key.table, name), at(key.ref_table, ref_name)]
+            for key in schema.foreign_keys
+            for name, ref_name in zip(key.columns, key.ref_columns, strict=True)
+        ],
+    }
+
+
+def schema_from_sqlite(path: Path | str, *, db_id: str | None = None) -> Schema:
+    """Read the schema of a live SQLite database: tables, columns, primary and foreign keys.
+
+    Views and SQLite's own tables are left out. A foreign key that names no column refers to the
+    parent's primary key, as SQLite has it. ``db_id`` defaults to the file's stem.
+    """
+    path = Path(path)
+    with closing(connect_read_only(path)) as connection:
+        names = [
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%'"
+                " ESCAPE '!' ORDER BY rowid"
+            )
+        ]
+        tables = {name: _table_from_sqlite(connection, name) for name in names}
+        by_lower = {name.lower(): table for name, table in tables.items()}
+        foreign = [
+            key for name in names for key in _foreign_keys_from_sqlite(connection, name, by_lower)
+        ]
+    return Schema(db_id or path.stem, tuple(tables.values()), tuple(foreign))
+
+
+def _table_from_sqlite(connection: sqlite3.Connection, name: str) -> Table:
+    columns, key = [], []
+    for _, column, declared, _, _, key_position in connection.execute(
+        f"PRAGMA table_info({quote_identifier(name)})"
+    ):
+        columns.append(Column(column, coarse_type(declared)))
+        if key_position:
+            key.append((key_position, column))
+    return Table(name, tuple(columns), tuple(column for _, column in sorted(key)))
+
+
+def _foreign_keys_from_sqlite(
+    connection: sqlite3.Connection, name: str, tables: Mapping[str, Table]
+) -> Iterator[ForeignKey]:
+    grouped: dict[int, list[tuple[str, str, str | None]]] = {}
+    for number, _, ref_table, column, ref_column, *_ in connection.execute(
+        f"PRAGMA foreign_key_list({quote_identifier(name)})"
+    ):
+        grouped.setdefault(number, []).append((ref_table, column, ref_column))
+    for number in sorted(grouped, reverse=True):  # SQLite lists the last declared key first
+        pairs = grouped[number]
+        parent = tables.get(pairs[0][0].lower())
+        if parent is None:  # a key to a table that does not exist: SQLite allows it, we skip it
+            continue
+        referenced = [ref for _, _, ref in pairs if ref is not None] or list(parent.primary_key)
+        if len(referenced) == len(pairs):
+            sources = tuple(column for _, column, _ in pairs)
+            yield ForeignKey(name, sources, parent.name, tuple(referenced))
+
+
+def coarse_type(declared: str) -> str:
+    """Map a declared SQL type to Spider's five words.
+
+    >>> [coarse_type(t) for t in ("INTEGER", "varchar(20)", "DATETIME", "bool", "BLOB")]
+    ['number', 'text', 'time', 'boolean', 'others']
+    """
+    kind = declared.lower()
+    for words, coarse in (
+        (("bool", "bit"), "boolean"),
+        (("date", "time", "year"), "time"),
+        (("int", "real", "num", "dec", "float", "double", "serial", "money"), "number"),
+        (("char", "text", "clob", "string"), "text"),
+    ):
+        if any(word in kind for word in words):
+            return coarse
+    return "others" if kind else "text"
+
+
+def quote_identifier(name: str) -> str:
+    """Quote a name for SQLite, doubling the quotes inside it.
+
+    >>> quote_identifier("unit price")
+    '"unit price"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open a trusted database read-only, decoding text leniently as Spider's evaluator does.
+
+    For reading schemas and sample rows; SQL that a model wrote goes through
+    :mod:`distill_sql.sandbox`. Raises :class:`DatasetError` if the file is missing or is not
+    SQLite.
+    """
+    if not path.is_file():
+        raise DatasetError(
+            f"No database at {path}. Expected a SQLite file; check the dataset folder, which has "
+            "one file per database at database/<db_id>/<db_id>.sqlite."
+        )
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection.text_factory = lambda raw: raw.decode("utf-8", errors="ignore")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        with path.open("rb") as file:
+            head = file.read(16)
+        raise DatasetError(
+            f"{path} is not a readable SQLite database ({error}): it begins with {head!r}, "
+            "expected b'SQLite format 3\\x00'. Download or copy the file again (a Git LFS pointer "
+            "is a frequent cause)."
+        ) from error
+    return connection
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file; :class:`DatasetError` naming the file, line and column when that fails."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path} does not exist. Check the dataset's folder; see the README's section on data."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise DatasetError(
+            f"{path} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}. "
+            "The file is probably truncated; download it again."
+        ) from error

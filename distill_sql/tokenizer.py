@@ -1,0 +1,142 @@
+"""A model's own tokenizer, without torch: token counts and chat messages as the model sees them.
+
+Reads what Hugging Face model folders hold: ``tokenizer.json``, or Qwen2's older pair
+``vocab.json`` and ``merges.txt``; and the chat template of ``tokenizer_config.json``. Training and
+generation use the model library's own tokenizer; a test holds this one equal to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from distill_sql.errors import DatasetError
+from distill_sql.schema import read_json
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from tokenizers import Tokenizer
+
+#: How Qwen2 cuts text before byte-pair encoding: contractions, words, single digits, punctuation.
+QWEN2_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+#: Qwen2.5's two markers of a chat turn, and the end of a text.
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+#: The plain part of Qwen2.5's chat format: what it renders when no tools are involved.
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class Message(TypedDict):
+    """One chat turn, as the OpenAI API and every chat template take it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ChatTokenizer:
+    """Counts tokens and renders chats; ``name`` says whose tokenizer it is."""
+
+    name: str
+    backend: Tokenizer
+    chat_template: str = CHATML
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``; the chat markers in it become their single ids."""
+        ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def count(self, text: str) -> int:
+        """How many tokens ``text`` is."""
+        return len(self.encode(text))
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """The text a model is given for ``messages``, ending where its answer begins."""
+        return self._template.render(
+            messages=messages, add_generation_prompt=add_generation_prompt, tools=None
+        )
+
+    @cached_property
+    def _template(self) -> Template:
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        return environment.from_string(self.chat_template)
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(folder: Path | str) -> ChatTokenizer:
+    """Load the tokenizer of a model folder; raises :class:`DatasetError` if there is none."""
+    from tokenizers import Tokenizer
+
+    folder = Path(folder).expanduser()
+    if (folder / "tokenizer.json").is_file():
+        backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        backend = _qwen2(folder)
+    else:
+        raise DatasetError(
+            f"No tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt. "
+            "Point at the folder of a downloaded model, such as Qwen2.5-0.5B-Instruct."
+        )
+    config = folder / "tokenizer_config.json"
+    settings: dict[str, Any] = read_json(config) if config.is_file() else {}
+    return ChatTokenizer(folder.name, backend, settings.get("chat_template") or CHATML)
+
+
+def _qwen2(folder: Path) -> Tokenizer:
+    from tokenizers import AddedToken, Tokenizer
+    from tokenizers.models import BPE
+
+    vocabulary, merges = BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    backend = _byte_level(Tokenizer(BPE(vocabulary, merges)))
+    added = folder / "added_tokens.json"
+    tokens = read_json(added) if added.is_file() else dict.fromkeys(SPECIAL_TOKENS, 0)
+    ordered = sorted(tokens, key=tokens.__getitem__)
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token in ordered])
+    return backend
+
+
+def _byte_level(backend: Tokenizer) -> Tokenizer:
+    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
+
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int, name: str) -> ChatTokenizer:
+    """Train a byte-level BPE tokenizer with Qwen2's cutting rule and chat markers.
+
+    ``vocabulary`` counts the 256 bytes and the markers. The same texts in the same order give the
+    same tokenizer.
+    """
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+
+    backend = _byte_level(Tokenizer(BPE()))
+    trainer = BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return ChatTokenizer(name, backend)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from distill_sql.datasets import load_dataset, with_bird_descriptions
+from distill_sql.errors import DatasetError
+
+
+@pytest.fixture
+def folder(toy_dataset: Path, tmp_path: Path) -> Path:
+    """A copy of the toy dataset that a test may damage."""
+    return Path(shutil.copytree(toy_dataset, tmp_path / "mine"))
+
+
+def test_own_folder_without_tables_json(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    assert (dataset.name, dataset.split, len(dataset)) == ("mine", "dev", 2)
+    assert [example.question_id for example in dataset] == [0, 1]
+    assert dataset.schema("shop").table("orders")
+    assert dataset.database_path("shop").is_file()
+    assert len(dataset.limit(1)) == 1
+    assert len(dataset.limit(None)) == 2
+
+
+def test_fingerprint_follows_questions_and_database_bytes(folder: Path) -> None:
+    first = load_dataset(folder).fingerprint
+    assert load_dataset(folder).fingerprint == first
+    database = folder / "database/shop/shop.sqlite"
+    database.write_bytes(database.read_bytes().replace(b"lamp", b"lump"))
+    second = load_dataset(folder).fingerprint
+    records = json.loads((folder / "dev.json").read_text())
+    records[0]["question"] = "How many?"
+    (folder / "dev.json").write_text(json.dumps(records))
+    assert len({first, second, load_dataset(folder).fingerprint}) == 3
+
+
+def test_spider_splits_are_the_papers(spider_dir: Path) -> None:
+    dev = load_dataset("spider", path=spider_dir)
+    train = load_dataset("spider", split="train", path=spider_dir)
+    assert (len(dev), len(dev.db_ids)) == (1034, 20)
+    assert (len(train), len(train.db_ids)) == (8659, 146)
+    assert dev.examples[0].query == "SELECT count(*) FROM singer"
+    with pytest.raises(DatasetError, match="'baseball_1' of spider is missing"):
+        train.database_path("baseball_1")
+
+
+def test_spider_directory_from_the_environment(
+    spider_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIDER_DIR", str(spider_dir))
+    assert len(load_dataset("spider")) == 1034
+
+
+def test_bird_loads_with_evidence_and_descriptions(data_dir: Path) -> None:
+    dev = load_dataset("bird", path=data_dir / "bird")
+    assert (len(dev), len(dev.db_ids)) == (1534, 11)
+    assert dev.examples[0].evidence.startswith("Eligible free rate")
+    # mini-dev repeats two question ids, so positions stand in for them
+    mini = load_dataset("bird", split="mini_dev", path=data_dir / "bird")
+    assert sorted(example.question_id for example in mini) == list(range(500))
+    described = with_bird_descriptions(
+        dev.schema("superhero"), dev.database_dir / "superhero" / "database_description"
+    )
+    column = described.table("superhero").columns[0]
+    assert column.description == "the unique identifier of the superhero"
+
+
+def test_unknown_name_split_and_folder(spider_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="expected pocket, spider, bird, or a folder"):
+        load_dataset("spidr")
+    with pytest.raises(DatasetError, match="no split 'test'; it has dev, train"):
+        load_dataset("spider", split="test", path=spider_dir)
+    with pytest.raises(DatasetError, match="does not exist"):
+        load_dataset("spider", path=tmp_path / "nowhere")
+
+
+def test_bird_must_be_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BIRD_DIR", raising=False)
+    with pytest.raises(DatasetError, match="Set BIRD_DIR"):
+        load_dataset("bird")
+
+
+def test_folder_without_databases(folder: Path) -> None:
+    shutil.rmtree(folder / "database")
+    with pytest.raises(DatasetError, match=r"has no databases: expected the folder .*database"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "holds no questions"),
+        ('{"a": 1}', "expected a list of questions, found dict"),
+        ('[{"db_id": "shop", "question": "x"}]', "question 0 has no text for query/SQL"),
+        ('["x"]', "question 0 has no text for db_id, question, query/SQL"),
+        ('[{"db_id": "shop", "ques', "not valid JSON at line 1"),
+        (
+            '[{"db_id": "shopp", "question": "x", "query": "y"}]',
+            r"unknown db_id 'shopp'.*Did you mean 'shop'\?",
+        ),
+    ],
+)
+def test_malformed_question_files(folder: Path, content: str, message: str) -> None:
+    from_sqlite = load_dataset(folder).schema("shop")
+    from distill_sql.schema import schema_to_tables_json
+
+    (folder / "tables.json").write_text(json.dumps([schema_to_tables_json(from_sqlite)]))
+    (folder / "dev.json").write_text(content)
+    with pytest.raises(DatasetError, match=message) as error:
+        load_dataset(folder)
+    assert "dev.json" in str(error.value)
+
+
+def test_question_for_a_database_that_is_not_there(folder: Path) -> None:
+    (folder / "dev.json").write_text('[{"db_id": "zoo", "question": "x", "query": "y"}]')
+    with pytest.raises(DatasetError, match="unknown db_id 'zoo'; 0 databases are known"):
+        load_dataset(folder)
+
+
+@pytest.fixture
+def hub(toy_dataset: Path, tmp_path: Path) -> Iterator[str]:
+    """A local stand-in for the hub that serves one file: Spider's archive."""
+    archive = tmp_path / "spider.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(toy_dataset / "dev.json", "spider/dev.json")
+        file.writestr("spider/tables.json", "[]")
+        file.write(toy_dataset / "database/shop/shop.sqlite", "spider/database/shop/shop.sqlite")
+    body = archive.read_bytes()
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            found = self.path == "/datasets/xlangai/spider/resolve/script/data/spider.zip"
+            self.send_response(200 if found else 404)
+            self.send_header("ETag", '"abc"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+FETCH = "from distill_sql.datasets import fetch_spider; print(fetch_spider())"
+
+
+def fetch(tmp_path: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(tmp_path / "hf"),
+        "DISTILL_SQL_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_ETAG_TIMEOUT": "2",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", FETCH], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_spider_is_fetched_from_the_hub_once(hub: str, tmp_path: Path) -> None:
+    first = fetch(tmp_path, hub)
+    assert first.returncode == 0, first.stderr
+    root = Path(first.stdout.strip())
+    assert (root / "database/shop/shop.sqlite").is_file()
+    again = fetch(tmp_path, "http://127.0.0.1:9")  # nothing listens: the copy must do
+    assert again.stdout == first.stdout
+
+
+def test_when_the_hub_has_it_not_the_error_names_the_way_out(hub: str, tmp_path: Path) -> None:
+    result = fetch(tmp_path, f"{hub}/elsewhere")
+    assert "could not be fetched from the hub" in result.stderr
+    assert "set SPIDER_DIR" in result.stderr

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from distill_sql.datasets import Dataset, Example, load_dataset
+from distill_sql.errors import ParameterError
+from distill_sql.prompts import (
+    build_messages,
+    extract_sql,
+    prompt_messages,
+    render_schema,
+    sample_rows,
+    trace_mode,
+)
+from distill_sql.schema import schema_from_sqlite
+
+GOLDEN = """\
+CREATE TABLE customer (
+  id NUMERIC PRIMARY KEY,
+  name TEXT,
+  "home town" TEXT
+);
+/* 3 rows:
+id | name | home town
+1 | Ada | Leeds
+2 | Bo | York
+3 | NULL | Leeds
+*/
+
+CREATE TABLE orders (
+  id NUMERIC PRIMARY KEY,
+  customer_id NUMERIC,
+  placed_on DATETIME,
+  paid BOOLEAN,
+  FOREIGN KEY (customer_id) REFERENCES customer (id)
+);
+/* 2 rows:
+id | customer_id | placed_on | paid
+10 | 1 | 2024-01-02 | 1
+11 | 2 | 2024-02-03 | 0
+*/
+
+CREATE TABLE order_item (
+  order_id NUMERIC,
+  line NUMERIC,
+  product TEXT,
+  price NUMERIC,
+  PRIMARY KEY (order_id, line),
+  FOREIGN KEY (order_id) REFERENCES orders (id)
+);
+/* 3 rows:
+order_id | line | product | price
+10 | 1 | lamp | 12.5
+10 | 2 | chair * / x | 40.0
+11 | 1 | rug | 7.0
+*/
+"""
+
+
+def test_schema_block_is_what_it_was(toy_dataset: Path) -> None:
+    path = toy_dataset / "database/shop/shop.sqlite"
+    schema = schema_from_sqlite(path)
+    assert render_schema(schema, sample_rows(path, schema.tables)) == GOLDEN
+
+
+def test_user_turn_ends_with_question_and_instruction(toy_dataset: Path) -> None:
+    dataset = load_dataset(toy_dataset)
+    system, user = prompt_messages(dataset, dataset.examples[0])
+    assert system["role"] == "system"
+    assert user["content"] == (
+        f"{GOLDEN}\nQuestion: How many customers are there?\n"
+        "Answer with one SQLite query in a ```sql block, and nothing else."
+    )
+
+
+def test_modes_differ_in_the_instruction_only_and_share_the_prefix(toy_dataset: Path) -> None:
+    dataset = load_dataset(toy_dataset)
+    first, second = dataset.examples
+    direct = prompt_messages(dataset, first)[1]["content"]
+    reasoning = prompt_messages(dataset, first, mode="reasoning")[1]["content"]
+    other = prompt_messages(dataset, second)[1]["content"]
+    question = "Question: How many customers are there?\n"
+    assert direct.split(question)[0] == reasoning.split(question)[0] == GOLDEN + "\n"
+    assert direct != reasoning
+    assert other.startswith(GOLDEN)
+
+
+def test_evidence_becomes_a_hint() -> None:
+    example = Example(0, "d", "How many?", "SELECT 1", evidence="many = 2")
+    assert "Question: How many?\nHint: many = 2\n" in build_messages(example, "")[1]["content"]
+
+
+def test_unknown_mode_is_refused() -> None:
+    with pytest.raises(ParameterError, match="expected one of direct, reasoning"):
+        build_messages(Example(0, "d", "q", "s"), "", mode="clever")  # type: ignore[arg-type]
+
+
+def test_cells_are_short_and_on_one_line(toy_dataset: Path) -> None:
+    table = schema_from_sqlite(toy_dataset / "database/shop/shop.sqlite").table("customer")
+    from distill_sql.prompts import render_table
+    from distill_sql.schema import Schema
+
+    text = render_table(Schema("d", (table,)), table, [(1, "a\nb" + "x" * 90, b"\x00\xff")])
+    shown = text.splitlines()[-2]
+    assert shown == "1 | a b" + "x" * 34 + "... | <2 bytes>"
+
+
+def test_schema_naming_what_the_file_lacks_shows_no_rows(toy_dataset: Path) -> None:
+    from distill_sql.schema import Column, Table
+
+    table = Table("customer", (Column("id"), Column("shoe_size")))
+    rows = sample_rows(toy_dataset / "database/shop/shop.sqlite", (table, Table("nowhere", ())))
+    assert rows == {"customer": [], "nowhere": []}
+
+
+@pytest.mark.parametrize(
+    ("completion", "sql"),
+    [
+        ("```sql\nSELECT 1;\n```", "SELECT 1"),
+        ("```\nSELECT 1\n```", "SELECT 1"),
+        ("```SQLite\nSELECT 1\n```", "SELECT 1"),
+        ("```sql SELECT 1```", "SELECT 1"),
+        ("Reasoning.\n```sql\nSELECT 1", "SELECT 1"),  # cut off before the closing fence
+        ("```sql\nSELECT 1\n```\nBetter:\n```sql\nSELECT 2\n```", "SELECT 2"),
+        ("```sql\nSELECT 1\n```\nIt gives:\n```\n1 row\n```", "SELECT 1"),
+        ("```sql\n-- count\nWITH a AS (SELECT 1) SELECT * FROM a\n```",
+         "-- count\nWITH a AS (SELECT 1) SELECT * FROM a"),
+        ("```sql\nDELETE FROM t\n```", "DELETE FROM t"),  # SQL, if not wanted: the sandbox's case
+        ("```sql\nSELECT 1; SELECT 2;\n```", "SELECT 1; SELECT 2"),
+        ("SELECT name FROM singer;", "SELECT name FROM singer"),
+        ("SELECT name FROM singer\n```", "SELECT name FROM singer"),
+        ("", None),
+        ("```", None),
+        ("```sql\n```", None),
+        ("I cannot answer that.", None),
+        ("Select the singers from the table.", None),
+        ("Select singers", None),
+        ("With this schema there is no answer.", None),
+        ("```\nnothing to see\n```", None),
+    ],
+)  # fmt: skip
+def test_sql_out_of_a_completion(completion: str, sql: str | None) -> None:
+    assert extract_sql(completion) == sql
+
+
+def test_trace_mode_share_and_independence() -> None:
+    examples = [Example(i, "d", f"question {i}", "") for i in range(4000)]
+    share = Counter(map(trace_mode, examples))["reasoning"] / len(examples)
+    assert abs(share - 0.4) < 0.03  # four standard deviations of a fair draw
+    # the position in the file (which a limit or another order changes) plays no part
+    assert trace_mode(Example(7, "d", "question 1", "")) == trace_mode(examples[1])
+    assert {trace_mode(e, reasoning_share=0) for e in examples} == {"direct"}
+    assert {trace_mode(e, reasoning_share=1) for e in examples} == {"reasoning"}
+    seeds = [[trace_mode(e, seed=seed) for e in examples[:50]] for seed in (1, 2)]
+    assert seeds[0] != seeds[1]
+
+
+def test_spider_dev_loads_and_renders_in_under_three_seconds(spider_dir: Path) -> None:
+    sample_rows.cache_clear()
+    start = time.perf_counter()
+    dataset = load_dataset("spider", path=spider_dir)
+    prompts = [prompt_messages(dataset, example) for example in dataset]
+    seconds = time.perf_counter() - start
+    assert len(prompts) == 1034
+    assert all("/* " in user["content"] for _, user in prompts)
+    assert seconds < 3
+
+
+def test_prompt_lengths_on_spider_dev(spider_dev: Dataset, qwen_dir: Path) -> None:
+    """The published study's budget was counted in characters; these are tokens."""
+    from distill_sql.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(qwen_dir)
+    lengths = [
+        tokenizer.count(tokenizer.render(prompt_messages(spider_dev, e))) for e in spider_dev
+    ]
+    assert 600 < sum(lengths) / len(lengths) < 900
+    assert max(lengths) > 1500

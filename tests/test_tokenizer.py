@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distill_sql.datasets import Dataset
+from distill_sql.errors import DatasetError
+from distill_sql.prompts import prompt_messages
+from distill_sql.tokenizer import Message, load_tokenizer, train_tokenizer
+
+CHAT: list[Message] = [
+    {"role": "system", "content": "You write SQL."},
+    {"role": "user", "content": "How many singers?"},
+]
+
+
+def test_same_ids_and_chat_as_transformers(
+    spider_dev: Dataset, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.AutoTokenizer.from_pretrained(qwen_dir)
+    ours = load_tokenizer(qwen_dir)
+    for example in spider_dev.examples[::50]:
+        messages = prompt_messages(spider_dev, example)
+        text = reference.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert ours.render(messages) == text
+        assert ours.encode(text) == reference.encode(text, add_special_tokens=False)
+
+
+def test_same_ids_as_the_published_counts(spider_dir: Path, qwen_dir: Path) -> None:
+    """The whole gold file has 36,856 tokens by two independent implementations."""
+    assert load_tokenizer(qwen_dir).count((spider_dir / "dev_gold.sql").read_text()) == 36856
+
+
+def test_trained_tokenizer_is_reproducible_and_reversible(tmp_path: Path) -> None:
+    texts = ["SELECT name FROM singer WHERE age > 30", "How many singers are there? Größe"] * 20
+    first, second = (train_tokenizer(texts, vocabulary=320, name="t") for _ in range(2))
+    ids = first.encode(texts[0])
+    assert ids == second.encode(texts[0])
+    assert first.backend.decode(first.encode(texts[1])) == texts[1]
+    assert len(ids) < len(texts[0])
+    assert first.backend.get_vocab_size() <= 320
+    first.backend.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path).encode(texts[1]) == first.encode(texts[1])
+
+
+def test_chat_markers_are_single_tokens() -> None:
+    tokenizer = train_tokenizer(["a"], vocabulary=300, name="t")
+    text = tokenizer.render(CHAT)
+    assert text == (
+        "<|im_start|>system\nYou write SQL.<|im_end|>\n"
+        "<|im_start|>user\nHow many singers?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    marker = tokenizer.backend.token_to_id("<|im_start|>")
+    assert tokenizer.encode(text).count(marker) == 3
+    assert not tokenizer.render(CHAT, add_generation_prompt=False).endswith("assistant\n")
+
+
+def test_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"expected tokenizer\.json, or vocab\.json"):
+        load_tokenizer(tmp_path)
