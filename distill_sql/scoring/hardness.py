@@ -1,0 +1,126 @@
+"""Spider's hardness of a gold query: easy, medium, hard or extra.
+
+The official evaluator (taoyds/test-suite-sql-eval, commit e97acc5, ``evaluation.py``) counts the
+components of the outermost, leftmost SELECT. We count the same on sqlglot's tree, its quirks
+included: a ``NOT`` in WHERE and an ``AND`` in HAVING count like aggregates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import sqlglot
+from sqlglot import exp
+
+Hardness: TypeAlias = Literal["easy", "medium", "hard", "extra"]
+#: The four levels, in order.
+LEVELS: tuple[Hardness, ...] = ("easy", "medium", "hard", "extra")
+
+
+@lru_cache(maxsize=16384)
+def hardness(sql: str) -> Hardness:
+    """The hardness of a query; raises sqlglot's ``ParseError`` if it is not SQL.
+
+    >>> hardness("SELECT count(*) FROM singer")
+    'easy'
+    >>> hardness("SELECT name FROM singer WHERE age > (SELECT avg(age) FROM singer)")
+    'hard'
+    """
+    tree = sqlglot.parse_one(sql, read="sqlite")
+    set_operations = 0
+    while isinstance(tree, exp.SetOperation | exp.Subquery):
+        set_operations += isinstance(tree, exp.SetOperation)
+        tree = tree.this
+    assert isinstance(tree, exp.Select)
+
+    on = [leaf for join in tree.args.get("joins") or () for leaf in _conditions(join.args.get("on"))]
+    where = list(_conditions(_clause(tree, "where")))
+    having = list(_conditions(_clause(tree, "having")))
+    group = _expressions(tree, "group")
+    order = _expressions(tree, "order")
+    conditions = [*on, *where, *having]
+
+    clauses = (
+        bool(where)
+        + bool(group)
+        + bool(order)
+        + bool(tree.args.get("limit"))
+        + len(tree.args.get("joins") or ())
+        + sum(_ors(join.args.get("on")) for join in tree.args.get("joins") or ())
+        + _ors(_clause(tree, "where"))
+        + _ors(_clause(tree, "having"))
+        + sum(isinstance(_positive(leaf), exp.Like) for leaf in conditions)
+    )
+    nested = min(set_operations, 1) + sum(map(_subqueries, conditions))
+    aggregates = (
+        sum(_is_aggregate(item.unalias()) for item in tree.expressions)
+        + sum(isinstance(leaf, exp.Not) for leaf in where)
+        + sum(_is_aggregate(item.this) for item in order)
+        + sum(isinstance(leaf, exp.Not) for leaf in having)
+        + max(len(having) - 1, 0)
+    )
+    others = (
+        (aggregates > 1) + (len(tree.expressions) > 1) + (len(where) > 1) + (len(group) > 1)
+    )
+    return _level(clauses, nested, others)
+
+
+def _level(clauses: int, nested: int, others: int) -> Hardness:
+    if nested == 0:
+        if clauses <= 1 and others == 0:
+            return "easy"
+        if (clauses <= 1 and others <= 2) or (clauses <= 2 and others < 2):
+            return "medium"
+        if (clauses <= 2 and others > 2) or (2 < clauses <= 3 and others <= 2):
+            return "hard"
+    if clauses <= 1 and others == 0 and nested <= 1:
+        return "hard"
+    return "extra"
+
+
+def _clause(select: exp.Select, name: str) -> exp.Expr | None:
+    clause = select.args.get(name)
+    return clause.this if clause else None
+
+
+def _expressions(select: exp.Select, name: str) -> list[exp.Expr]:
+    clause = select.args.get(name)
+    return clause.expressions if clause else []
+
+
+def _conditions(node: exp.Expr | None) -> Iterator[exp.Expr]:
+    """The leaves of a tree of AND and OR, left to right."""
+    if node is None:
+        return
+    node = node.unnest()
+    if isinstance(node, exp.And | exp.Or):
+        yield from _conditions(node.left)
+        yield from _conditions(node.right)
+    else:
+        yield node
+
+
+def _ors(node: exp.Expr | None) -> int:
+    if node is None:
+        return 0
+    node = node.unnest()
+    if not isinstance(node, exp.And | exp.Or):
+        return 0
+    return isinstance(node, exp.Or) + _ors(node.left) + _ors(node.right)
+
+
+def _positive(leaf: exp.Expr) -> exp.Expr:
+    return leaf.this.unnest() if isinstance(leaf, exp.Not) else leaf
+
+
+def _subqueries(node: exp.Expr) -> int:
+    """How many queries a condition compares with; those inside them do not count."""
+    if isinstance(node, exp.Select | exp.SetOperation):
+        return 1
+    return sum(_subqueries(child) for child in node.iter_expressions())
+
+
+def _is_aggregate(node: exp.Expr) -> bool:
+    return isinstance(node, exp.AggFunc)
