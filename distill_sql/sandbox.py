@@ -135,7 +135,8 @@ class Sandbox:
     def _ask(self, body: bytes, timeout: float) -> tuple[Any, ...] | None:
         """Send a request and wait; None if the worker did not answer and had to be killed."""
         worker = self._started()
-        assert worker.stdin and worker.stdout
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         try:
             worker.stdin.write(struct.pack("<I", len(body)) + body)
             worker.stdin.flush()

@@ -14,7 +14,7 @@ import sqlite3
 import struct
 import sys
 import time
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 #: Longest text or blob that a query may make or read, in bytes.
 CELL_BYTES = 4 * 2**20
@@ -59,7 +59,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             connections[path] = connection
             if len(connections) > OPEN_DATABASES:
                 connections.pop(next(iter(connections))).close()
-            answer = run(connection, sql, deadline, max_rows, max_bytes)
+            answer: tuple[Any, ...] = run(connection, sql, deadline, max_rows, max_bytes)
         except MemoryError:
             connections.clear()
             gc.collect()
@@ -95,7 +95,7 @@ def authorize(action: int, first: str | None, second: str | None, *_: object) ->
 
 def run(
     connection: sqlite3.Connection, sql: str, deadline: float, max_rows: int, max_bytes: int
-) -> tuple[str, str, tuple[str, ...], object, str]:
+) -> tuple[str, str, tuple[str, ...], Any, str]:
     """Execute and fetch: ``(kind, exception, columns, rows, message)``."""
     end = time.monotonic() + deadline
     connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)

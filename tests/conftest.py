@@ -57,7 +57,8 @@ def toy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "db_id": "shop",
             "question": "Which customers ordered a lamp?",
             "query": "SELECT T1.name FROM customer AS T1 "
-            "JOIN orders AS T2 ON T1.id = T2.customer_id JOIN order_item AS T3 ON T2.id = T3.order_id WHERE T3.product = 'lamp'",
+            "JOIN orders AS T2 ON T1.id = T2.customer_id "
+            "JOIN order_item AS T3 ON T2.id = T3.order_id WHERE T3.product = 'lamp'",
         },
     ]
     (root / "dev.json").write_text(json.dumps(examples))

@@ -35,7 +35,9 @@ def hardness(sql: str) -> Hardness:
         tree = tree.this
     assert isinstance(tree, exp.Select)
 
-    on = [leaf for join in tree.args.get("joins") or () for leaf in _conditions(join.args.get("on"))]
+    on = [
+        leaf for join in tree.args.get("joins") or () for leaf in _conditions(join.args.get("on"))
+    ]
     where = list(_conditions(_clause(tree, "where")))
     having = list(_conditions(_clause(tree, "having")))
     group = _expressions(tree, "group")
@@ -61,9 +63,7 @@ def hardness(sql: str) -> Hardness:
         + sum(isinstance(leaf, exp.Not) for leaf in having)
         + max(len(having) - 1, 0)
     )
-    others = (
-        (aggregates > 1) + (len(tree.expressions) > 1) + (len(where) > 1) + (len(group) > 1)
-    )
+    others = (aggregates > 1) + (len(tree.expressions) > 1) + (len(where) > 1) + (len(group) > 1)
     return _level(clauses, nested, others)
 
 

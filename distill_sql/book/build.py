@@ -1,0 +1,168 @@
+"""Build the whole book: validate, execute what is stale, make the pages."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_sql.book import cache
+from distill_sql.book.chapters import Chapter, unknown_name
+from distill_sql.book.execute import execute
+from distill_sql.book.layout import Book
+from distill_sql.book.site import build_site
+from distill_sql.errors import ChapterError, ParameterError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for one chapter.
+
+    ``reason`` says why it must run, and is empty where the executed chapter still holds.
+    """
+
+    chapter: Chapter
+    overrides: dict[str, Any]
+    parameters: dict[str, Any]
+    reason: str
+    record: cache.Record | None
+
+
+def plan(
+    book: Book,
+    *,
+    names: Sequence[str] | None = None,
+    parameters: Mapping[str, object] | None = None,
+) -> list[Plan]:
+    """Validate ``parameters`` and say for each chapter whether, and why, it must run.
+
+    Each chapter takes those parameters that it declares; one that no chapter declares is a
+    ParameterError. Nothing is executed.
+    """
+    parameters = parameters or {}
+    chapters = [Chapter.load(book, name) for name in names or book.chapter_names]
+    records = [cache.Record.read(book.chapters / f"{c.name}.ipynb") for c in chapters]
+    declared = [
+        record.parameters if record and _same_source(record, chapter) else chapter.parameters
+        for chapter, record in zip(chapters, records, strict=True)
+    ]
+    known = {name: None for one in declared for name in one}
+    for name in parameters:
+        if name not in known:
+            where = f"chapter {chapters[0].name}" if len(chapters) == 1 else "any chapter"
+            raise ParameterError(unknown_name(name, known, where=where))
+    return [
+        _plan(book, chapter, record, {n: v for n, v in parameters.items() if n in names})
+        for chapter, record, names in zip(chapters, records, declared, strict=True)
+    ]
+
+
+def run(
+    book: Book,
+    *,
+    names: Sequence[str] | None = None,
+    parameters: Mapping[str, object] | None = None,
+    force: bool = False,
+) -> list[Plan]:
+    """Execute the chapters that are stale (with ``force``: all) and return the plans.
+
+    A chapter that fails does not stop the others; when all had their turn, one ChapterError tells
+    of every failure. Progress goes to the terminal.
+    """
+    from tqdm import tqdm
+
+    plans = plan(book, names=names, parameters=parameters)
+    width = max((len(p.chapter.name) for p in plans), default=0)
+    failures = []
+    with tqdm(total=len(plans), unit="chapter", leave=False, disable=None) as bar:
+        for step in plans:
+            name = step.chapter.name
+            bar.set_description(name)
+            started = time.monotonic()
+            notes: list[str] = []
+            if not step.reason and not force:
+                outcome = "up to date"
+            else:
+                try:
+                    notes = execute(
+                        book, step.chapter, overrides=step.overrides, parameters=step.parameters
+                    )
+                    reason = step.reason or "forced"
+                    outcome = f"executed in {time.monotonic() - started:.1f} s ({reason})"
+                except ChapterError as error:
+                    failures.append(str(error))
+                    outcome = f"FAILED after {time.monotonic() - started:.1f} s"
+            tqdm.write(f"{name:{width}}  {outcome}", file=sys.stderr)
+            for note in notes:
+                tqdm.write(f"  note: {note}", file=sys.stderr)
+            bar.update()
+    if failures:
+        raise ChapterError("\n\n".join(failures))
+    return plans
+
+
+def build(
+    book: Book,
+    *,
+    names: Sequence[str] | None = None,
+    parameters: Mapping[str, object] | None = None,
+    force: bool = False,
+) -> Path:
+    """Execute what is stale, build the pages and return the front page.
+
+    Pages are only built when every chapter of the book has an executed version; ``names`` limits
+    what is executed, not what is shown.
+    """
+    run(book, names=names, parameters=parameters, force=force)
+    for name in book.chapter_names:
+        if not (book.chapters / f"{name}.ipynb").is_file():
+            raise ChapterError(
+                f"chapter {name} was never executed, and the pages need all chapters. "
+                f"Run: distill-sql book run {name}"
+            )
+    started = time.monotonic()
+    index = book.site / "index.html"
+    if build_site(book, force=force):
+        seconds = time.monotonic() - started
+        print(f"pages built in {seconds:.1f} s, and need no network", file=sys.stderr)
+    else:
+        print("pages are up to date", file=sys.stderr)
+    return index
+
+
+def clean(book: Book) -> list[Path]:
+    """Delete what was generated: executed chapters, work files, pages. Returns what is gone.
+
+    The browser packages stay: to have them again takes a network.
+    """
+    gone = [path for path in (book.chapters, book.work, book.root / "_build") if path.exists()]
+    for path in gone:
+        shutil.rmtree(path)
+    return gone
+
+
+def _same_source(record: cache.Record, chapter: Chapter) -> bool:
+    return record.parts["source"] == cache.source_digest(chapter.text)
+
+
+def _plan(
+    book: Book, chapter: Chapter, record: cache.Record | None, overrides: dict[str, Any]
+) -> Plan:
+    # Reading a notebook takes seconds of imports. The same source with the same parameters was
+    # validated when it was recorded, so a book without changes is left alone quickly.
+    if record is not None and _same_source(record, chapter) and record.overrides == overrides:
+        parameters, inputs = record.parameters, record.inputs
+    else:
+        parameters = chapter.resolve(overrides, root=book.root)
+        inputs = chapter.inputs
+    if record is None:
+        reason = "never executed"
+    else:
+        parts = cache.parts(book, source=chapter.text, parameters=parameters, inputs=inputs)
+        changed = [name for name, digest in parts.items() if record.parts.get(name) != digest]
+        reason = f"{' and '.join(changed)} changed" if changed else ""
+    return Plan(chapter, overrides, parameters, reason, record)

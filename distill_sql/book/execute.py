@@ -1,0 +1,179 @@
+"""Execute one chapter with papermill, and put it in place only when it ran to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill_sql import provenance
+from distill_sql.book import cache
+from distill_sql.book.chapters import Chapter
+from distill_sql.book.layout import Book, missing_book_extra
+from distill_sql.errors import ChapterError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+_KERNEL = "python3"
+# Progress bars belong in the terminal; in a chapter they would be part of the page.
+_QUIET = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
+# The kernel listens on the loopback device, which other users of the machine can reach.
+_ENCRYPTED = {"KernelManager": {"transport_encryption": "auto"}}
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def execute(
+    book: Book, chapter: Chapter, *, overrides: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> list[str]:
+    """Run ``chapter`` and replace ``book/chapters/NAME.ipynb`` with the result.
+
+    ``overrides`` are recorded as given and repeated in the re-run command, ``parameters`` are the
+    resolved values the chapter runs with. Returns notes for the terminal: what cells wrote to
+    stderr, which never reaches the page. Raises ChapterError with the failing cell; the notebook up
+    to there is then ``book/.work/NAME.failed.ipynb``, and a previous good version stays in place.
+    """
+    try:
+        import nbformat
+        import papermill
+        from papermill.exceptions import PapermillExecutionError
+        from traitlets.config import Config
+    except ImportError as error:
+        raise missing_book_extra(error.name or "papermill") from None
+
+    # Digests first: a library edited while the chapter runs must make the result stale.
+    parts = cache.parts(book, source=chapter.text, parameters=parameters, inputs=chapter.inputs)
+    changed = {n: v for n, v in parameters.items() if v != chapter.parameters[n].default}
+    book.work.mkdir(parents=True, exist_ok=True)
+    running = book.work / f"{chapter.name}.running.ipynb"
+    failed = book.work / f"{chapter.name}.failed.ipynb"
+    started = time.monotonic()
+    with _kernel_environment(book):
+        try:
+            notebook = papermill.execute_notebook(
+                chapter.notebook(),
+                # papermill formats this path with the parameters: braces would be fields.
+                str(running).replace("{", "{{").replace("}", "}}"),
+                parameters=changed,
+                kernel_name=_KERNEL,
+                progress_bar=False,
+                cwd=book.root,
+                config=Config(_ENCRYPTED),
+            )
+        except PapermillExecutionError as error:
+            running.replace(failed)
+            raise ChapterError(_failure(book, chapter, error, overrides, failed)) from None
+        except (RuntimeError, OSError) as error:  # a kernel that does not start, or dies
+            raise ChapterError(
+                f"chapter {chapter.name}: its kernel failed: {error}\n"
+                f"Run it again: {rerun_command(chapter.name, overrides)}"
+            ) from None
+    notes = _clean(notebook)
+    record = cache.Record(
+        overrides=dict(overrides),
+        parameters=dict(parameters),
+        inputs=chapter.inputs,
+        parts=parts,
+        executed=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 2),
+    )
+    notebook.metadata[cache.METADATA] = record.to_json()
+    text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    provenance.write_text(book.chapters / f"{chapter.name}.ipynb", text)
+    running.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    return [f"{chapter.name}: {note}" for note in notes]
+
+
+def rerun_command(name: str, overrides: Mapping[str, Any]) -> str:
+    """The command that runs this chapter again with the same parameters."""
+    import shlex
+
+    words = ["distill-sql", "book", "run", name]
+    for parameter, value in overrides.items():
+        words += ["-p", parameter, json.dumps(value) if isinstance(value, list) else str(value)]
+        variable = cache.DATASET_FOLDERS.get(str(value))
+        if variable and (folder := os.environ.get(variable)):
+            words += [f"--{variable.lower().replace('_', '-')}", os.path.relpath(folder)]
+    return shlex.join(words)
+
+
+@contextmanager
+def _kernel_environment(book: Book) -> Iterator[None]:
+    """Quiet, and with a kernelspec that is this interpreter.
+
+    Kernelspecs of the user or the system may point at other interpreters; a folder in
+    ``JUPYTER_PATH`` comes before them all.
+    """
+    from ipykernel.kernelspec import get_kernel_dict
+
+    provenance.write_json(book.work / "kernels" / _KERNEL / "kernel.json", get_kernel_dict())
+    search = os.pathsep.join(filter(None, [str(book.work), os.environ.get("JUPYTER_PATH")]))
+    changes = _QUIET | {"JUPYTER_PATH": search}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _clean(notebook: NotebookNode) -> list[str]:
+    """Take out what is not for the reader; return what went to stderr, one note per cell."""
+    notes = []
+    # papermill notes the paths of this machine.
+    notebook.metadata.pop("papermill", None)
+    for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
+        cell.metadata.pop("papermill", None)
+        kept = []
+        for output in cell.outputs:
+            if output.output_type == "stream" and output.name == "stderr":
+                notes.append(f"code cell {number} wrote to stderr: {output.text.strip()}")
+            else:
+                kept.append(output)
+        cell.outputs = kept
+    return notes
+
+
+def _failure(
+    book: Book, chapter: Chapter, error: Any, overrides: Mapping[str, Any], failed: Path
+) -> str:
+    # papermill puts the notebook's injected parameters and its own notes between the cells, so the
+    # cell is found again by its text.
+    offset = chapter.text.find(error.source)
+    line = chapter.text.count("\n", 0, offset) + 1 if offset >= 0 else None
+    source = error.source.splitlines()
+    shown = source if len(source) <= 12 else [*source[:11], "..."]
+    place = chapter.path.relative_to(book.root)
+    where = f"{place}, line {line}" if line else str(place)
+    good = book.chapters / f"{chapter.name}.ipynb"
+    kept = (
+        f"The previous good version stays in place: {good.relative_to(book.root)}\n"
+        if good.is_file()
+        else ""
+    )
+    trace = failed.with_suffix(".txt")
+    provenance.write_text(trace, _ANSI.sub("", "\n".join(error.traceback)) + "\n")
+    return (
+        f"chapter {chapter.name} failed in this cell ({where}):\n\n"
+        + "\n".join(f"    {text}" for text in shown)
+        + f"\n\n{error.ename}: {_ANSI.sub('', str(error.evalue)).strip()}\n\n"
+        + kept
+        + f"Full traceback: {trace.relative_to(book.root)}\n"
+        + f"Run it again: {rerun_command(chapter.name, overrides)}"
+    )

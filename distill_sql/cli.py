@@ -1,0 +1,64 @@
+"""``distill-sql``: one verb per stage of the pipeline.
+
+Each verb lives in the module that ``COMMANDS`` names and is imported only when it is asked for.
+Such a module has ``configure(parser)``, which adds arguments and sets ``run``: a function that
+takes the parsed arguments and returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from distill_sql.errors import DistillSqlError
+
+# verb: (module, what it does)
+COMMANDS = {
+    "book": ("distill_sql.book.command", "execute the chapters and build the pages"),
+    "doctor": ("distill_sql.doctor", "say what works on this machine, and what is missing"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 when it worked, 2 for a mistake of the user's, 130 when interrupted."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser(argv).parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except DistillSqlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "interrupted; what was finished is kept, and the same command goes on", file=sys.stderr
+        )
+        return 130
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="distill-sql",
+        description="Distil a self-hosted text-to-SQL model, and measure it honestly.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    asked = next((word for word in argv if not word.startswith("-")), None)
+    for name, (module, summary) in COMMANDS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == asked:
+            import_module(module).configure(verb)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from distill_sql import __version__
+
+        print(f"distill-sql {__version__}")
+        parser.exit()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""Where a number comes from: machine, versions, commit, data, time.
+
+:func:`manifest` is stored beside every recorded result, :func:`footer` ends every chapter. Both say
+what was run, never where: no path of the machine gets into them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distill_sql.datasets import Dataset
+
+# The clock of a chapter starts when its first cell imports this module.
+_IMPORTED_AT = time.monotonic()
+
+# Packages whose version can change a result; those not installed are left out of the record.
+PACKAGES = (
+    "distill-sql",
+    "sqlglot",
+    "rank-bm25",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "mlx",
+    "mlx-lm",
+    "openai",
+    "pandas",
+    "altair",
+)
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all.
+
+    The text goes to a temporary file in the same folder, which then takes the place of ``path``: a
+    reader sees the old file or the new one, and a killed process leaves the old one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp makes the file private; what replaces a normal file should be a normal file.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """Write ``value`` as readable JSON, whole or not at all; see :func:`write_text`.
+
+    Keys keep their order. NaN and infinity are refused with ValueError: they are not JSON.
+    """
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory (GiB) and accelerator of this machine.
+
+    The accelerator is looked up only where torch is already loaded: asking is not worth its import.
+    """
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "accelerator": _accelerator(),
+    }
+
+
+def packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Version of Python and of each installed package in ``names``."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def git_state(folder: Path | str | None = None) -> dict[str, Any]:
+    """Commit of the checkout around ``folder`` (default: this package) and whether it has edits.
+
+    ``{"commit": None, "dirty": None}`` outside a checkout, without a first commit, or without git.
+    """
+    folder = Path(folder) if folder is not None else Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    status = git("status", "--porcelain") if commit else None
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def manifest(
+    *,
+    dataset: Dataset | None = None,
+    recipe: str | None = None,
+    model: str | None = None,
+    revision: str | None = None,
+    seed: int | None = None,
+    wall_time_s: float | None = None,
+    measured_by: str | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """The record that stands beside a result: what was run, on what, with what, when, by whom.
+
+    ``wall_time_s`` is in seconds; the default is the time since this module was imported.
+    ``extra`` keys are kept as given. The value is plain JSON.
+    """
+    seconds = time.monotonic() - _IMPORTED_AT if wall_time_s is None else wall_time_s
+    record: dict[str, Any] = {
+        "recipe": recipe,
+        "dataset": None if dataset is None else describe_dataset(dataset),
+        "model": model,
+        "revision": revision,
+        "seed": seed,
+        "hardware": hardware(),
+        "packages": packages(),
+        "git": git_state(),
+        "wall_time_s": round(seconds, 2),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "measured_by": measured_by,
+    }
+    if clash := sorted(record.keys() & extra.keys()):
+        raise ValueError(f"manifest() already has {', '.join(clash)}; choose other names")
+    return record | extra
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Name, split, size and fingerprint of a dataset, without the folder it lies in."""
+    return {
+        "name": dataset.name,
+        "split": dataset.split,
+        "examples": len(dataset.examples),
+        "databases": len({example.db_id for example in dataset.examples}),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def footer(
+    parameters: Mapping[str, Any] | None = None,
+    *datasets: Dataset,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Display the provenance of the chapter that calls it, in its last cell.
+
+    ``parameters`` are the chapter's own, by name. ``extra`` rows come after the standard ones.
+    Wall time counts from the first import of this module, so it leaves out starting the kernel.
+    """
+    from IPython.display import display
+
+    display({"text/html": footer_html(parameters, *datasets, extra=extra)}, raw=True)  # type: ignore[no-untyped-call]
+
+
+def footer_html(
+    parameters: Mapping[str, Any] | None = None,
+    *datasets: Dataset,
+    extra: Mapping[str, str] | None = None,
+) -> str:
+    """The footer of :func:`footer` as HTML."""
+    state = git_state()
+    machine = hardware()
+    rows: dict[str, str] = {}
+    if parameters:
+        rows["Parameters"] = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
+    for dataset in datasets:
+        about = describe_dataset(dataset)
+        rows["Data" if len(datasets) == 1 else f"Data ({dataset.split})"] = (
+            f"{about['name']} {about['split']}: {about['examples']:,} examples, "
+            f"{about['databases']:,} databases, sha256 {about['fingerprint'][:12]}"
+        )
+    accelerator = f", {machine['accelerator']}" if machine["accelerator"] else ""
+    rows["Machine"] = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+        f"{accelerator}, {machine['system']}"
+    )
+    rows["Versions"] = ", ".join(f"{name} {version}" for name, version in packages().items())
+    if state["commit"] is None:
+        rows["Commit"] = "not in a git checkout"
+    else:
+        rows["Commit"] = state["commit"][:12] + (" with local edits" if state["dirty"] else "")
+    rows["Wall time"] = f"{time.monotonic() - _IMPORTED_AT:.1f} s"
+    rows["Executed"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    rows |= extra or {}
+    items = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        for name, value in rows.items()
+    )
+    return (
+        '<aside class="ds-provenance" aria-label="Provenance of this chapter">'
+        f"<p>How this page was made</p><dl>{items}</dl></aside>"
+    )
+
+
+def _cpu_name() -> str:
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+            return done.stdout.strip()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in {"model name", "Model"} and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+    return round(size / 2**30, 1)
+
+
+def _accelerator() -> str | None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "Metal"
+    return None

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.errors import DatasetError, PredictionError
+from distill_sql.scoring import Accuracy, Prediction, read_predictions, score
+
+#: Correct predictions of the published files, counted by the official evaluator on these databases.
+RECOMPUTED = {
+    "base_qwen_0p5b": 354,
+    "distilled_ablation_direct": 615,
+    "distilled_primary": 621,
+    "distilled_1p5b_q4": 649,
+    "distilled_1p5b": 721,
+    "distilled_3b": 754,
+    "distilled_7b": 778,
+    "gpt_4o_mini_reference": 832,
+}
+
+
+@pytest.fixture
+def shop(toy_dataset: Path) -> Dataset:
+    return load_dataset(toy_dataset)
+
+
+def predict(dataset: Dataset, *queries: str) -> list[Prediction]:
+    return [
+        Prediction(example.question_id, example.db_id, sql)
+        for example, sql in zip(dataset, queries, strict=True)
+    ]
+
+
+def test_gold_scored_against_itself(spider_dev: Dataset) -> None:
+    gold = predict(spider_dev, *(example.query for example in spider_dev))
+    report = score(gold, spider_dev, strict=True)
+    assert report.accuracy() == Accuracy(1034, 1034)
+    assert {v.failure_mode for v in report.verdicts} == {"ok"}
+    assert {v.cause for v in report.verdicts} == {""}
+    assert sum(v.gold_is_empty for v in report.verdicts) == 57
+    assert [report.accuracy(level).n for level in ("easy", "medium", "hard", "extra")] == [
+        248, 446, 174, 166,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECOMPUTED)
+def test_published_files_have_their_recomputed_count(
+    spider_dev: Dataset, data_dir: Path, name: str
+) -> None:
+    path = data_dir / "published_predictions" / f"{name}.jsonl"
+    before = path.read_bytes()
+    report = score(read_predictions(path, spider_dev), spider_dev)
+    assert report.accuracy().correct == RECOMPUTED[name]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "exec_", "mode", "cause"),
+    [
+        ("SELECT count(id) FROM customer", True, "ok", ""),
+        ("SELECT 3", True, "ok", ""),
+        ("SELECT count(*) FROM orders", False, "wrong-result", "wrong table"),
+        ("SELECT count(*) FROM customers", False, "execution", "wrong table"),
+        ("SELECT count(x) FROM customer", False, "execution", "wrong column"),
+        ("SELECT count( FROM customer", False, "parse", "unparsable"),
+        ("", False, "empty", "unparsable"),
+        ("DROP TABLE customer", False, "execution", "unparsable"),
+        ("SELECT a.id FROM customer a, customer b, customer c", False, "wrong-result", "aggregate"),
+    ],
+)
+def test_modes_and_causes(shop: Dataset, sql: str, exec_: bool, mode: str, cause: str) -> None:
+    verdict = score(predict(shop.limit(1), sql), shop.limit(1)).verdicts[0]
+    assert (verdict.exec, verdict.failure_mode, verdict.cause) == (exec_, mode, cause)
+
+
+def test_a_query_that_runs_for_ever_costs_its_deadline_once(
+    toy_dataset: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(toy_dataset, tmp_path / "suite"))
+    folder = root / "database" / "shop"
+    for number in range(3):
+        shutil.copy(folder / "shop.sqlite", folder / f"shop_{number}.sqlite")
+    dataset = load_dataset(root).limit(1)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    verdict = score(predict(dataset, endless), dataset, deadline=0.3).verdicts[0]
+    assert (verdict.exec, verdict.failure_mode) == (False, "timeout")
+    assert "0.3 s" in verdict.error
+
+
+def test_every_database_of_the_folder_counts(toy_dataset: Path, tmp_path: Path) -> None:
+    """A lucky query passes on one database and fails on its variant, as in test-suite accuracy."""
+    root = Path(shutil.copytree(toy_dataset, tmp_path / "suite"))
+    folder = root / "database" / "shop"
+    lucky = "SELECT count(*) FROM order_item"  # three items, three customers
+    dataset = load_dataset(root).limit(1)
+    assert score(predict(dataset, lucky), dataset).accuracy().correct == 1
+    shutil.copy(folder / "shop.sqlite", folder / "shop_variant.sqlite")
+    with closing(sqlite3.connect(folder / "shop_variant.sqlite")) as connection:
+        connection.execute("DELETE FROM order_item")
+        connection.commit()
+    assert score(predict(dataset, lucky), dataset).accuracy().correct == 0
+
+
+def test_a_gold_query_that_fails_is_the_datasets_fault(toy_dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(toy_dataset, tmp_path / "bad"))
+    records = [{"db_id": "shop", "question": "?", "query": "SELECT nope FROM customer"}]
+    (root / "dev.json").write_text(json.dumps(records))
+    dataset = load_dataset(root)
+    with pytest.raises(DatasetError, match=r"gold query .* no such column: nope"):
+        score(predict(dataset, "SELECT 1"), dataset)
+
+
+LINES = [
+    {"question_id": 0, "db_id": "shop", "pred_sql": "SELECT 1"},
+    {"question_id": 1, "db_id": "shop", "pred_sql": None, "raw_text": "no idea"},
+]
+
+
+def write(path: Path, lines: list[object]) -> Path:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def test_both_formats_are_read(shop: Dataset, tmp_path: Path) -> None:
+    expected = predict(shop, "SELECT 1", "")
+    assert read_predictions(write(tmp_path / "p.jsonl", LINES), shop) == expected
+    (tmp_path / "p.sql").write_text("SELECT 1\n\n")
+    assert read_predictions(tmp_path / "p.sql", shop) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (LINES[:1], "ends after 1 predictions; the dataset has 2 questions, and 1 is the first"),
+        ([*LINES, LINES[0]], "line 3: the dataset has 2 questions, and this is one more"),
+        (LINES[::-1], "line 1: found question_id 1, db_id 'shop'; expected 0, 'shop'"),
+        ([LINES[0], LINES[0]], "line 2: found question_id 0"),
+        ([LINES[0] | {"db_id": "zoo"}, LINES[1]], "line 1: found question_id 0, db_id 'zoo'"),
+        ([{"question_id": 0}, LINES[1]], "line 1: KeyError: 'pred_sql'"),
+        ([[1, 2], LINES[1]], "line 1: TypeError"),
+    ],
+)
+def test_files_that_do_not_line_up(
+    shop: Dataset, tmp_path: Path, lines: list[object], message: str
+) -> None:
+    with pytest.raises(PredictionError, match=r"p\.jsonl") as error:
+        read_predictions(write(tmp_path / "p.jsonl", lines), shop)
+    assert message in str(error.value)
+
+
+def test_absent_and_truncated_files(shop: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(PredictionError, match="No prediction file at"):
+        read_predictions(tmp_path / "absent.jsonl", shop)
+    (tmp_path / "p.jsonl").write_text('{"question_id": 0, "pre')
+    with pytest.raises(PredictionError, match="line 1: JSONDecodeError"):
+        read_predictions(tmp_path / "p.jsonl", shop)
+
+
+def test_predictions_out_of_step_are_refused(shop: Dataset) -> None:
+    with pytest.raises(PredictionError, match="do not line up"):
+        score(predict(shop, "SELECT 1", "SELECT 2")[:1], shop)
+
+
+def test_table_shows_what_was_measured(shop: Dataset) -> None:
+    lines = score(predict(shop, "SELECT 3", "SELECT 1"), shop).table().splitlines()
+    assert lines[0].split() == ["all", "easy", "medium", "hard", "extra"]
+    assert lines[1].split() == ["count", "2", "1", "0", "1", "0"]
+    assert lines[2].split() == ["execution", "accuracy", "50.0", "100.0", "-", "0.0", "-"]
+
+
+def test_wilson_interval_by_hand() -> None:
+    low, high = Accuracy(10, 5).interval
+    assert (round(low, 4), round(high, 4)) == (0.2366, 0.7634)
+    assert Accuracy(10, 0).interval[0] == pytest.approx(0)
