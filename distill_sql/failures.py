@@ -27,7 +27,7 @@ CAUSES: Mapping[str, str] = {
     "spurious join": "Does it read none beside them?",
     "wrong table": "Does it read other tables instead?",
     "nesting": "Does it have as many subqueries?",
-    "aggregate": "Does it apply the same aggregate functions, as often?",
+    "aggregate": "Does it select the same aggregate functions, as often?",
     "grouping": "Does it group by the same columns, with the same HAVING?",
     "filter": "Do its conditions compare the same columns in the same way?",
     "value": "Do they compare with the same values?",
@@ -107,7 +107,12 @@ def facets(sql: str) -> Facets | None:
         set_operation=_counted(type(node).__name__ for node in tree.find_all(exp.SetOperation)),
         tables=frozenset(table.name.lower() for table in tree.find_all(exp.Table)),
         nesting=len(selects) - sum(1 for _ in tree.find_all(exp.SetOperation)),
-        aggregate=_counted(type(node).__name__ for node in tree.find_all(exp.AggFunc)),
+        aggregate=_counted(
+            type(node).__name__
+            for select in selects
+            for item in select.expressions
+            for node in item.find_all(exp.AggFunc)
+        ),
         grouping=_counted(
             _shape(node) for select in selects for node in _parts(select, "group", "having")
         ),

@@ -13,13 +13,15 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from statistics import mean
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from distill_sql.datasets import Dataset
 from distill_sql.errors import ParameterError
 from distill_sql.prompts import SAMPLE_ROWS, render_schema, render_table, sample_rows
 from distill_sql.schema import Schema, Table, connect_read_only, quote_identifier
@@ -245,3 +247,42 @@ def gold_tables(query: str, schema: Schema) -> frozenset[str]:
     return frozenset(
         schema.table(table.name).name for table in tree.find_all(exp.Table) if table.name in schema
     )
+
+
+def recall_curve(
+    dataset: Dataset,
+    count_tokens: Counter,
+    *,
+    budgets: Sequence[int],
+    strategies: Sequence[Strategy] = STRATEGIES,
+) -> list[dict[str, Any]]:
+    """Table recall of each strategy at each budget, over all questions of a dataset.
+
+    A question counts if every table of its gold query is kept. Each record has ``strategy``,
+    ``budget``, ``recall``, ``pruned`` (share of questions that lost a table) and ``tables`` (mean
+    number kept).
+    """
+    linkers = {
+        db_id: Linker(dataset.schema(db_id), dataset.database_path(db_id), count_tokens)
+        for db_id in dataset.db_ids
+    }
+    gold = [gold_tables(example.query, dataset.schema(example.db_id)) for example in dataset]
+    records = []
+    for strategy in strategies:
+        for budget in budgets:
+            linked = [
+                linkers[example.db_id].link(example.question, budget=budget, strategy=strategy)
+                for example in dataset
+            ]
+            records.append(
+                {
+                    "strategy": strategy,
+                    "budget": budget,
+                    "recall": mean(
+                        tables <= set(link.kept) for tables, link in zip(gold, linked, strict=True)
+                    ),
+                    "pruned": mean(bool(link.dropped) for link in linked),
+                    "tables": mean(len(link.kept) for link in linked),
+                }
+            )
+    return records

@@ -8,6 +8,7 @@ the same database share the longest possible prefix.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from distill_sql.datasets import Dataset, Example
+from distill_sql.datasets import Dataset, Example, load_dataset
 from distill_sql.errors import ParameterError
 from distill_sql.schema import Schema, Table, connect_read_only, quote_identifier
-from distill_sql.tokenizer import Message
+from distill_sql.tokenizer import (
+    ChatTokenizer,
+    Message,
+    fetch_tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 Mode: TypeAlias = Literal["direct", "reasoning"]
 Cell: TypeAlias = "str | int | float | bytes | None"
@@ -30,6 +37,8 @@ SampleRows: TypeAlias = Mapping[str, Sequence[tuple[Cell, ...]]]
 SAMPLE_ROWS = 3
 #: Longest cell shown, in characters; a longer one is cut and marked.
 CELL_WIDTH = 40
+#: Tokens in the vocabulary of pocket's tokenizer.
+POCKET_VOCABULARY = 2048
 
 SYSTEM_PROMPT = (
     "You translate questions about a database into SQLite queries. "
@@ -156,6 +165,30 @@ def _schema_block(dataset: Dataset, db_id: str) -> str:
 @lru_cache(maxsize=1024)
 def _rendered(schema: Schema, path: Path) -> str:
     return render_schema(schema, sample_rows(path, schema.tables))
+
+
+def tokenizer_for(dataset: Dataset, folder: str | Path = "") -> ChatTokenizer:
+    """The tokenizer that counts a dataset's prompts: the students' own.
+
+    ``folder`` is a model's folder. Without it, pocket's is trained on pocket's training prompts;
+    for any other dataset it is Qwen2.5's, from the environment variable ``TOKENIZER_DIR``, from a
+    folder ``qwen2.5-tokenizer`` beside the dataset, or from the hub.
+    """
+    if folder:
+        return load_tokenizer(folder)
+    if dataset.name == "pocket":
+        return _pocket_tokenizer()
+    beside = dataset.root.resolve().parent / "qwen2.5-tokenizer"
+    given = os.environ.get("TOKENIZER_DIR") or (beside if beside.is_dir() else None)
+    return load_tokenizer(given) if given else fetch_tokenizer()
+
+
+@lru_cache(maxsize=1)
+def _pocket_tokenizer() -> ChatTokenizer:
+    train = load_dataset("pocket", split="train")
+    texts = [_schema_block(train, db_id) for db_id in train.db_ids]
+    texts += [text for example in train for text in (example.question, example.query)]
+    return train_tokenizer(texts, vocabulary=POCKET_VOCABULARY, name="pocket")
 
 
 def trace_mode(example: Example, *, reasoning_share: float = 0.4, seed: int = 42) -> Mode:

@@ -26,6 +26,9 @@ QWEN2_SPLIT = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+#: Whose tokenizer counts when nothing else is said: all sizes of Qwen2.5 share it.
+DEFAULT_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
+
 #: Qwen2.5's two markers of a chat turn, and the end of a text.
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -92,6 +95,23 @@ def load_tokenizer(folder: Path | str) -> ChatTokenizer:
     config = folder / "tokenizer_config.json"
     settings: dict[str, Any] = read_json(config) if config.is_file() else {}
     return ChatTokenizer(folder.name, backend, settings.get("chat_template") or CHATML)
+
+
+def fetch_tokenizer(model: str = DEFAULT_MODEL) -> ChatTokenizer:
+    """The tokenizer of a model on the hub; its files stay in the hub's cache.
+
+    Raises :class:`DatasetError` when there is no network: then a folder is the way.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(model, allow_patterns=["tokenizer*.json"])
+    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+        raise DatasetError(
+            f"The tokenizer of {model} is not on this machine and could not be fetched from the "
+            f"hub ({type(error).__name__}). Set TOKENIZER_DIR to a folder that has it."
+        ) from error
+    return load_tokenizer(folder)
 
 
 def _qwen2(folder: Path) -> Tokenizer:

@@ -8,6 +8,7 @@ empty line is an empty prediction. Files are only ever read.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,24 @@ class Prediction:
     question_id: int
     db_id: str
     pred_sql: str
+
+
+def prediction_files(dataset: Dataset, folder: str | Path = "") -> list[Path]:
+    """The prediction files to look at: every ``*.jsonl`` of a folder, by name.
+
+    Without ``folder``: the environment variable ``PREDICTIONS_DIR``, or a folder
+    ``published_predictions`` beside the dataset; none of them is an empty list. A folder that was
+    asked for and holds no such file is a :class:`PredictionError`.
+    """
+    given = folder or os.environ.get("PREDICTIONS_DIR")
+    beside = dataset.root.resolve().parent / "published_predictions"
+    files = sorted(Path(given or beside).glob("*.jsonl"))
+    if given and not files:
+        raise PredictionError(
+            f"No predictions in {given}: expected one <model>.jsonl each, with question_id and "
+            "pred_sql on each line."
+        )
+    return files
 
 
 def read_predictions(path: Path | str, dataset: Dataset) -> list[Prediction]:
