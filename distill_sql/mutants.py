@@ -28,6 +28,7 @@ KINDS: Mapping[str, str] = {
     "other direction": "ordering",
     "drop LIMIT": "ordering",
     "other column": "wrong column",
+    "other table": "wrong table",
     "drop DISTINCT": "distinct",
     "other set operation": "set operation",
     "half a set operation": "set operation",
@@ -87,6 +88,7 @@ def _edits(schema: Schema | None) -> Iterator[tuple[str, tuple[type[exp.Expr], .
     yield "drop LIMIT", (exp.Limit,), _drop
     if schema is not None:
         yield "other column", (exp.Column,), lambda node: _other_column(node, schema)
+        yield "other table", (exp.Table,), lambda node: _other_table(node, schema)
     yield "drop DISTINCT", (exp.Select, exp.Count), _drop_distinct
     yield "other set operation", tuple(_SET_OPERATION), lambda n: _retype(n, _SET_OPERATION)
 
@@ -170,4 +172,14 @@ def _other_column(node: Any, schema: Schema) -> bool:
         return False
     other = names[(lower.index(node.name.lower()) + 1) % len(names)]
     node.set("this", exp.to_identifier(other, quoted=not other.isidentifier()))
+    return True
+
+
+def _other_table(node: Any, schema: Schema) -> bool:
+    """Count another table's rows: only where no column would betray it."""
+    if node.root().find(exp.Column) or len(schema.tables) < 2 or node.name not in schema:
+        return False
+    names = [table.name for table in schema.tables]
+    place = [name.lower() for name in names].index(node.name.lower())
+    node.set("this", exp.to_identifier(names[(place + 1) % len(names)]))
     return True

@@ -1,0 +1,10 @@
+"""The pocket benchmark: small databases from everyday life, in Spider's format, made on first use.
+
+Its numbers are its own. They never stand beside Spider's without saying so.
+"""
+
+from __future__ import annotations
+
+from distill_sql.pocket.build import build, materialized
+
+__all__ = ["build", "materialized"]

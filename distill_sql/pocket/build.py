@@ -1,0 +1,95 @@
+"""Building the pocket benchmark in Spider's format, once, from the readable sources."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from distill_sql.datasets import cache_dir
+from distill_sql.pocket.domains import SOURCES, SPLITS, load_domains
+from distill_sql.pocket.questions import Question, generate
+from distill_sql.pocket.rows import write_database
+from distill_sql.schema import schema_to_tables_json
+
+
+def build(target: Path, *, progress: bool = False) -> Path:
+    """Write the benchmark to the folder ``target``, in one step, and return it.
+
+    The folder has Spider's layout: ``train.json``, ``validation.json``, ``dev.json``,
+    ``tables.json`` and ``database/<db_id>/<db_id>.sqlite``. The same sources give the same bytes of
+    JSON and the same rows.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch) / "pocket"
+        domains = load_domains()
+        # Dev and validation first: where a training question draws the same words, it gives way.
+        ordered = sorted(domains, key=lambda domain: -SPLITS.index(domain.split))
+        questions: dict[str, list[Question]] = {}
+        taken: set[str] = set()
+        for domain in tqdm(ordered, desc="pocket benchmark", disable=not progress):
+            path = folder / "database" / domain.db_id / f"{domain.db_id}.sqlite"
+            path.parent.mkdir(parents=True)
+            write_database(domain, path)
+            with closing(sqlite3.connect(path)) as connection:
+                questions[domain.db_id] = generate(domain, connection, taken)
+        for split in SPLITS:
+            members = (q for d in domains if d.split == split for q in questions[d.db_id])
+            _write_json(folder / f"{split}.json", (question.record() for question in members))
+        _write_json(
+            folder / "tables.json", (schema_to_tables_json(domain.schema) for domain in domains)
+        )
+        try:
+            folder.rename(target)
+        except OSError:  # another process built it meanwhile: the same bytes
+            if not (target / "tables.json").exists():
+                raise
+    return target
+
+
+def _write_json(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """A JSON list with one record a line."""
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def materialized() -> Path:
+    """The benchmark's folder; it is built into the user's cache when its sources are new.
+
+    Old versions in the cache are deleted. Two processes may build at once: one of them wins.
+    """
+    home = cache_dir() / "pocket"
+    target = home / source_hash()[:16]
+    if not (target / "tables.json").exists():
+        build(target, progress=os.isatty(2))
+        for old in home.iterdir():
+            if old != target and old.is_dir() and len(old.name) == len(target.name):
+                shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def source_hash() -> str:
+    """SHA-256 (hex) of everything that the benchmark is made from, code included."""
+    digest = hashlib.sha256()
+    package = SOURCES.parent
+    files = [
+        path
+        for path in SOURCES.rglob("*")
+        if path.suffix in {".py", ".toml", ".sql", ".txt"}
+    ]
+    for path in sorted([*files, package / "mutants.py", package / "scoring" / "hardness.py"]):
+        digest.update(f"{path.relative_to(package)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

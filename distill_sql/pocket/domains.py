@@ -1,0 +1,203 @@
+"""The readable sources of the pocket benchmark: one TOML file per database.
+
+A file says what the tables and columns are called in the schema and by people, how their values are
+made, and how a foreign key reads as a verb. :mod:`~distill_sql.pocket.rows` makes the rows from it,
+:mod:`~distill_sql.pocket.patterns` the questions.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_sql.errors import DatasetError
+from distill_sql.schema import Column, ForeignKey, Schema, Table
+
+SPLITS = ("train", "validation", "dev")
+TYPES = {"integer": "number", "real": "number", "text": "text", "date": "time"}
+ROLES = ("label", "category", "measure", "date", "flag", "other")
+SOURCES = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """A column: ``says`` are its names among people; the rest follows the TOML file's fields."""
+
+    name: str
+    type: str
+    key: bool = False
+    role: str = ""
+    says: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
+    weights: tuple[float, ...] = ()
+    make: str = ""
+    range: tuple[Any, ...] = ()
+    decimals: int = 2
+    unit: str = ""
+    most: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
+    where1: tuple[str, ...] = ()
+    where0: tuple[str, ...] = ()
+    references: str = ""
+    parent_verb: tuple[str, ...] = ()
+    child_verb: tuple[str, ...] = ()
+    nulls: float = 0.0
+    some: float = 0.85
+
+    @property
+    def parent(self) -> tuple[str, str]:
+        """Table and column that a reference points at."""
+        table, _, column = self.references.partition(".")
+        return table, column
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table: ``one`` and ``many`` are nouns, singular and plural in the same order."""
+
+    name: str
+    one: tuple[str, ...]
+    many: tuple[str, ...]
+    rows: int
+    columns: tuple[ColumnSpec, ...]
+    who: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the primary key's columns."""
+        return tuple(column.name for column in self.columns if column.key)
+
+    @property
+    def label(self) -> ColumnSpec | None:
+        """The column that names a row, if the table has one."""
+        return next((column for column in self.columns if column.role == "label"), None)
+
+    def with_role(self, *roles: str) -> list[ColumnSpec]:
+        """The columns of these roles, in order."""
+        return [column for column in self.columns if column.role in roles]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One database of the benchmark."""
+
+    db_id: str
+    split: str
+    about: str
+    tables: tuple[TableSpec, ...]
+
+    def table(self, name: str) -> TableSpec:
+        """The table called ``name``."""
+        return next(table for table in self.tables if table.name == name)
+
+    @property
+    def links(self) -> list[tuple[TableSpec, ColumnSpec, TableSpec]]:
+        """Every foreign key as child, referencing column, parent."""
+        return [
+            (table, column, self.table(column.parent[0]))
+            for table in self.tables
+            for column in table.columns
+            if column.references
+        ]
+
+    @property
+    def schema(self) -> Schema:
+        """The schema as any dataset has it."""
+        return Schema(
+            self.db_id,
+            tuple(
+                Table(
+                    table.name,
+                    tuple(
+                        Column(column.name, TYPES[column.type], column.name.replace("_", " "))
+                        for column in table.columns
+                    ),
+                    table.keys,
+                    table.name.replace("_", " "),
+                )
+                for table in self.tables
+            ),
+            tuple(
+                ForeignKey(child.name, (column.name,), parent.name, (column.parent[1],))
+                for child, column, parent in self.links
+            ),
+        )
+
+
+def load_domains(folder: Path = SOURCES / "domains") -> list[Domain]:
+    """Every domain of a folder, by ``db_id``; raises :class:`DatasetError` naming file and field."""
+    return [load_domain(path) for path in sorted(folder.glob("*.toml"))]
+
+
+def load_domain(path: Path) -> Domain:
+    """Read and check one domain file."""
+    try:
+        source = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tuple(_table(name, table) for name, table in source["table"].items())
+        domain = Domain(source["db_id"], source["split"], source["about"], tables)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: {type(error).__name__}: {error}. Expected db_id, split, about and tables with "
+            "one, many, rows and column; compare with the other files beside it."
+        ) from error
+    problems = list(_problems(domain, path))
+    if problems:
+        raise DatasetError(f"{path}: {'; '.join(problems)}. Correct the file.")
+    return domain
+
+
+def _table(name: str, source: Mapping[str, Any]) -> TableSpec:
+    columns = tuple(
+        ColumnSpec(
+            name=column,
+            **{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()},
+        )
+        for column, fields in source["column"].items()
+    )
+    return TableSpec(
+        name,
+        tuple(source["one"]),
+        tuple(source["many"]),
+        source["rows"],
+        columns,
+        source.get("who", False),
+    )
+
+
+def _problems(domain: Domain, path: Path) -> list[str]:
+    found = []
+    if domain.db_id != path.stem:
+        found.append(f"db_id {domain.db_id!r} is not the file's name")
+    if domain.split not in SPLITS:
+        found.append(f"split {domain.split!r} is none of {', '.join(SPLITS)}")
+    seen: dict[str, TableSpec] = {}
+    for table in domain.tables:
+        where = f"table {table.name}"
+        if len(table.one) != len(table.many) or not table.one:
+            found.append(f"{where}: one and many differ in length")
+        if not table.keys:
+            found.append(f"{where}: no primary key")
+        for column in table.columns:
+            at = f"{where}, column {column.name}"
+            if column.type not in TYPES:
+                found.append(f"{at}: type {column.type!r} is none of {', '.join(TYPES)}")
+            if column.role and column.role not in ROLES:
+                found.append(f"{at}: role {column.role!r} is none of {', '.join(ROLES)}")
+            if column.references:
+                parent, key = column.parent
+                if parent not in seen or key not in seen[parent].keys:
+                    found.append(f"{at}: references {column.references!r}, no key of an earlier table")
+            elif not (column.key or column.values or column.make or column.range):
+                found.append(f"{at}: nothing says how its values are made")
+            if column.role and not column.says:
+                found.append(f"{at}: nobody says its name")
+            if column.role == "label" and column.values and len(set(column.values)) < table.rows:
+                found.append(f"{at}: {len(set(column.values))} labels for {table.rows} rows")
+        seen[table.name] = table
+    return found
