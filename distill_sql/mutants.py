@@ -143,7 +143,9 @@ def _other_aggregate(node: exp.Expr) -> bool:
 
 
 def _other_direction(node: exp.Expr) -> bool:
-    node.set("desc", not node.args.get("desc"))
+    descending = not node.args.get("desc")
+    node.set("desc", descending)
+    node.set("nulls_first", not descending)  # SQLite's own habit, so that nothing is spelled out
     return True
 
 

@@ -84,11 +84,7 @@ def source_hash() -> str:
     """SHA-256 (hex) of everything that the benchmark is made from, code included."""
     digest = hashlib.sha256()
     package = SOURCES.parent
-    files = [
-        path
-        for path in SOURCES.rglob("*")
-        if path.suffix in {".py", ".toml", ".sql", ".txt"}
-    ]
+    files = [path for path in SOURCES.rglob("*") if path.suffix in {".py", ".toml", ".sql", ".txt"}]
     for path in sorted([*files, package / "mutants.py", package / "scoring" / "hardness.py"]):
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())

@@ -131,7 +131,7 @@ class Domain:
 
 
 def load_domains(folder: Path = SOURCES / "domains") -> list[Domain]:
-    """Every domain of a folder, by ``db_id``; raises :class:`DatasetError` naming file and field."""
+    """Every domain of a folder, by file name; :class:`DatasetError` names file and field."""
     return [load_domain(path) for path in sorted(folder.glob("*.toml"))]
 
 
@@ -143,8 +143,8 @@ def load_domain(path: Path) -> Domain:
         domain = Domain(source["db_id"], source["split"], source["about"], tables)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(
-            f"{path}: {type(error).__name__}: {error}. Expected db_id, split, about and tables with "
-            "one, many, rows and column; compare with the other files beside it."
+            f"{path}: {type(error).__name__}: {error}. Expected db_id, split, about and tables "
+            "with one, many, rows and column; compare with the other files beside it."
         ) from error
     problems = list(_problems(domain, path))
     if problems:
@@ -153,13 +153,7 @@ def load_domain(path: Path) -> Domain:
 
 
 def _table(name: str, source: Mapping[str, Any]) -> TableSpec:
-    columns = tuple(
-        ColumnSpec(
-            name=column,
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()},
-        )
-        for column, fields in source["column"].items()
-    )
+    columns = tuple(_column(column, fields) for column, fields in source["column"].items())
     return TableSpec(
         name,
         tuple(source["one"]),
@@ -168,6 +162,13 @@ def _table(name: str, source: Mapping[str, Any]) -> TableSpec:
         columns,
         source.get("who", False),
     )
+
+
+def _column(name: str, fields: Mapping[str, Any]) -> ColumnSpec:
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+    }
+    return ColumnSpec(name=name, **plain)
 
 
 def _problems(domain: Domain, path: Path) -> list[str]:
@@ -192,7 +193,9 @@ def _problems(domain: Domain, path: Path) -> list[str]:
             if column.references:
                 parent, key = column.parent
                 if parent not in seen or key not in seen[parent].keys:
-                    found.append(f"{at}: references {column.references!r}, no key of an earlier table")
+                    found.append(
+                        f"{at}: references {column.references!r}, no key of an earlier table"
+                    )
             elif not (column.key or column.values or column.make or column.range):
                 found.append(f"{at}: nothing says how its values are made")
             if column.role and not column.says:

@@ -118,7 +118,7 @@ class Speaker:
 def rounded(value: float) -> float:
     """A threshold as people say it: two significant digits from 100 on, one decimal below."""
     if isinstance(value, int):
-        step = 10 ** max(len(str(abs(value))) - 2, 0)
+        step = int(10 ** max(len(str(abs(value))) - 2, 0))
         return value // step * step
     return round(value) if abs(value) >= 10 else round(value, 1)
 

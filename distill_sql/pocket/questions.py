@@ -1,4 +1,4 @@
-"""The questions of a pocket database: drawn from the patterns, and kept only if they test something.
+"""The questions of a pocket database: drawn from patterns, kept only if they test something.
 
 A drawn question is kept if its query gives rows, its superlative is not tied, some plausible wrong
 query (:mod:`distill_sql.mutants`) gives other rows, and neither its words nor its query were drawn
@@ -116,7 +116,8 @@ def _wanted(total: int) -> dict[Hardness, int]:
 def sentence(phrasing: str, draft: Draft) -> str:
     """A phrasing with its slots filled in, as a sentence."""
     text = " ".join(phrasing.format(**draft.slots).split())
-    text = re.sub(r"\ba (?=[aeio]|u[^ns])", "an ", text)
+    text = re.sub(r"\ba (?=[aeio]|u[^ns]|hour)", "an ", text)
+    text = re.sub(r"(whose [^,.?]+?) (whose )(?!.*(?:and|or) whose)", r"\1 and \2", text)
     return text[0].upper() + text[1:]
 
 
@@ -144,4 +145,3 @@ def told_apart(
 
 def _rows(connection: sqlite3.Connection, sql: str, count: int) -> list[tuple[Any, ...]]:
     return sorted(connection.execute(sql).fetchmany(count + 1), key=repr)
-

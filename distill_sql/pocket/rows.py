@@ -1,8 +1,8 @@
 """The rows of the pocket databases: drawn from the domain files, the same ones every time.
 
-Every column draws from a generator of its own, seeded with the names of database, table and column,
-so a change to one column leaves the others as they were. References are skewed, as they are in life:
-a few parents have many children, and some have none.
+Every column draws from a generator of its own, seeded with the names of database, table and
+column, so a change to one column leaves the others as they were. References are skewed, as they are
+in life: a few parents have many children, and some have none.
 """
 
 from __future__ import annotations
