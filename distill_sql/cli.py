@@ -16,6 +16,8 @@ from distill_sql.errors import DistillSqlError
 
 # verb: (module, what it does)
 COMMANDS = {
+    "pocket": ("distill_sql.pocket.command", "say where the embedded benchmark is, or copy it"),
+    "score": ("distill_sql.scoring.command", "score a prediction file"),
     "book": ("distill_sql.book.command", "execute the chapters and build the pages"),
     "doctor": ("distill_sql.doctor", "say what works on this machine, and what is missing"),
 }

@@ -126,6 +126,8 @@ def test_imports_point_one_way(layer: str) -> None:
     # One exception: the dataset by the name of pocket is built where it is loaded.
     allowed = {"datasets": {"pocket"}}.get(layer, set())
     for file in files:
+        if file.name == "command.py":  # a verb of the command line, which comes last
+            continue
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distill_sql."):
                 target = str(node.module).split(".")[1]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill_sql.cli import main
+from distill_sql.pocket import materialized
+
+
+def test_it_says_where_the_benchmark_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pocket"]) == 0
+    assert capsys.readouterr().out.strip() == str(materialized())
+
+
+def test_an_existing_folder_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pocket", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_two_processes_can_build_at_once(tmp_path: Path) -> None:
+    code = "from distill_sql.pocket import materialized; print(len(list(materialized().iterdir())))"
+    environment = {"DISTILL_SQL_CACHE": str(tmp_path), "PATH": ""}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    answers = [run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], answers
+    assert {out.strip() for out, _ in answers} == {"5"}
+    assert len(list((tmp_path / "pocket").iterdir())) == 1

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill_sql.cli import main
+
+LINES = [
+    {"question_id": 0, "db_id": "shop", "pred_sql": "SELECT count(*) FROM customer"},
+    {"question_id": 1, "db_id": "shop", "pred_sql": "SELECT 1"},
+]
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in LINES))
+    return path
+
+
+def test_table_and_json(
+    toy_dataset: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    command = ["score", str(predictions), "--dataset", str(toy_dataset), "--json", str(out)]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split()[:4] == ["execution", "accuracy", "50.0", "100.0"]
+    found = json.loads(out.read_text())
+    assert found["summary"]["exec"] == 1
+    assert [example["exec"] for example in found["examples"]] == [True, False]
+    assert found["examples"][1]["failure_mode"] == "wrong-result"
+    assert found["examples"][1]["cause"] == "missing join"
+
+
+def test_a_broken_file_is_a_message_and_no_traceback(
+    toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions.write_text(json.dumps(LINES[1]) + "\n")
+    assert main(["score", str(predictions), "--dataset", str(toy_dataset)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "line 1: found question_id 1" in error
+
+
+def test_scoring_twice_gives_the_same_and_changes_nothing(
+    toy_dataset: Path, predictions: Path, tmp_path: Path
+) -> None:
+    before = predictions.read_bytes()
+    outs = [tmp_path / "a.json", tmp_path / "b.json"]
+    for out in outs:
+        main(["score", str(predictions), "--dataset", str(toy_dataset), "--json", str(out)])
+    assert outs[0].read_text() == outs[1].read_text()
+    assert predictions.read_bytes() == before
