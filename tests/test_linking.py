@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import Dataset
+from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import ParameterError
-from distill_sql.linking import STRATEGIES, Linker, gold_tables, words
+from distill_sql.linking import STRATEGIES, Linker, gold_tables, recall_curve, words
 from distill_sql.schema import Schema, Table, schema_from_sqlite
 from distill_sql.tokenizer import load_tokenizer
 
@@ -121,22 +121,21 @@ def test_gold_tables_spells_them_as_the_schema_does() -> None:
 
 
 def test_recall_on_spider_dev_beats_both_baselines(spider_dev: Dataset, qwen_dir: Path) -> None:
-    count = load_tokenizer(qwen_dir).count
-    linkers = {
-        db_id: Linker(spider_dev.schema(db_id), spider_dev.database_path(db_id), count)
-        for db_id in spider_dev.db_ids
-    }
-    gold = [gold_tables(e.query, spider_dev.schema(e.db_id)) for e in spider_dev]
-
-    def recall(budget: int, strategy: str) -> float:
-        hits = [
-            tables <= set(linkers[e.db_id].link(e.question, budget=budget, strategy=strategy).kept)  # type: ignore[arg-type]
-            for e, tables in zip(spider_dev, gold, strict=True)
-        ]
-        return sum(hits) / len(hits)
-
-    for budget in (150, 250, 350, 500, 1000, 1500):
-        ours, *baselines = (recall(budget, strategy) for strategy in STRATEGIES)
+    budgets = (150, 250, 350, 500, 1000, 1500)
+    curve = recall_curve(spider_dev, load_tokenizer(qwen_dir).count, budgets=budgets)
+    recall = {(r["budget"], r["strategy"]): r["recall"] for r in curve}
+    for budget in budgets:
+        ours, *baselines = (recall[budget, strategy] for strategy in STRATEGIES)
         assert ours >= max(baselines), budget
-    assert recall(1500, "closure") >= 0.99
-    assert recall(250, "closure") > recall(250, "schema-order") + 0.1
+    assert recall[1500, "closure"] >= 0.99
+    assert recall[250, "closure"] > recall[250, "schema-order"] + 0.1
+
+
+def test_recall_curve_by_hand(toy_dataset: Path) -> None:
+    """Two questions: one needs one table, the other all three."""
+    dataset = load_dataset(toy_dataset)
+    curve = recall_curve(dataset, count_words, budgets=[1, 10_000], strategies=["schema-order"])
+    assert [(r["budget"], r["recall"], r["pruned"], r["tables"]) for r in curve] == [
+        (1, 0.5, 1, 1),
+        (10_000, 1, 0, 3),
+    ]

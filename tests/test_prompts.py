@@ -14,6 +14,7 @@ from distill_sql.prompts import (
     prompt_messages,
     render_schema,
     sample_rows,
+    tokenizer_for,
     trace_mode,
 )
 from distill_sql.schema import schema_from_sqlite
@@ -180,3 +181,16 @@ def test_prompt_lengths_on_spider_dev(spider_dev: Dataset, qwen_dir: Path) -> No
     ]
     assert 600 < sum(lengths) / len(lengths) < 900
     assert max(lengths) > 1500
+
+
+def test_whose_tokenizer_counts(
+    toy_dataset: Path, spider_dev: Dataset, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKENIZER_DIR", raising=False)
+    pocket = load_dataset("pocket")
+    assert tokenizer_for(pocket).name == "pocket"
+    assert tokenizer_for(pocket).backend.get_vocab_size() == 2048
+    assert tokenizer_for(pocket, qwen_dir).name == qwen_dir.name
+    assert tokenizer_for(spider_dev).name == qwen_dir.name  # the folder beside Spider
+    monkeypatch.setenv("TOKENIZER_DIR", str(qwen_dir))
+    assert tokenizer_for(load_dataset(toy_dataset)).name == qwen_dir.name

@@ -11,6 +11,7 @@ import pytest
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import DatasetError, PredictionError
 from distill_sql.scoring import Accuracy, Prediction, read_predictions, score
+from distill_sql.scoring.predictions import prediction_files
 
 #: Correct predictions of the published files, counted by the official evaluator on these databases.
 RECOMPUTED = {
@@ -178,3 +179,18 @@ def test_wilson_interval_by_hand() -> None:
     low, high = Accuracy(10, 5).interval
     assert (round(low, 4), round(high, 4)) == (0.2366, 0.7634)
     assert Accuracy(10, 0).interval[0] == pytest.approx(0)
+
+
+def test_where_prediction_files_are_looked_for(
+    shop: Dataset, spider_dev: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREDICTIONS_DIR", raising=False)
+    assert prediction_files(shop) == []
+    assert [file.stem for file in prediction_files(spider_dev)] == sorted(RECOMPUTED)
+    write(tmp_path / "m.jsonl", LINES)
+    assert [file.name for file in prediction_files(shop, tmp_path)] == ["m.jsonl"]
+    monkeypatch.setenv("PREDICTIONS_DIR", str(tmp_path))
+    assert [file.name for file in prediction_files(shop)] == ["m.jsonl"]
+    (tmp_path / "m.jsonl").unlink()
+    with pytest.raises(PredictionError, match="No predictions in"):
+        prediction_files(shop)

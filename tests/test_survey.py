@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distill_sql import survey
+from distill_sql.datasets import Dataset, Example, load_dataset
+
+
+@pytest.fixture
+def shop(toy_dataset: Path) -> Dataset:
+    return load_dataset(toy_dataset)
+
+
+def test_overview_and_databases(shop: Dataset) -> None:
+    (record,) = survey.overview([shop])
+    assert (record["questions"], record["databases"]) == (2, 1)
+    assert (record["tables per database"], record["columns per database"]) == (3, 11)
+    assert record["words per question"] == 5
+    (database,) = survey.databases(shop)
+    assert (database["tables"], database["rows"], database["foreign keys"]) == (3, 8, 2)
+    assert database["empty tables"] == ""
+
+
+def test_levels_add_up(shop: Dataset) -> None:
+    shares = {r["hardness"]: r["share"] for r in survey.levels([shop])}
+    assert shares == {"easy": 0.5, "medium": 0, "hard": 0.5, "extra": 0}
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("SELECT a FROM t", {"one table"}),
+        ("SELECT count(*) FROM t JOIN u ON x = y WHERE a OR b", {"two tables", "aggregate",
+                                                                 "WHERE", "OR"}),
+        ("SELECT DISTINCT a FROM t WHERE b LIKE 'x' AND c BETWEEN 1 AND 2 AND d IS NULL",
+         {"one table", "DISTINCT", "WHERE", "LIKE", "BETWEEN", "IS NULL"}),
+        ("SELECT a FROM t GROUP BY a HAVING max(b) > 1 ORDER BY a LIMIT 3",
+         {"one table", "GROUP BY", "HAVING", "aggregate", "ORDER BY", "LIMIT"}),
+        ("SELECT a FROM t WHERE b IN (SELECT b FROM u)", {"two tables", "WHERE", "subquery"}),
+        ("SELECT a FROM t UNION SELECT a FROM u", {"two tables", "set operation"}),
+        ("SELECT a FROM t, u, v", {"three tables or more"}),
+    ],
+)  # fmt: skip
+def test_constructs(shop: Dataset, sql: str, found: set[str]) -> None:
+    from dataclasses import replace
+
+    dataset = replace(shop, examples=(Example(0, "shop", "?", sql),))
+    shares = {r["construct"]: r["share"] for r in survey.constructs([dataset])}
+    assert {name for name, share in shares.items() if share} == found
+
+
+def test_answers_say_what_each_gold_query_gives(shop: Dataset) -> None:
+    first, second = survey.answers(shop)
+    assert (first["outcome"], first["rows"]) == ("ok", 1)
+    assert (second["outcome"], second["rows"]) == ("ok", 1)
+
+
+def test_one_example_per_level(shop: Dataset, spider_dev: Dataset) -> None:
+    assert [example.question_id for example in survey.one_per_level(shop)] == [0, 1]
+    assert len(survey.one_per_level(spider_dev)) == 4
