@@ -19,6 +19,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from distill_sql.sandbox import SQL_BYTES
+
 #: Every cause and the question that decides it, in the order in which they are asked.
 CAUSES: Mapping[str, str] = {
     "unparsable": "Is there a query at all, that parses?",
@@ -95,7 +97,9 @@ def primary_cause(pred_sql: str, gold_sql: str, *, error: str = "") -> str:
 
 @lru_cache(maxsize=4096)
 def facets(sql: str) -> Facets | None:
-    """Take a query apart; None if it does not parse as one query."""
+    """Take a query apart; None if it does not parse as one query, or is too long to be run."""
+    if len(sql) > SQL_BYTES:
+        return None
     try:
         tree = sqlglot.parse_one(sql, read="sqlite")
     except (SqlglotError, RecursionError):

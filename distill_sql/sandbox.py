@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -34,6 +35,8 @@ Row: TypeAlias = tuple[Any, ...]
 DEADLINE = 10.0
 #: Seconds over its deadline that the worker has before it is killed.
 GRACE = 0.25
+#: Longest statement, in bytes: far over any that answers a question.
+SQL_BYTES = 100_000
 #: Rows, and bytes of rows, that a result may have.
 MAX_ROWS = 1_000_000
 MAX_BYTES = 256 * 2**20
@@ -114,7 +117,9 @@ class Sandbox:
             )
         limit = self.deadline if deadline is None else deadline
         text = sql.encode("utf-8", errors="ignore").decode()  # lone surrogates have no bytes
-        request = (database.resolve().as_uri(), text, limit, max_rows, max_bytes)
+        if len(text.encode()) > SQL_BYTES:
+            return Result("too_large", error=f"a statement of more than {SQL_BYTES:,} bytes")
+        request = (_uri(database), text, limit, max_rows, max_bytes)
         start = time.monotonic()
         answer = self._ask(marshal.dumps(request), limit + GRACE)
         seconds = time.monotonic() - start
@@ -162,6 +167,11 @@ class Sandbox:
                 stderr=subprocess.DEVNULL,
             )
         return self._worker
+
+
+@lru_cache(maxsize=1024)
+def _uri(database: Path) -> str:
+    return database.absolute().as_uri()
 
 
 def _classify(message: str) -> Kind:

@@ -1,20 +1,24 @@
-"""Scoring: execution accuracy with the official semantics, hardness, failure modes."""
+"""Scoring: Spider's metrics with the official semantics, a strict mode, and failure modes."""
 
 from __future__ import annotations
 
 from distill_sql.scoring.hardness import LEVELS, Hardness, hardness
+from distill_sql.scoring.judge import FAILURE_MODES, Judge, Rules, Verdict
 from distill_sql.scoring.predictions import Prediction, read_predictions
-from distill_sql.scoring.score import FAILURE_MODES, Accuracy, ScoreReport, Verdict, score
+from distill_sql.scoring.score import Accuracy, ScoreReport, score, score_with
 
 __all__ = [
     "FAILURE_MODES",
     "LEVELS",
     "Accuracy",
     "Hardness",
+    "Judge",
     "Prediction",
+    "Rules",
     "ScoreReport",
     "Verdict",
     "hardness",
     "read_predictions",
     "score",
+    "score_with",
 ]

@@ -1,4 +1,4 @@
-"""``distill-sql score``: the verdicts on a prediction file, as a table by hardness."""
+"""``distill-sql score``: the verdicts on prediction files, as tables by hardness."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from distill_sql.datasets import load_dataset
+from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.errors import DistillSqlError
 from distill_sql.provenance import write_json
 from distill_sql.sandbox import DEADLINE
+from distill_sql.scoring.compare import compare
+from distill_sql.scoring.judge import Judge, Rules
+from distill_sql.scoring.official import disagreements
 from distill_sql.scoring.predictions import read_predictions
-from distill_sql.scoring.score import ScoreReport, score
+from distill_sql.scoring.score import METRICS, Metric, ScoreReport, score_with
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Make ``parser`` that of ``distill-sql score``."""
     parser.add_argument(
         "files",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="FILE",
         help="predictions: JSON Lines, or plain text with one query a line in dataset order",
@@ -26,8 +30,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="pocket", help="pocket, spider, bird, or a folder")
     parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
     parser.add_argument("--split", default="dev")
+    parser.add_argument(
+        "--etype",
+        choices=("exec", "match", "all"),
+        default="all",
+        help="execution accuracy, exact set match, or both (default)",
+    )
     parser.add_argument("--strict", action="store_true", help="without the official leniencies")
     parser.add_argument("--keep-distinct", action="store_true", help="do not drop DISTINCT")
+    parser.add_argument("--plug-value", action="store_true", help="try the gold query's values")
+    parser.add_argument(
+        "--components", action="store_true", help="also the component scores of exact set match"
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="score two files and say whether B is better than A",
+    )
+    parser.add_argument(
+        "--official",
+        type=Path,
+        metavar="DIR",
+        help="also run the official evaluator, checked out in DIR, and list every disagreement",
+    )
     parser.add_argument("--jobs", type=int, help="worker processes (default: one per core)")
     parser.add_argument("--deadline", type=float, default=DEADLINE, help="seconds per prediction")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write summary and verdicts here")
@@ -35,34 +62,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    files: list[Path] = list(dict.fromkeys([*arguments.files, *(arguments.compare or ())]))
+    if not files:
+        raise DistillSqlError("Nothing to score: give a prediction FILE, or --compare A B.")
+    if arguments.components and arguments.etype == "exec":
+        raise DistillSqlError("--components belongs to exact set match: use --etype match or all.")
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
+    rules = Rules(
+        etype=arguments.etype,
+        strict=arguments.strict,
+        keep_distinct=arguments.keep_distinct,
+        plug_value=arguments.plug_value,
+    )
     # Every file is read before any is scored: a broken one is told at once.
-    answers = {file: read_predictions(file, dataset) for file in arguments.files}
-    reports = {}
-    for file, predictions in answers.items():
-        reports[file] = score(
-            predictions,
-            dataset,
-            strict=arguments.strict,
-            keep_distinct=arguments.keep_distinct,
-            jobs=arguments.jobs,
-            deadline=arguments.deadline,
-            progress=sys.stderr.isatty(),
-        )
-        print(f"{file}\n{reports[file].table()}\n")
+    answers = {file: read_predictions(file, dataset) for file in files}
+    reports: dict[Path, ScoreReport] = {}
+    with Judge(dataset, rules, jobs=arguments.jobs, deadline=arguments.deadline) as judge:
+        for file, predictions in answers.items():
+            report = score_with(judge, predictions, progress=sys.stderr.isatty())
+            reports[file] = report
+            print(f"{file}\n{report.table()}\n")
+            if arguments.components:
+                print(f"{report.components_table(dataset)}\n")
+    if arguments.compare:
+        _compare(*(reports[file] for file in arguments.compare))
+    if arguments.official:
+        for file, report in reports.items():
+            _official(file, report, dataset, arguments.official)
     if arguments.json:
         found = [_record(file, report) for file, report in reports.items()]
         write_json(arguments.json, found[0] if len(found) == 1 else found)
     return 0
 
 
+def _compare(a: ScoreReport, b: ScoreReport) -> None:
+    metric: Metric
+    for metric, title in METRICS.items():
+        if a.accuracy(metric=metric).n:
+            print(f"{title}, {compare(a, b, metric=metric)}")
+
+
+def _official(file: Path, report: ScoreReport, dataset: Dataset, checkout: Path) -> None:
+    count = 0
+    progress = sys.stderr.isatty()
+    for found in disagreements(report.verdicts, dataset, checkout, report.rules, progress=progress):
+        count += 1
+        print(
+            f"{file}, question {found.question_id}, {found.metric}: ours {found.ours}, official "
+            f"{'crashed: ' + found.error if found.official is None else found.official}\n"
+            f"  prediction: {found.pred_sql}\n  gold:       {found.gold_sql}"
+        )
+    print(f"{file}: {count} disagreements with {checkout} on {len(report.verdicts)} examples")
+
+
 def _record(file: Path, report: ScoreReport) -> dict[str, object]:
     return {
-        "summary": {
-            "file": str(file),
-            "n": report.accuracy().n,
-            "exec": report.accuracy().correct,
-            "failure_modes": report.failure_modes(),
-        },
-        "examples": [asdict(verdict) for verdict in report.verdicts],
+        "summary": {"file": str(file), "rules": asdict(report.rules)} | report.summary(),
+        "examples": [asdict(verdict) | {"cause": verdict.cause} for verdict in report.verdicts],
     }

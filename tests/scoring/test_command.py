@@ -29,7 +29,7 @@ def test_table_and_json(
     lines = capsys.readouterr().out.splitlines()
     assert lines[3].split()[:4] == ["execution", "accuracy", "50.0", "100.0"]
     found = json.loads(out.read_text())
-    assert found["summary"]["exec"] == 1
+    assert found["summary"]["exec"]["correct"] == 1
     assert [example["exec"] for example in found["examples"]] == [True, False]
     assert found["examples"][1]["failure_mode"] == "wrong-result"
     assert found["examples"][1]["cause"] == "missing join"
@@ -54,3 +54,33 @@ def test_scoring_twice_gives_the_same_and_changes_nothing(
         main(["score", str(predictions), "--dataset", str(toy_dataset), "--json", str(out)])
     assert outs[0].read_text() == outs[1].read_text()
     assert predictions.read_bytes() == before
+
+
+def test_two_files_are_compared(
+    toy_dataset: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.sql"
+    other.write_text("SELECT 9\nSELECT 1\n")
+    command = ["score", "--dataset", str(toy_dataset), "--compare", str(predictions), str(other)]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "execution accuracy, B - A: -50.0 points" in out
+    assert "only A right 1, only B right 0" in out
+
+
+def test_metrics_and_components_are_chosen(
+    toy_dataset: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    command = ["score", str(predictions), "--dataset", str(toy_dataset), "--json", str(out)]
+    assert main([*command, "--etype", "match", "--components"]) == 0
+    printed = capsys.readouterr().out
+    assert "execution accuracy" not in printed
+    assert "exact set match" in printed
+    assert "select(no AGG)" in printed
+    example = json.loads(out.read_text())["examples"][0]
+    assert (example["exec"], example["exact"], example["failure_mode"]) == (None, True, None)
+    assert main([*command, "--etype", "exec", "--components"]) == 2
+    assert "--components belongs to exact set match" in capsys.readouterr().err
+    assert main(["score", "--dataset", str(toy_dataset)]) == 2
+    assert "Nothing to score" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import DatasetError, PredictionError
-from distill_sql.scoring import Accuracy, Prediction, read_predictions, score
+from distill_sql.scoring import Accuracy, Prediction, Rules, read_predictions, score
 from distill_sql.scoring.predictions import prediction_files
 
 #: Correct predictions of the published files, counted by the official evaluator on these databases.
@@ -40,10 +40,10 @@ def predict(dataset: Dataset, *queries: str) -> list[Prediction]:
 
 def test_gold_scored_against_itself(spider_dev: Dataset) -> None:
     gold = predict(spider_dev, *(example.query for example in spider_dev))
-    report = score(gold, spider_dev, strict=True)
+    report = score(gold, spider_dev, Rules(strict=True))
     assert report.accuracy() == Accuracy(1034, 1034)
     assert {v.failure_mode for v in report.verdicts} == {"ok"}
-    assert {v.cause for v in report.verdicts} == {""}
+    assert {v.cause for v in report.verdicts} == {None}
     assert sum(v.gold_is_empty for v in report.verdicts) == 57
     assert [report.accuracy(level).n for level in ("easy", "medium", "hard", "extra")] == [
         248, 446, 174, 166,
@@ -64,8 +64,8 @@ def test_published_files_have_their_recomputed_count(
 @pytest.mark.parametrize(
     ("sql", "exec_", "mode", "cause"),
     [
-        ("SELECT count(id) FROM customer", True, "ok", ""),
-        ("SELECT 3", True, "ok", ""),
+        ("SELECT count(id) FROM customer", True, "ok", None),
+        ("SELECT 3", True, "ok", None),
         ("SELECT count(*) FROM orders", False, "wrong-result", "wrong table"),
         ("SELECT count(*) FROM customers", False, "execution", "wrong table"),
         ("SELECT count(x) FROM customer", False, "execution", "wrong column"),
@@ -75,7 +75,9 @@ def test_published_files_have_their_recomputed_count(
         ("SELECT a.id FROM customer a, customer b, customer c", False, "wrong-result", "aggregate"),
     ],
 )
-def test_modes_and_causes(shop: Dataset, sql: str, exec_: bool, mode: str, cause: str) -> None:
+def test_modes_and_causes(
+    shop: Dataset, sql: str, exec_: bool, mode: str, cause: str | None
+) -> None:
     verdict = score(predict(shop.limit(1), sql), shop.limit(1)).verdicts[0]
     assert (verdict.exec, verdict.failure_mode, verdict.cause) == (exec_, mode, cause)
 

@@ -1,0 +1,255 @@
+"""Judging predictions one by one: the rules that apply, and the verdict on each."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeAlias
+
+from distill_sql.datasets import Dataset, Example
+from distill_sql.errors import DatasetError
+from distill_sql.failures import primary_cause
+from distill_sql.sandbox import DEADLINE, Result, Row, Sandbox
+from distill_sql.scoring.exact import exact_set_match
+from distill_sql.scoring.execution import order_matters, prediction_text, prepare, rows_equal
+from distill_sql.scoring.hardness import Hardness, hardness
+from distill_sql.scoring.plugging import fillings
+from distill_sql.scoring.spider_sql import SpiderSqlError
+
+EvaluationType: TypeAlias = Literal["exec", "match", "all"]
+FailureMode: TypeAlias = Literal["ok", "wrong-result", "execution", "parse", "empty", "timeout"]
+#: Every failure mode, and what it means.
+FAILURE_MODES: dict[FailureMode, str] = {
+    "ok": "it gives the gold rows",
+    "wrong-result": "it runs, and gives other rows",
+    "execution": "the database refuses it while it runs: an unknown column, most often",
+    "parse": "it is not SQL",
+    "empty": "the model gave no query",
+    "timeout": "it did not end within the deadline",
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How predictions are judged. The defaults are the official evaluator's.
+
+    ``etype`` chooses the metrics: execution accuracy (``exec``), exact set match (``match``), or
+    ``all``. ``keep_distinct`` and ``plug_value`` are the official flags; ``strict`` drops the
+    leniencies of execution accuracy: DISTINCT counts, and ``value`` is a word like any other.
+    """
+
+    etype: EvaluationType = "all"
+    strict: bool = False
+    keep_distinct: bool = False
+    plug_value: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one prediction.
+
+    ``exec`` is execution accuracy's verdict and ``exact`` exact set match's; None where it was not
+    asked for, or where the gold query is outside the SQL that exact set match is defined on.
+    ``failure_mode`` compares more strictly, as the published study does (no leniency in the text,
+    columns in order, values as text), so it can differ from "ok" where ``exec`` is true; None where
+    nothing was executed. ``error`` is what the database said. ``gold_is_empty`` flags examples
+    whose gold query has no rows, which a wrong query passes easily.
+    """
+
+    question_id: int
+    db_id: str
+    hardness: Hardness
+    gold_sql: str
+    pred_sql: str
+    exec: bool | None = None
+    exact: bool | None = None
+    failure_mode: FailureMode | None = None
+    error: str = ""
+    gold_is_empty: bool = False
+
+    @cached_property
+    def cause(self) -> str | None:
+        """What went wrong, a key of :data:`distill_sql.failures.CAUSES`; None if it is right."""
+        right = self.exact if self.exec is None else self.exec
+        return None if right else primary_cause(self.pred_sql, self.gold_sql, error=self.error)
+
+
+class Judge:
+    """Judges predictions on a dataset, several at a time; use it as a context manager.
+
+    Workers and gold rows are kept from one call to the next, so a second file costs less than the
+    first. ``jobs`` worker processes run the queries (default: one per core); ``deadline`` is in
+    seconds and per prediction, however many databases it is run on. Every ``*.sqlite`` file in a
+    database's folder counts, so a folder with the official test suite gives test-suite accuracy.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        rules: Rules | None = None,
+        *,
+        jobs: int | None = None,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self.dataset = dataset
+        self.rules = rules or Rules()
+        self._keep_distinct = self.rules.keep_distinct or self.rules.strict
+        self._jobs = jobs or os.cpu_count() or 1
+        self._deadline = deadline
+        self._pool = ThreadPoolExecutor(self._jobs)
+        self._local = threading.local()
+        self._sandboxes: list[Sandbox] = []
+        self._gold = lru_cache(maxsize=4096)(self._run_gold)
+        self._suite = lru_cache(maxsize=None)(suite)
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every worker."""
+        self._pool.shutdown(cancel_futures=True)
+        for sandbox in self._sandboxes:
+            sandbox.close()
+
+    def verdicts(self, pairs: Iterable[tuple[Example, str]]) -> Iterator[Verdict]:
+        """The verdict on each pair of an example and a prediction, in order.
+
+        Pairs are taken as verdicts are, a few ahead, so memory does not grow with their number.
+        Raises :class:`DatasetError` if a gold query fails.
+        """
+        waiting: deque[Future[Verdict]] = deque()
+        try:
+            for example, pred_sql in pairs:
+                waiting.append(self._pool.submit(self.verdict, example, pred_sql))
+                if len(waiting) >= 64 * self._jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def verdict(self, example: Example, pred_sql: str) -> Verdict:
+        """The verdict on one prediction; any thread may call."""
+        verdict = Verdict(
+            question_id=example.question_id,
+            db_id=example.db_id,
+            hardness=hardness(example.query),
+            gold_sql=example.query,
+            pred_sql=pred_sql,
+            exact=None if self.rules.etype == "exec" else self._exact(example, pred_sql),
+        )
+        if self.rules.etype == "match":
+            return verdict
+        database = self.dataset.database_path(example.db_id)
+        passed, judged = self._passes(example, pred_sql, database)
+        return replace(
+            verdict,
+            exec=passed,
+            failure_mode=self._failure_mode(example, pred_sql, judged, database),
+            error=judged.error,
+            gold_is_empty=not self._gold(database, self._prepare(example.query)).rows,
+        )
+
+    def _exact(self, example: Example, pred_sql: str) -> bool | None:
+        try:
+            return exact_set_match(pred_sql, example.query, self.dataset.schema(example.db_id))
+        except SpiderSqlError:
+            return None
+
+    def _prepare(self, sql: str) -> str:
+        return prepare(sql, keep_distinct=self._keep_distinct)
+
+    def _passes(self, example: Example, pred_sql: str, database: Path) -> tuple[bool, Result]:
+        """Whether it gives the gold rows everywhere, and its result on the main database.
+
+        The deadline is for all that is run here. A timeout is the result, wherever it was.
+        """
+        gold_sql = self._prepare(example.query)
+        text = self._prepare(prediction_text(pred_sql, strict=self.rules.strict))
+        ordered = order_matters(example.query)
+        left = self._deadline
+        judged = Result("timeout")
+        for number, candidate in enumerate(self._candidates(gold_sql, text)):
+            for path in self._suite(database):
+                gold = self._gold(path, gold_sql)
+                result = self._run(path, candidate, gold, max(left, 0.0))
+                left -= result.seconds
+                if number == 0 and (path == database or result.kind == "timeout"):
+                    judged = result
+                if left <= 0 or result.kind == "timeout":
+                    return False, judged
+                if not result.ok or not rows_equal(gold.rows, result.rows, ordered=ordered):
+                    break
+            else:
+                return True, judged
+        return False, judged
+
+    def _candidates(self, gold_sql: str, text: str) -> Iterator[str]:
+        return chain([text], fillings(gold_sql, text)) if self.rules.plug_value else iter([text])
+
+    def _failure_mode(
+        self, example: Example, pred_sql: str, judged: Result, database: Path
+    ) -> FailureMode:
+        """The mode by the strict comparison: the texts as they are, columns in order."""
+        if not pred_sql.strip():
+            return "empty"
+        if judged.kind == "timeout":
+            return "timeout"
+        gold = self._gold(database, example.query)
+        executed = self._prepare(prediction_text(pred_sql, strict=self.rules.strict))
+        result = judged if executed == pred_sql else self._run(database, pred_sql, gold)
+        if result.ok:
+            return "ok" if _as_text(gold.rows) == _as_text(result.rows) else "wrong-result"
+        return result.kind if result.kind in ("parse", "timeout") else "execution"
+
+    def _run(self, path: Path, sql: str, gold: Result, deadline: float | None = None) -> Result:
+        """Run a prediction, fetching no more rows than tell it from the gold ones."""
+        rows = max(len(gold.rows), 1)
+        result = self._sandbox.run(path, sql, deadline=deadline, max_rows=rows)
+        if result.kind == "too_large" and "rows" in result.error:
+            return Result("ok", [*gold.rows, ()], error=result.error, seconds=result.seconds)
+        return result
+
+    def _run_gold(self, path: Path, sql: str) -> Result:
+        result = self._sandbox.run(path, sql, deadline=max(60.0, self._deadline))
+        if not result.ok:
+            raise DatasetError(
+                f"A gold query of {self.dataset.name} fails on {path}: {result.error}. The query "
+                f"is {sql!r}. Correct the dataset, or leave the question out."
+            )
+        return result
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        sandbox: Sandbox | None = getattr(self._local, "sandbox", None)
+        if sandbox is None:
+            sandbox = self._local.sandbox = Sandbox(deadline=self._deadline)
+            self._sandboxes.append(sandbox)
+        return sandbox
+
+
+def suite(database: Path) -> tuple[Path, ...]:
+    """The databases that a verdict looks at: this one, then all with ``.sqlite`` beside it."""
+    beside = sorted(path for path in database.parent.iterdir() if ".sqlite" in path.name)
+    return (database, *(path for path in beside if path.name != database.name))
+
+
+def _as_text(rows: Sequence[Row]) -> Counter[tuple[str, ...]]:
+    return Counter([tuple(map(str, row)) for row in rows])

@@ -1,0 +1,116 @@
+"""Running a checkout of the official evaluator beside ours, and listing where they disagree."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from distill_sql.datasets import Dataset
+from distill_sql.errors import PredictionError
+from distill_sql.scoring.execution import prediction_text
+from distill_sql.scoring.judge import Rules, Verdict
+
+_DRIVER = Path(__file__).with_name("official_driver.py")
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One metric of one example on which the two differ; ``official`` is None if it crashed."""
+
+    question_id: int
+    metric: str
+    ours: bool
+    official: bool | None
+    pred_sql: str
+    gold_sql: str
+    error: str = ""
+
+
+def disagreements(
+    verdicts: Sequence[Verdict],
+    dataset: Dataset,
+    checkout: Path,
+    rules: Rules,
+    *,
+    python: str = sys.executable,
+    progress: bool = False,
+) -> Iterator[Disagreement]:
+    """Judge again with the official code (taoyds/test-suite-sql-eval), one example at a time.
+
+    It runs in a process of its own, in ``checkout``, by ``python``, which needs what that code
+    imports (sqlparse, nltk with its ``punkt`` data). It opens the databases for writing and its
+    timeout does not fire, so give it a copy and predictions you trust. Raises
+    :class:`PredictionError` if there is no such code or it cannot start.
+    """
+    if not (checkout / "evaluation.py").is_file():
+        raise PredictionError(
+            f"No evaluation.py in {checkout}. Expected a checkout of taoyds/test-suite-sql-eval; "
+            "clone it and give its folder."
+        )
+    tables = dataset.root / "tables.json"
+    if not tables.is_file():
+        raise PredictionError(
+            f"No {tables}: the official evaluator takes foreign keys from it. Score Spider, or a "
+            "folder that has one."
+        )
+    setup = {
+        "databases": str(dataset.database_path(verdicts[0].db_id).parent.parent.resolve()),
+        "tables": str(tables.resolve()),
+        "etype": rules.etype,
+        "plug_value": rules.plug_value,
+        "keep_distinct": rules.keep_distinct,
+    }
+    process = subprocess.Popen(
+        [python, str(_DRIVER)],
+        cwd=checkout,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        for verdict in tqdm(verdicts, desc="official evaluator", disable=not progress):
+            pred = prediction_text(verdict.pred_sql, strict=True)
+            case = setup | {"db_id": verdict.db_id, "gold": verdict.gold_sql, "pred": pred}
+            try:
+                process.stdin.write(json.dumps(case) + "\n")
+                process.stdin.flush()
+            except BrokenPipeError:
+                line = ""
+            else:
+                line = process.stdout.readline()
+            if not line:
+                raise PredictionError(
+                    f"The official evaluator in {checkout} stopped at question "
+                    f"{verdict.question_id}: {process.stderr.read().strip()[-500:]}. Install what "
+                    "it imports, and try its own command first."
+                )
+            yield from _differences(verdict, json.loads(line))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _differences(verdict: Verdict, found: dict[str, str | int | None]) -> Iterator[Disagreement]:
+    for metric in ("exec", "exact"):
+        ours = getattr(verdict, metric)
+        official = found[metric]
+        if ours is not None and (official is None or ours != bool(official)):
+            yield Disagreement(
+                verdict.question_id,
+                metric,
+                ours,
+                None if official is None else bool(official),
+                verdict.pred_sql,
+                verdict.gold_sql,
+                str(found["error"]),
+            )

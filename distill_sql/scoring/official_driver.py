@@ -1,0 +1,82 @@
+"""Runs inside a checkout of the official evaluator. Run as a script, never imported.
+
+It imports nothing of this package. Each line of its standard input is one example; it calls the
+official ``evaluate`` on files of one line each, notes what the two metrics said on the way, and
+writes them as a line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import tempfile
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+class Official:
+    """The checkout's evaluator, with what its two metrics say noted on the way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found: dict[str, Any] = {}
+        evaluation: Any = import_module("evaluation")
+        self.code = evaluation
+        self.kmaps = lru_cache(maxsize=1)(evaluation.build_foreign_key_map_from_json)
+        evaluation.eval_exec_match = self.note("exec", evaluation.eval_exec_match)
+        evaluator = evaluation.Evaluator
+        evaluator.eval_exact_match = self.note("exact", evaluator.eval_exact_match)
+
+    def note(self, name: str, function: Any) -> Any:
+        """The function, its result noted; nested calls return before the outermost does."""
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            self.found[name] = function(*arguments, **options)
+            return self.found[name]
+
+        return noted
+
+    def judge(self, case: dict[str, Any]) -> dict[str, Any]:
+        """Both metrics of one example, None where the official code does not get to them."""
+        self.found.update(exec=None, exact=None, error="")
+        gold, pred = self.folder / "gold", self.folder / "pred"
+        gold.write_text(f"{_line(case['gold'])}\t{case['db_id']}\n")
+        pred.write_text(f"{_line(case['pred'])}\n")
+        try:
+            self.code.evaluate(
+                str(gold),
+                str(pred),
+                case["databases"],
+                case["etype"],
+                self.kmaps(case["tables"]),
+                case["plug_value"],
+                case["keep_distinct"],
+                False,
+            )
+        except Exception as error:  # whatever it is, the other examples have a verdict
+            self.found["error"] = f"{type(error).__name__}: {error}"
+        return self.found
+
+
+def _line(sql: str) -> str:
+    return " ".join(sql.split("\n")).strip()
+
+
+def main() -> None:
+    """Answer every line of the standard input."""
+    sys.path.insert(0, str(Path.cwd()))
+    with tempfile.TemporaryDirectory() as folder:
+        official = Official(Path(folder))
+        for line in sys.stdin:
+            quiet = io.StringIO()
+            with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+                answer = official.judge(json.loads(line))
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
