@@ -17,7 +17,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -91,6 +91,13 @@ class Dataset:
         if count is None or count >= len(self.examples):
             return self
         return replace(self, examples=self.examples[:count])
+
+    def only(self, *db_ids: str) -> Dataset:
+        """The examples that ask about these databases; each must be one that some example names."""
+        for db_id in db_ids:
+            if db_id not in self.db_ids:
+                raise _unknown_db(db_id, self.db_ids, self.root)
+        return replace(self, examples=tuple(e for e in self.examples if e.db_id in db_ids))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -260,11 +267,11 @@ def _schemas(
     }
 
 
-def _unknown_db(db_id: str, schemas: Mapping[str, Schema], where: Path) -> DatasetError:
-    close = get_close_matches(db_id, schemas, n=1)
+def _unknown_db(db_id: str, known: Collection[str], where: Path) -> DatasetError:
+    close = get_close_matches(db_id, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return DatasetError(
-        f"{where}: unknown db_id {db_id!r}; {len(schemas)} databases are known.{hint} "
+        f"{where}: unknown db_id {db_id!r}; {len(known)} databases are known.{hint} "
         "Correct the question's db_id, or add the database to tables.json and to the database "
         "folder."
     )

@@ -51,7 +51,10 @@ _SIZE_MESSAGES = ("too big", "too large", "out of memory", "too many", "too comp
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one statement. ``rows`` and ``columns`` are empty unless ``kind`` is "ok"."""
+    """What became of one statement. ``rows`` and ``columns`` are empty unless ``kind`` is "ok".
+
+    ``seconds`` is what it took in the worker, fetching included and the way there and back not.
+    """
 
     kind: Kind
     rows: Sequence[Row] = ()
@@ -125,7 +128,7 @@ class Sandbox:
         seconds = time.monotonic() - start
         if answer is None:
             return Result("timeout", error=f"stopped after {limit:g} s", seconds=seconds)
-        kind, exception, columns, rows, message = answer
+        seconds, kind, exception, columns, rows, message = answer
         if kind == "database":
             raise DatasetError(
                 f"{database} cannot be opened ({exception}: {message}). Expected a SQLite file; "
@@ -155,7 +158,14 @@ class Sandbox:
         except BrokenPipeError:
             pass
         self.close()
-        return ("too_large", "", (), (), "the worker process died, most likely out of memory")
+        return (
+            timeout,
+            "too_large",
+            "",
+            (),
+            (),
+            "the worker process died, most likely out of memory",
+        )
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._worker is None or self._worker.poll() is not None:

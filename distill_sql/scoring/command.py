@@ -11,6 +11,7 @@ from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import DistillSqlError
 from distill_sql.provenance import write_json
 from distill_sql.sandbox import DEADLINE
+from distill_sql.scoring.bird import score_bird
 from distill_sql.scoring.compare import compare
 from distill_sql.scoring.judge import Judge, Rules
 from distill_sql.scoring.official import disagreements
@@ -30,6 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="pocket", help="pocket, spider, bird, or a folder")
     parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
     parser.add_argument("--split", default="dev")
+    parser.add_argument(
+        "--database",
+        action="append",
+        metavar="DB_ID",
+        help="only the questions on this database (may be repeated)",
+    )
     parser.add_argument(
         "--etype",
         choices=("exec", "match", "all"),
@@ -55,6 +62,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="also run the official evaluator, checked out in DIR, and list every disagreement",
     )
+    parser.add_argument(
+        "--bird", action="store_true", help="also BIRD's metrics: EX, soft F1, R-VES"
+    )
     parser.add_argument("--jobs", type=int, help="worker processes (default: one per core)")
     parser.add_argument("--deadline", type=float, default=DEADLINE, help="seconds per prediction")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write summary and verdicts here")
@@ -68,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.components and arguments.etype == "exec":
         raise DistillSqlError("--components belongs to exact set match: use --etype match or all.")
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
+    if arguments.database:
+        dataset = dataset.only(*arguments.database)
     rules = Rules(
         etype=arguments.etype,
         strict=arguments.strict,
@@ -84,6 +96,9 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"{file}\n{report.table()}\n")
             if arguments.components:
                 print(f"{report.components_table(dataset)}\n")
+            if arguments.bird:
+                bird = score_bird(predictions, dataset, progress=sys.stderr.isatty())
+                print(f"BIRD: EX {bird.ex:.1f}, soft F1 {bird.soft_f1:.1f}, R-VES {bird.r_ves:.1f}")
     if arguments.compare:
         _compare(*(reports[file] for file in arguments.compare))
     if arguments.official:

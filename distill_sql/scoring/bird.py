@@ -1,0 +1,155 @@
+"""BIRD's metrics: execution accuracy over sets of rows, soft F1, and R-VES, which rewards speed.
+
+Li et al., "Can LLM Already Serve as A Database Interface?" (NeurIPS 2023) and the scripts of
+bird-bench/mini_dev (``evaluation_ex.py``, ``evaluation_f1.py``, ``evaluation_ves.py``). They differ
+from Spider's: rows are a set, columns stay in their order, nothing is done to the texts. Soft F1
+depends on the order of rows, R-VES on the machine: compare it only with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from distill_sql.datasets import Dataset
+from distill_sql.errors import DatasetError
+from distill_sql.sandbox import Row, Sandbox
+from distill_sql.scoring.predictions import Prediction
+
+#: How often both queries are timed for R-VES, and seconds a query may take, as published.
+ITERATIONS = 100
+DEADLINE = 30.0
+
+
+@dataclass(frozen=True)
+class BirdVerdict:
+    """One prediction by BIRD's metrics.
+
+    ``exec`` is execution accuracy's verdict, ``soft_f1`` lies between 0 and 1, and ``reward`` is
+    R-VES's, between 0 and 1.25; None if nothing was timed.
+    """
+
+    question_id: int
+    exec: bool
+    soft_f1: float
+    reward: float | None
+
+
+@dataclass(frozen=True)
+class BirdReport:
+    """All verdicts of one file; the properties are the published scores, from 0 to 100 (or 112)."""
+
+    verdicts: tuple[BirdVerdict, ...]
+
+    @property
+    def ex(self) -> float:
+        """Execution accuracy: the share of predictions with the gold set of rows."""
+        return 100 * float(np.mean([verdict.exec for verdict in self.verdicts]))
+
+    @property
+    def soft_f1(self) -> float:
+        """The mean soft F1."""
+        return 100 * float(np.mean([verdict.soft_f1 for verdict in self.verdicts]))
+
+    @property
+    def r_ves(self) -> float | None:
+        """The mean square root of the rewards, or None if nothing was timed."""
+        rewards = [verdict.reward for verdict in self.verdicts if verdict.reward is not None]
+        return 100 * float(np.mean(np.sqrt(rewards))) if rewards else None
+
+
+def score_bird(
+    predictions: Sequence[Prediction],
+    dataset: Dataset,
+    *,
+    iterations: int = ITERATIONS,
+    deadline: float = DEADLINE,
+    progress: bool = False,
+) -> BirdReport:
+    """Score predictions, one per example of ``dataset`` and in its order, by BIRD's metrics.
+
+    ``iterations`` of 0 leaves R-VES out. Queries run one at a time, since they are timed. Raises
+    :class:`DatasetError` if a gold query fails.
+    """
+    verdicts = []
+    pairs = list(zip(dataset, predictions, strict=True))
+    with Sandbox(deadline=deadline) as sandbox:
+        for example, prediction in tqdm(pairs, desc="BIRD's metrics", disable=not progress):
+            database = dataset.database_path(example.db_id)
+            gold = sandbox.run(database, example.query)
+            if not gold.ok:
+                raise DatasetError(
+                    f"The gold query of question {example.question_id} fails on {database}: "
+                    f"{gold.error}. Correct the dataset, or leave the question out."
+                )
+            found = sandbox.run(database, prediction.pred_sql) if prediction.pred_sql else None
+            correct = found is not None and found.ok and set(found.rows) == set(gold.rows)
+            ratio = 0.0
+            if correct and iterations:
+                ratio = _time_ratio(
+                    sandbox, database, example.query, prediction.pred_sql, iterations
+                )
+            verdicts.append(
+                BirdVerdict(
+                    example.question_id,
+                    correct,
+                    soft_f1(gold.rows, found.rows) if found is not None and found.ok else 0.0,
+                    reward(ratio) if iterations else None,
+                )
+            )
+    return BirdReport(tuple(verdicts))
+
+
+def soft_f1(gold: Sequence[Row], pred: Sequence[Row]) -> float:
+    """F1 over the cells of rows that stand in the same place, duplicates aside.
+
+    A cell counts as found if its value occurs anywhere in the other row. Results without any row
+    are equal.
+
+    >>> soft_f1([("Ann", 1), ("Bo", 2)], [("Ann", 1), ("Bo", 3)])
+    0.75
+    """
+    if not gold and not pred:
+        return 1.0
+    gold, pred = list(dict.fromkeys(gold)), list(dict.fromkeys(pred))
+    both = only_pred = only_gold = 0.0
+    for expected, found in zip(gold, pred, strict=False):
+        both += sum(value in expected for value in found) / len(expected)
+        only_pred += sum(value not in expected for value in found) / len(expected)
+        only_gold += sum(value not in found for value in expected) / len(expected)
+    only_gold += max(len(gold) - len(pred), 0)
+    only_pred += max(len(pred) - len(gold), 0)
+    precision = both / (both + only_pred) if both + only_pred else 0.0
+    recall = both / (both + only_gold) if both + only_gold else 0.0
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def reward(ratio: float) -> float:
+    """R-VES's reward for a right query that takes 1 / ``ratio`` of the gold query's time.
+
+    >>> [reward(ratio) for ratio in (0, 0.1, 0.3, 0.6, 1.0, 2.5)]
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
+    """
+    if ratio == 0:
+        return 0.0
+    return next((r for bound, r in _REWARDS if ratio >= bound), 0.25)
+
+
+_REWARDS = ((2, 1.25), (1, 1.0), (0.5, 0.75), (0.25, 0.5))
+
+
+def _time_ratio(
+    sandbox: Sandbox, database: Path, gold_sql: str, pred_sql: str, iterations: int
+) -> float:
+    """The mean of gold time over prediction time, without what is 3 deviations away."""
+    ratios = []
+    for _ in range(iterations):
+        pred = sandbox.run(database, pred_sql).seconds
+        ratios.append(sandbox.run(database, gold_sql).seconds / max(pred, 1e-9))
+    mean, spread = np.mean(ratios), np.std(ratios)
+    kept = [ratio for ratio in ratios if abs(ratio - mean) < 3 * spread] or ratios
+    return float(np.mean(kept))
