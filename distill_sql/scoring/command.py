@@ -9,6 +9,7 @@ from pathlib import Path
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import DistillSqlError
+from distill_sql.neighbours import COUNT, build_neighbours
 from distill_sql.provenance import write_json
 from distill_sql.sandbox import DEADLINE
 from distill_sql.scoring.bird import score_bird
@@ -46,6 +47,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="without the official leniencies")
     parser.add_argument("--keep-distinct", action="store_true", help="do not drop DISTINCT")
     parser.add_argument("--plug-value", action="store_true", help="try the gold query's values")
+    parser.add_argument(
+        "--neighbours",
+        type=int,
+        nargs="?",
+        const=COUNT,
+        metavar="N",
+        help=f"judge on N made variants of each database, too (default {COUNT})",
+    )
     parser.add_argument(
         "--components", action="store_true", help="also the component scores of exact set match"
     )
@@ -89,15 +98,21 @@ def _run(arguments: argparse.Namespace) -> int:
     # Every file is read before any is scored: a broken one is told at once.
     answers = {file: read_predictions(file, dataset) for file in files}
     reports: dict[Path, ScoreReport] = {}
-    with Judge(dataset, rules, jobs=arguments.jobs, deadline=arguments.deadline) as judge:
+    progress = sys.stderr.isatty()
+    made = None
+    if arguments.neighbours:
+        made = build_neighbours(dataset, count=arguments.neighbours, progress=progress)
+    with Judge(
+        dataset, rules, neighbours=made, jobs=arguments.jobs, deadline=arguments.deadline
+    ) as judge:
         for file, predictions in answers.items():
-            report = score_with(judge, predictions, progress=sys.stderr.isatty())
+            report = score_with(judge, predictions, progress=progress)
             reports[file] = report
             print(f"{file}\n{report.table()}\n")
             if arguments.components:
                 print(f"{report.components_table(dataset)}\n")
             if arguments.bird:
-                bird = score_bird(predictions, dataset, progress=sys.stderr.isatty())
+                bird = score_bird(predictions, dataset, progress=progress)
                 print(f"BIRD: EX {bird.ex:.1f}, soft F1 {bird.soft_f1:.1f}, R-VES {bird.r_ves:.1f}")
     if arguments.compare:
         _compare(*(reports[file] for file in arguments.compare))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import DatasetError
 from distill_sql.failures import primary_cause
+from distill_sql.neighbours import has_ties, tie_query
 from distill_sql.sandbox import DEADLINE, Result, Row, Sandbox
 from distill_sql.scoring.exact import exact_set_match
 from distill_sql.scoring.execution import order_matters, prediction_text, prepare, rows_equal
@@ -88,7 +89,8 @@ class Judge:
     Workers and gold rows are kept from one call to the next, so a second file costs less than the
     first. ``jobs`` worker processes run the queries (default: one per core); ``deadline`` is in
     seconds and per prediction, however many databases it is run on. Every ``*.sqlite`` file in a
-    database's folder counts, so a folder with the official test suite gives test-suite accuracy.
+    database's folder counts, so a folder with the official test suite gives test-suite accuracy;
+    so do those that ``neighbours`` has for its db_id.
     """
 
     def __init__(
@@ -96,10 +98,13 @@ class Judge:
         dataset: Dataset,
         rules: Rules | None = None,
         *,
+        neighbours: Mapping[str, Sequence[Path]] | None = None,
         jobs: int | None = None,
         deadline: float = DEADLINE,
     ) -> None:
         self.dataset = dataset
+        self._neighbours = neighbours or {}
+        self._made = {path for paths in self._neighbours.values() for path in paths}
         self.rules = rules or Rules()
         self._keep_distinct = self.rules.keep_distinct or self.rules.strict
         self._jobs = jobs or os.cpu_count() or 1
@@ -108,7 +113,8 @@ class Judge:
         self._local = threading.local()
         self._sandboxes: list[Sandbox] = []
         self._gold = lru_cache(maxsize=4096)(self._run_gold)
-        self._suite = lru_cache(maxsize=None)(suite)
+        self._is_decisive = lru_cache(maxsize=65536)(self._find_decisive)
+        self._suite = lru_cache(maxsize=None)(self._find_suite)
 
     def __enter__(self) -> Judge:
         return self
@@ -187,7 +193,9 @@ class Judge:
         left = self._deadline
         judged = Result("timeout")
         for number, candidate in enumerate(self._candidates(gold_sql, text)):
-            for path in self._suite(database):
+            for path in self._suite(example.db_id):
+                if not self._is_decisive(path, gold_sql):
+                    continue
                 gold = self._gold(path, gold_sql)
                 result = self._run(path, candidate, gold, max(left, 0.0))
                 left -= result.seconds
@@ -200,6 +208,17 @@ class Judge:
             else:
                 return True, judged
         return False, judged
+
+    def _find_suite(self, db_id: str) -> tuple[Path, ...]:
+        return (*suite(self.dataset.database_path(db_id)), *self._neighbours.get(db_id, ()))
+
+    def _find_decisive(self, path: Path, gold_sql: str) -> bool:
+        """Whether the gold query's rows are no matter of chance on a neighbour."""
+        if path not in self._made or (found := tie_query(gold_sql)) is None:
+            return True
+        sql, keys = found
+        result = self._sandbox.run(path, sql)
+        return not (result.ok and has_ties(result.rows, keys))
 
     def _candidates(self, gold_sql: str, text: str) -> Iterator[str]:
         return chain([text], fillings(gold_sql, text)) if self.rules.plug_value else iter([text])

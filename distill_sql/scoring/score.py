@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tqdm import tqdm
@@ -143,6 +144,7 @@ def score(
     dataset: Dataset,
     rules: Rules | None = None,
     *,
+    neighbours: Mapping[str, Sequence[Path]] | None = None,
     jobs: int | None = None,
     deadline: float = DEADLINE,
     progress: bool = False,
@@ -150,11 +152,11 @@ def score(
     """Score predictions, one per example of ``dataset`` and in its order.
 
     For several files, or for more pairs than fit in memory, use a
-    :class:`~distill_sql.scoring.judge.Judge`, which explains ``jobs`` and ``deadline``. Raises
+    :class:`~distill_sql.scoring.judge.Judge`, which explains the other parameters. Raises
     :class:`PredictionError` if predictions and examples do not line up and :class:`DatasetError` if
     a gold query fails.
     """
-    with Judge(dataset, rules, jobs=jobs, deadline=deadline) as judge:
+    with Judge(dataset, rules, neighbours=neighbours, jobs=jobs, deadline=deadline) as judge:
         return score_with(judge, predictions, progress=progress)
 
 
