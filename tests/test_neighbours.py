@@ -129,7 +129,7 @@ def test_tie_queries(sql: str, expected: tuple[str, int] | None) -> None:
 
 
 def test_a_tie_is_no_reason_to_call_a_query_wrong(tmp_path: Path, toy_dataset: Path) -> None:
-    """Two towns are tied on the neighbour; whichever a query names first, it is not judged there."""
+    """Two towns are tied on the neighbour, so no query is judged there."""
     shop = load_dataset(toy_dataset)
     tied = tmp_path / "tied.sqlite"
     tied.write_bytes(shop.database_path("shop").read_bytes())

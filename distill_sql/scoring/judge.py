@@ -104,6 +104,8 @@ class Judge:
     ) -> None:
         self.dataset = dataset
         self._neighbours = neighbours or {}
+        #: How many neighbours a database has, at most.
+        self.neighbours = max(map(len, self._neighbours.values()), default=0)
         self._made = {path for paths in self._neighbours.values() for path in paths}
         self.rules = rules or Rules()
         self._keep_distinct = self.rules.keep_distinct or self.rules.strict

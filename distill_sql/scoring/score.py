@@ -55,10 +55,14 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """All verdicts of one prediction file, and the rules they were reached by."""
+    """All verdicts of one prediction file, and what they were reached by.
+
+    ``neighbours`` is how many variants of each database counted beside it.
+    """
 
     verdicts: tuple[Verdict, ...]
     rules: Rules = field(default_factory=Rules)
+    neighbours: int = 0
 
     def accuracy(self, level: Hardness | None = None, *, metric: Metric = "exec") -> Accuracy:
         """A metric's accuracy, overall or of one level; examples without a verdict do not count."""
@@ -84,7 +88,7 @@ class ScoreReport:
 
     def summary(self) -> dict[str, Any]:
         """The counts, as ``distill-sql score --json`` writes them."""
-        counts: dict[str, Any] = {"n": len(self.verdicts)}
+        counts: dict[str, Any] = {"n": len(self.verdicts), "neighbours": self.neighbours}
         for metric in METRICS:
             total = self.accuracy(metric=metric)
             counts[metric] = {
@@ -104,12 +108,14 @@ class ScoreReport:
     def table(self) -> str:
         """The table by hardness, as text."""
         rows = [["", "all", *LEVELS]]
-        for metric, title in METRICS.items():
+        for metric, name in METRICS.items():
             scores = [self.accuracy(level, metric=metric) for level in (None, *LEVELS)]
             if not scores[0].n:
                 continue
             if len(rows) == 1 or rows[1][1:] != [str(score.n) for score in scores]:
                 rows.append(["count", *(str(score.n) for score in scores)])
+            also = f", {self.neighbours} neighbours too" if metric == "exec" else ""
+            title = name + also * bool(self.neighbours)
             rows.append([title, *(f"{100 * s.share:.1f}" if s.n else "-" for s in scores)])
             rows.append(["95 % interval", *map(_interval, scores)])
         return align(rows)
@@ -172,4 +178,4 @@ def score_with(
         )
     pairs = ((e, p.pred_sql) for e, p in zip(dataset, predictions, strict=True))
     verdicts = tqdm(judge.verdicts(pairs), total=len(dataset), desc="scoring", disable=not progress)
-    return ScoreReport(tuple(verdicts), judge.rules)
+    return ScoreReport(tuple(verdicts), judge.rules, judge.neighbours)
