@@ -18,6 +18,10 @@ from distill_sql.errors import DistillSqlError
 COMMANDS = {
     "pocket": ("distill_sql.pocket.command", "say where the embedded benchmark is, or copy it"),
     "score": ("distill_sql.scoring.command", "score a prediction file"),
+    "teacher": (
+        "distill_sql.teacher.command",
+        "ask the teacher, and keep the answers that are right",
+    ),
     "book": ("distill_sql.book.command", "execute the chapters and build the pages"),
     "doctor": ("distill_sql.doctor", "say what works on this machine, and what is missing"),
 }

@@ -17,7 +17,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -97,7 +97,11 @@ class Dataset:
         for db_id in db_ids:
             if db_id not in self.db_ids:
                 raise _unknown_db(db_id, self.db_ids, self.root)
-        return replace(self, examples=tuple(e for e in self.examples if e.db_id in db_ids))
+        return self.with_examples(e for e in self.examples if e.db_id in db_ids)
+
+    def with_examples(self, examples: Iterable[Example]) -> Dataset:
+        """The same dataset with these examples, some of its own in any order."""
+        return replace(self, examples=tuple(examples))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,6 +15,10 @@ class DatasetError(DistillSqlError):
     """A dataset, or one of its files or databases, is missing or malformed."""
 
 
+class GoldQueryError(DatasetError):
+    """A gold query fails on its database."""
+
+
 class PredictionError(DistillSqlError):
     """A prediction file does not line up with the dataset it claims to answer."""
 
@@ -29,3 +33,7 @@ class ChapterError(DistillSqlError):
 
 class MissingDependencyError(DistillSqlError):
     """An optional package or program is needed here and is not installed."""
+
+
+class TeacherError(DistillSqlError):
+    """The teacher's endpoint cannot be used, or its cache or budget stands in the way."""

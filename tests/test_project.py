@@ -114,8 +114,8 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 #: The order in which modules may import one another: only from the left.
 LAYERS = [
     "errors", "schema", "datasets", "tokenizer", "prompts", "linking", "sandbox", "failures",
-    "neighbours", "scoring", "mutants", "pocket", "survey", "baseline", "charts", "tables",
-    "provenance", "book", "cli",
+    "neighbours", "scoring", "mutants", "pocket", "survey", "baseline", "teacher",
+    "traces", "charts", "tables", "provenance", "book", "cli",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Literal, TypeAlias
 
 from distill_sql.datasets import Dataset, Example
-from distill_sql.errors import DatasetError
+from distill_sql.errors import GoldQueryError
 from distill_sql.failures import primary_cause
 from distill_sql.neighbours import has_ties, tie_query
 from distill_sql.sandbox import DEADLINE, Result, Row, Sandbox
@@ -139,7 +139,7 @@ class Judge:
         """The verdict on each pair of an example and a prediction, in order.
 
         Pairs are taken as verdicts are, a few ahead, so memory does not grow with their number.
-        Raises :class:`DatasetError` if a gold query fails.
+        Raises :class:`GoldQueryError` if a gold query fails.
         """
         waiting: deque[Future[Verdict]] = deque()
         try:
@@ -166,7 +166,7 @@ class Judge:
         if self.rules.etype == "match":
             return verdict
         database = self.dataset.database_path(example.db_id)
-        passed, judged = self._passes(example, pred_sql, database)
+        passed, judged = self.passes(example, pred_sql)
         return replace(
             verdict,
             exec=passed,
@@ -174,6 +174,10 @@ class Judge:
             error=judged.error,
             gold_is_empty=not self._gold(database, self._prepare(example.query)).rows,
         )
+
+    def execute(self, db_id: str, sql: str) -> Result:
+        """Run a query on the main database within the deadline; any thread may call."""
+        return self._sandbox.run(self.dataset.database_path(db_id), sql)
 
     def _exact(self, example: Example, pred_sql: str) -> bool | None:
         try:
@@ -184,11 +188,13 @@ class Judge:
     def _prepare(self, sql: str) -> str:
         return prepare(sql, keep_distinct=self._keep_distinct)
 
-    def _passes(self, example: Example, pred_sql: str, database: Path) -> tuple[bool, Result]:
+    def passes(self, example: Example, pred_sql: str) -> tuple[bool, Result]:
         """Whether it gives the gold rows everywhere, and its result on the main database.
 
-        The deadline is for all that is run here. A timeout is the result, wherever it was.
+        The deadline is for all that is run here. A timeout is the result, wherever it was. Of a
+        wrong result no more rows are fetched than tell it from the gold rows.
         """
+        database = self.dataset.database_path(example.db_id)
         gold_sql = self._prepare(example.query)
         text = self._prepare(prediction_text(pred_sql, strict=self.rules.strict))
         ordered = order_matters(example.query)
@@ -251,7 +257,7 @@ class Judge:
     def _run_gold(self, path: Path, sql: str) -> Result:
         result = self._sandbox.run(path, sql, deadline=max(60.0, self._deadline))
         if not result.ok:
-            raise DatasetError(
+            raise GoldQueryError(
                 f"A gold query of {self.dataset.name} fails on {path}: {result.error}. The query "
                 f"is {sql!r}. Correct the dataset, or leave the question out."
             )

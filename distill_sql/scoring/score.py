@@ -159,8 +159,8 @@ def score(
 
     For several files, or for more pairs than fit in memory, use a
     :class:`~distill_sql.scoring.judge.Judge`, which explains the other parameters. Raises
-    :class:`PredictionError` if predictions and examples do not line up and :class:`DatasetError` if
-    a gold query fails.
+    :class:`PredictionError` if predictions and examples do not line up and :class:`GoldQueryError`
+    if a gold query fails.
     """
     with Judge(dataset, rules, neighbours=neighbours, jobs=jobs, deadline=deadline) as judge:
         return score_with(judge, predictions, progress=progress)

@@ -1,0 +1,18 @@
+"""The teacher: sampling answers from an OpenAI-compatible endpoint, each paid for once."""
+
+from __future__ import annotations
+
+from distill_sql.teacher.prices import Price, price_of
+from distill_sql.teacher.store import Sample, Store
+from distill_sql.teacher.work import Request, Settings, estimate, requests_for
+
+__all__ = [
+    "Price",
+    "Request",
+    "Sample",
+    "Settings",
+    "Store",
+    "estimate",
+    "price_of",
+    "requests_for",
+]

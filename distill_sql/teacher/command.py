@@ -1,0 +1,248 @@
+"""``distill-sql teacher``: ask, judge the answers, and look after what was paid for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.errors import TeacherError
+from distill_sql.neighbours import build_neighbours
+from distill_sql.teacher.batch import Batches
+from distill_sql.teacher.client import Teacher
+from distill_sql.teacher.prices import AS_OF, NANO, OPENAI_URL, Price, dollars, price_of
+from distill_sql.teacher.store import Store, default_path
+from distill_sql.teacher.work import Settings, estimate, fair_order, requests_for
+from distill_sql.traces import REASONS, Sieve, write_traces
+
+KEY = "OPENAI_API_KEY"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Make ``parser`` that of ``distill-sql teacher``."""
+    verbs = parser.add_subparsers(metavar="WHAT", required=True)
+    sample = verbs.add_parser("sample", help="ask the questions whose answers are missing")
+    _asking(sample)
+    _paying(sample)
+    sample.add_argument("--concurrency", type=int, default=32, help="most requests at a time")
+    sample.set_defaults(run=_sample)
+
+    batch = verbs.add_parser("batch", help="the same through the Batch API, at half the price")
+    _asking(batch)
+    _paying(batch)
+    batch.add_argument("--wait", action="store_true", help="stay until the answers are here")
+    batch.set_defaults(run=_batch)
+
+    traces = verbs.add_parser("traces", help="keep the answers that are right")
+    _asking(traces)
+    traces.add_argument("out", type=Path, metavar="OUT", help="the file of traces, JSON Lines")
+    traces.add_argument("--no-gold", action="store_true", help="keep what most samples agree on")
+    traces.add_argument("--all-passing", action="store_true", help="keep every right query")
+    traces.add_argument(
+        "--neighbours", type=int, default=8, help="variants of each database to check on, too"
+    )
+    traces.add_argument("--jobs", type=int, help="worker processes (default: one per core)")
+    traces.set_defaults(run=_traces)
+
+    cache = verbs.add_parser("cache", help="the answers that are there")
+    cache.add_argument("what", choices=("stats", "export", "prune"))
+    cache.add_argument("--cache", type=Path, help=f"the file (default {default_path()})")
+    cache.add_argument("--model", action="append", help="prune: whose answers to delete")
+    cache.add_argument("--out", type=Path, help="export: write here instead of to the terminal")
+    cache.set_defaults(run=_cache)
+
+
+def _asking(parser: argparse.ArgumentParser) -> None:
+    defaults = Settings()
+    parser.add_argument("--dataset", default="pocket", help="pocket, spider, or a folder")
+    parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--limit", type=int, help="only so many questions, spread over databases")
+    parser.add_argument("--model", default=defaults.model)
+    parser.add_argument("--base-url", default=os.environ.get("OPENAI_BASE_URL", OPENAI_URL))
+    parser.add_argument("--samples", type=int, default=defaults.samples)
+    parser.add_argument("--temperature", type=float, default=defaults.temperature)
+    parser.add_argument("--max-tokens", type=int, default=defaults.max_tokens)
+    parser.add_argument("--reasoning-share", type=float, default=defaults.reasoning_share)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--cache", type=Path, help=f"the answers' file (default {default_path()})")
+
+
+def _paying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        type=float,
+        help="dollars that may ever be spent with this cache; needed where requests cost money",
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        nargs=2,
+        metavar=("PROMPT", "COMPLETION"),
+        help="dollars per million tokens, for a model that the table does not have",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before spending")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    return Settings(
+        model=arguments.model,
+        base_url=arguments.base_url,
+        samples=arguments.samples,
+        temperature=arguments.temperature,
+        max_tokens=arguments.max_tokens,
+        reasoning_share=arguments.reasoning_share,
+        seed=arguments.seed,
+    )
+
+
+def _dataset(arguments: argparse.Namespace) -> Dataset:
+    dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
+    return fair_order(dataset, arguments.seed).limit(arguments.limit)
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    settings, dataset = _settings(arguments), _dataset(arguments)
+    price = price_of(settings.model, settings.base_url, arguments.price)
+    with Store(arguments.cache) as store:
+        cap, key = _agreed(arguments, settings, dataset, store, price)
+        teacher = Teacher(
+            settings, store, api_key=key, price=price, cap=cap, concurrency=arguments.concurrency
+        )
+        requests = requests_for(dataset, settings)
+        outcome = teacher.run(requests, total=len(dataset) if sys.stderr.isatty() else None)
+        print(
+            f"{outcome.requests:,} requests answered with {outcome.samples:,} samples for "
+            f"{dollars(outcome.cost)}; {dollars(store.spent())} spent or booked in {store.path}"
+        )
+    for question_id, why in list(outcome.failed.items())[:5]:
+        print(f"question {question_id} failed: {why}", file=sys.stderr)
+    if outcome.failed:
+        print(
+            f"{len(outcome.failed)} questions are without all their samples; the same command "
+            "tries them again.",
+            file=sys.stderr,
+        )
+    if outcome.stopped:
+        print(
+            f"stopped: {outcome.stopped}. What was answered is kept; the same command goes on.",
+            file=sys.stderr,
+        )
+    return 1 if outcome.failed or outcome.stopped else 0
+
+
+def _agreed(
+    arguments: argparse.Namespace, settings: Settings, dataset: Dataset, store: Store, price: Price
+) -> tuple[int | None, str]:
+    """Show what it will cost and have it agreed to: the cap in nano-dollars, and the key."""
+    expected = estimate(requests_for(dataset, settings), settings, store, price)
+    free = price == Price(0, 0)
+    key = os.environ.get(KEY, "")
+    if not key and settings.base_url.startswith(OPENAI_URL):
+        raise TeacherError(f"No key: set {KEY}, or give --base-url of an endpoint of your own.")
+    print(
+        f"{expected.requests:,} requests for {expected.samples:,} samples are to be sent to "
+        f"{settings.model} at {settings.base_url}"
+        + ("." if free else f": about {dollars(expected.cost)} and at most "
+           f"{dollars(expected.bound)} (prices of {AS_OF}); {dollars(store.spent())} is spent.")
+    )  # fmt: skip
+    if free or not expected.requests:
+        return None, key or "none"
+    if arguments.budget is None:
+        raise TeacherError("These requests cost money: say how much it may be with --budget.")
+    cap = round(arguments.budget * NANO)
+    if cap <= store.spent():
+        raise TeacherError(
+            f"The budget of {dollars(cap)} leaves nothing: {dollars(store.spent())} is spent or "
+            "booked. Give a higher --budget."
+        )
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise TeacherError("Nobody is there to be asked: give --yes to spend it.")
+        if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise TeacherError("Nothing was sent.")
+    return cap, key
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    settings, dataset = _settings(arguments), _dataset(arguments)
+    price = price_of(settings.model, settings.base_url, arguments.price)
+    with Store(arguments.cache) as store:
+        is_open = bool(store.open_batches())
+        cap, key = None, os.environ.get(KEY, "none")
+        if not is_open:
+            cap, key = _agreed(arguments, settings, dataset, store, price.halved())
+        batches = Batches(settings, store, api_key=key, price=price, cap=cap)
+        if not is_open and not batches.submit(requests_for(dataset, settings)):
+            print("Nothing is missing.")
+        still = batches.fetch(requests_for(dataset, settings), wait=arguments.wait)
+    if still:
+        print(f"{len(still)} under way; the same command fetches the answers later.")
+    return 0
+
+
+def _traces(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
+    wanted = {example.question_id for example in _dataset(arguments)}
+    dataset = dataset.with_examples(e for e in dataset if e.question_id in wanted)
+    present = dataset.with_examples(
+        e for e in dataset
+        if (dataset.database_dir / e.db_id / f"{e.db_id}.sqlite").is_file()
+    )  # fmt: skip
+    progress = sys.stderr.isatty()
+    gold = not arguments.no_gold
+    made = None
+    if gold and arguments.neighbours:
+        made = build_neighbours(present, count=arguments.neighbours, progress=progress)
+    options = json.dumps([asdict(settings), arguments.neighbours, gold, arguments.all_passing])
+    with (
+        Store(arguments.cache) as store,
+        Sieve(
+            present, settings, neighbours=made, gold=gold, all_passing=arguments.all_passing,
+            jobs=arguments.jobs,
+        ) as sieve,
+    ):  # fmt: skip
+        judged = write_traces(sieve, store, arguments.out, options=options, progress=progress)
+    kept = sum(len(one.kept) for one in judged)
+    right = sum(bool(one.kept) for one in judged)
+    print(
+        f"{len(judged):,} of {len(dataset):,} questions have all their samples; {right:,} of them "
+        f"are answered rightly, {kept:,} traces are in {arguments.out}"
+    )
+    reasons = Counter(reason for one in judged for reason in one.reasons if reason)
+    for reason, meaning in REASONS.items():
+        if reasons[reason]:
+            print(f"{reasons[reason]:>7,} samples dropped: {reason} ({meaning})")
+    return 0
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    path = arguments.cache or default_path()
+    if not path.exists():
+        raise TeacherError(f"No answers at {path}. Give another --cache, or ask some.")
+    with Store(path) as store:
+        if arguments.what == "stats":
+            for row in store.stats():
+                print(
+                    f"{row['model']}: {row['samples']:,} samples of {row['requests']:,} requests, "
+                    f"{row['prompt_tokens']:,} + {row['completion_tokens']:,} tokens, "
+                    f"{dollars(row['cost'])}"
+                )
+            print(f"{dollars(store.spent())} spent or booked in {path}")
+        elif arguments.what == "export":
+            out = arguments.out.open("w", encoding="utf-8") if arguments.out else sys.stdout
+            for record in store.export():
+                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            if arguments.out:
+                out.close()
+        elif not arguments.model:
+            raise TeacherError("prune deletes answers that were paid for: say whose with --model.")
+        else:
+            print(f"{store.prune(arguments.model):,} samples deleted")
+    return 0

@@ -1,0 +1,247 @@
+"""Every paid answer and every cent, in one SQLite file that survives kill -9.
+
+An answer is written before it is used; a request's highest possible cost is booked before it is
+sent, and corrected when the answer is there. A request whose fate is unknown (the process was
+killed, the connection dropped) stays booked at that bound, so the books never say less than was
+spent. Several processes may share the file: the cap holds for all of them together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_sql.datasets import cache_dir
+from distill_sql.errors import TeacherError
+
+#: The layout of the file; one with a higher number is from a newer version of this package.
+VERSION = 1
+
+_TABLES = """
+CREATE TABLE sample (
+  key BLOB PRIMARY KEY, request BLOB NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
+  finish TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+  cost INTEGER NOT NULL, created REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE request (key BLOB PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE spend (id INTEGER PRIMARY KEY CHECK (id = 1), total INTEGER NOT NULL);
+CREATE TABLE batch (id TEXT PRIMARY KEY, bound INTEGER NOT NULL, state TEXT NOT NULL);
+INSERT INTO spend VALUES (1, 0);
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer. ``finish`` is the endpoint's finish reason, or ``refusal``.
+
+    Tokens and ``cost`` (nano-dollars) are this sample's share of its request: prompt tokens of a
+    request for several samples are counted with its first.
+    """
+
+    text: str
+    finish: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost: int
+
+
+def default_path() -> Path:
+    """Where answers are kept unless said otherwise."""
+    return cache_dir() / "teacher.sqlite"
+
+
+def request_key(body: Mapping[str, Any], base_url: str) -> bytes:
+    """The digest of everything that determines an answer, but for the sample's number."""
+    text = json.dumps([base_url.rstrip("/"), body], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _sample_key(request: bytes, number: int) -> bytes:
+    return hashlib.sha256(request + number.to_bytes(4, "big")).digest()
+
+
+class Store:
+    """The cache of answers and the ledger; use it as a context manager."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or default_path()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise TeacherError(
+                f"{self.path} cannot be read as a cache of answers ({error}). It may be corrupt: "
+                "move it aside, or try `sqlite3 FILE .recover`, since it holds what was paid for."
+            ) from error
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        with closing(self._db.execute("BEGIN IMMEDIATE")):
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _TABLES.split(";\n"):
+                    if statement.strip():
+                        self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+            self._db.execute("COMMIT")
+        if version > VERSION:
+            raise TeacherError(
+                f"{self.path} was written by a newer version of distill-sql (layout {version}, "
+                f"expected at most {VERSION}). Update distill-sql, or give another --cache."
+            )
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    # --- Answers ------------------------------------------------------------------------------
+
+    def samples(self, request: bytes, count: int) -> list[Sample | None]:
+        """The first ``count`` samples of a request, None for those that are missing."""
+        keys = [_sample_key(request, number) for number in range(count)]
+        marks = ", ".join("?" * count)
+        rows = self._db.execute(
+            "SELECT key, text, finish, prompt_tokens, completion_tokens, cost FROM sample "
+            f"WHERE key IN ({marks})",
+            keys,
+        )
+        found = {key: Sample(*rest) for key, *rest in rows}
+        return [found.get(key) for key in keys]
+
+    def missing(self, request: bytes, count: int) -> list[int]:
+        """The numbers of the samples that are missing."""
+        return [n for n, sample in enumerate(self.samples(request, count)) if sample is None]
+
+    def settle(
+        self,
+        request: bytes,
+        body: Mapping[str, Any],
+        samples: Mapping[int, Sample],
+        *,
+        bound: int,
+    ) -> None:
+        """Keep a request's answers, and correct the booked ``bound`` to what they cost."""
+        now = time.time()
+        rows = [
+            (
+                _sample_key(request, number), request, str(body["model"]), sample.text,
+                sample.finish, sample.prompt_tokens, sample.completion_tokens, sample.cost, now,
+            )
+            for number, sample in samples.items()
+        ]  # fmt: skip
+        cost = sum(sample.cost for sample in samples.values())
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(
+            "INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+        )
+        self._db.execute(
+            "INSERT OR IGNORE INTO request VALUES (?, ?)",
+            (request, json.dumps(body, ensure_ascii=False)),
+        )
+        self._db.execute("UPDATE spend SET total = total + ?", (cost - bound,))
+        self._db.execute("COMMIT")
+
+    # --- The ledger ---------------------------------------------------------------------------
+
+    def spent(self) -> int:
+        """All that was spent or may have been, in nano-dollars, over all runs."""
+        (total,) = self._db.execute("SELECT total FROM spend").fetchone()
+        return int(total)
+
+    def reserve(self, bound: int, cap: int | None) -> bool:
+        """Book ``bound`` nano-dollars if that keeps the total within ``cap``; whether it did."""
+        if cap is None:
+            self._db.execute("UPDATE spend SET total = total + ?", (bound,))
+            return True
+        changed = self._db.execute(
+            "UPDATE spend SET total = total + ?1 WHERE total + ?1 <= ?2", (bound, cap)
+        )
+        return changed.rowcount == 1
+
+    def release(self, amount: int) -> None:
+        """Take back what was booked for a request that was certainly not paid for."""
+        self._db.execute("UPDATE spend SET total = total - ?", (amount,))
+
+    # --- Batches ------------------------------------------------------------------------------
+
+    def add_batch(self, batch_id: str, bound: int) -> None:
+        """Remember a batch that was handed in, so that its answers are fetched by a later run."""
+        self._db.execute("INSERT INTO batch VALUES (?, ?, 'open')", (batch_id, bound))
+
+    def open_batches(self) -> list[tuple[str, int]]:
+        """The batches whose answers are not here yet, with what was booked for each."""
+        rows = self._db.execute("SELECT id, bound FROM batch WHERE state = 'open' ORDER BY rowid")
+        return [(str(batch_id), int(bound)) for batch_id, bound in rows]
+
+    def close_batch(self, batch_id: str) -> None:
+        """The batch's answers are here, or there are none."""
+        self._db.execute("UPDATE batch SET state = 'done' WHERE id = ?", (batch_id,))
+
+    # --- For people ---------------------------------------------------------------------------
+
+    def stats(self) -> list[dict[str, Any]]:
+        """One record per model: samples, requests, tokens, cost."""
+        rows = self._db.execute(
+            "SELECT model, count(*), count(DISTINCT request), sum(prompt_tokens), "
+            "sum(completion_tokens), sum(cost) FROM sample GROUP BY model ORDER BY model"
+        )
+        names = ("model", "samples", "requests", "prompt_tokens", "completion_tokens", "cost")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Every answer with its request, one record each, in a fixed order."""
+        rows = self._db.execute(
+            "SELECT body, text, finish, prompt_tokens, completion_tokens, cost FROM sample "
+            "JOIN request ON request.key = sample.request ORDER BY sample.request, sample.key"
+        )
+        for body, *rest in rows:
+            names = ("text", "finish", "prompt_tokens", "completion_tokens", "cost")
+            yield {"request": json.loads(body), **dict(zip(names, rest, strict=True))}
+
+    def prune(self, models: Sequence[str]) -> int:
+        """Delete the answers of some models; what they cost stays in the books."""
+        return sum(self._prune(model) for model in models)
+
+    def _prune(self, model: str) -> int:
+        gone = self._db.execute("DELETE FROM sample WHERE model = ?", (model,)).rowcount
+        self._db.execute("DELETE FROM request WHERE key NOT IN (SELECT request FROM sample)")
+        return gone
+
+
+def share(
+    texts: Iterable[tuple[int, str, str]], prompt_tokens: int, completion_tokens: int, cost: int
+) -> dict[int, Sample]:
+    """The samples of one answered request, its tokens and cost spread over them.
+
+    ``texts`` has number, text and finish reason of each. Completion tokens are spread by length of
+    text; the sums are exact.
+    """
+    items = list(texts)
+    weights = [len(text) + 1 for _, text, _ in items]
+    samples = {}
+    tokens_left, cost_left, weight_left = completion_tokens, cost, sum(weights)
+    for place, ((number, text, finish), weight) in enumerate(zip(items, weights, strict=True)):
+        tokens = tokens_left * weight // weight_left
+        money = cost_left * weight // weight_left
+        samples[number] = Sample(text, finish, 0 if place else prompt_tokens, tokens, money)
+        tokens_left, cost_left, weight_left = (
+            tokens_left - tokens,
+            cost_left - money,
+            weight_left - weight,
+        )
+    return samples

@@ -1,0 +1,129 @@
+"""What is asked of the teacher: one request per training question, in a fair order."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+from distill_sql.datasets import Dataset, Example
+from distill_sql.errors import TeacherError
+from distill_sql.prompts import Mode, prompt_messages, trace_mode
+from distill_sql.teacher.prices import OPENAI_URL, Price
+from distill_sql.teacher.store import Store, request_key
+from distill_sql.tokenizer import Message
+
+#: Tokens that a chat adds to its texts: role and separators of each message, and the reply's start.
+MESSAGE_TOKENS = 8
+#: What an answer takes as a rule, in tokens, for the estimate shown before a run.
+TYPICAL_TOKENS: dict[Mode, int] = {"direct": 60, "reasoning": 220}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the teacher is asked. All but ``samples`` is part of what an answer is filed under."""
+
+    model: str = "gpt-4o-mini"
+    base_url: str = OPENAI_URL
+    samples: int = 3
+    temperature: float = 0.3
+    max_tokens: int = 512
+    reasoning_share: float = 0.4
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("samples", 1, 128),
+            ("temperature", 0, 2),
+            ("max_tokens", 1, 100_000),
+            ("reasoning_share", 0, 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise TeacherError(f"{name} is {value}; expected {low} to {high}.")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question as it is sent: the body of a chat completion, without the number of samples."""
+
+    example: Example
+    mode: Mode
+    messages: tuple[Message, ...]
+    body: dict[str, Any]
+    key: bytes
+
+    @property
+    def prompt_bound(self) -> int:
+        """More tokens than the prompt can have: a token is a byte at least."""
+        return sum(len(m["content"].encode()) + MESSAGE_TOKENS for m in self.messages)
+
+
+def requests_for(dataset: Dataset, settings: Settings) -> Iterator[Request]:
+    """The request for every example whose database is there, in the dataset's order."""
+    for example in dataset:
+        if not (dataset.database_dir / example.db_id / f"{example.db_id}.sqlite").is_file():
+            continue
+        mode = trace_mode(example, reasoning_share=settings.reasoning_share, seed=settings.seed)
+        messages = tuple(prompt_messages(dataset, example, mode=mode))
+        body = {
+            "model": settings.model,
+            "messages": list(messages),
+            "temperature": settings.temperature,
+            "max_tokens": settings.max_tokens,
+        }
+        yield Request(example, mode, messages, body, request_key(body, settings.base_url))
+
+
+def fair_order(dataset: Dataset, seed: int) -> Dataset:
+    """The examples in the order they are asked: one of each database, then a second of each, ...
+
+    Databases and the questions of each are shuffled by ``seed``, so a run that stops early is a
+    sample of all databases, and the same seed goes on where it stopped.
+    """
+    by_database: defaultdict[str, list[Example]] = defaultdict(list)
+    for example in dataset:
+        by_database[example.db_id].append(example)
+    rng = random.Random(seed)
+    columns = list(by_database.values())
+    rng.shuffle(columns)
+    for column in columns:
+        rng.shuffle(column)
+    mixed = chain.from_iterable(zip_longest(*columns))
+    return dataset.with_examples(example for example in mixed if example is not None)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would send and cost; ``cost`` and ``bound`` are in nano-dollars."""
+
+    requests: int
+    samples: int
+    prompt_tokens: int
+    cost: int
+    bound: int
+
+
+def estimate(
+    requests: Iterable[Request], settings: Settings, store: Store, price: Price
+) -> Estimate:
+    """The cost of what is not in the store yet: as a rule, and at most.
+
+    Prompt tokens are estimated at four bytes each, completions at :data:`TYPICAL_TOKENS`; the bound
+    assumes that every byte is a token and every answer as long as it may be.
+    """
+    count = samples = tokens = cost = bound = 0
+    for request in requests:
+        wanted = len(store.missing(request.key, settings.samples))
+        if not wanted:
+            continue
+        prompt = sum(len(m["content"].encode()) // 4 + MESSAGE_TOKENS for m in request.messages)
+        count += 1
+        samples += wanted
+        tokens += prompt
+        cost += price.cost(prompt, wanted * TYPICAL_TOKENS[request.mode])
+        bound += price.cost(request.prompt_bound, wanted * settings.max_tokens)
+    return Estimate(count, samples, tokens, cost, bound)
