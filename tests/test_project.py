@@ -115,7 +115,7 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 LAYERS = [
     "errors", "schema", "datasets", "tokenizer", "prompts", "linking", "sandbox", "failures",
     "neighbours", "scoring", "mutants", "pocket", "survey", "baseline", "teacher",
-    "traces", "charts", "tables", "provenance", "book", "cli",
+    "traces", "splits", "charts", "tables", "provenance", "book", "cli",
 ]  # fmt: skip
 
 

@@ -13,9 +13,9 @@ import asyncio
 import json
 import random
 import re
-import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ class Teacher:
         self._active = self._sent = 0
         self._one_by_one = settings.samples == 1
         self._answered = False
+        self._fatal: TeacherError | None = None
 
     def run(self, requests: Iterable[Request], *, total: int | None = None) -> Outcome:
         """Ask everything that is missing, and say what was done.
@@ -102,26 +103,24 @@ class Teacher:
         Raises :class:`TeacherError` if the endpoint cannot be used at all: a wrong key or address,
         an unknown model, something that does not speak this protocol.
         """
-        return asyncio.run(self._run(iter(requests), total))
+        with ThreadPoolExecutor(1) as pool:  # a notebook's own thread has a loop running
+            future = pool.submit(asyncio.run, self._run(iter(requests), total))
+            try:
+                return future.result()
+            except KeyboardInterrupt:
+                self._stop("interrupted")  # what is under way may finish: it is paid for
+                return future.result()
 
     async def _run(self, requests: Iterator[Request], total: int | None) -> Outcome:
         start = time.monotonic()
-        loop = asyncio.get_running_loop()
-        with suppress(NotImplementedError, ValueError):  # no signals here: Windows, or a thread
-            loop.add_signal_handler(signal.SIGINT, self._stop, "interrupted")
         async with _client(self._url, self._api_key, self._timeout) as client:
             with tqdm(total=total, desc="asking", unit="question", disable=total is None) as bar:
-                workers = [
-                    asyncio.create_task(self._work(client, requests, bar))
-                    for _ in range(self._concurrency)
-                ]
-                try:
-                    await asyncio.gather(*workers)
-                finally:
-                    for worker in workers:
-                        worker.cancel()
-                    await asyncio.gather(*workers, return_exceptions=True)
+                await asyncio.gather(
+                    *(self._work(client, requests, bar) for _ in range(self._concurrency))
+                )
         self.outcome.seconds = time.monotonic() - start
+        if self._fatal:
+            raise self._fatal
         return self.outcome
 
     def _stop(self, why: str) -> None:
@@ -138,6 +137,9 @@ class Teacher:
                 await self._ask(client, request)
             except _Stop as stop:
                 self._stop(str(stop))
+            except TeacherError as error:
+                self._stop(str(error))
+                self._fatal = self._fatal or error
             except _Retry as error:
                 self.outcome.failed[request.example.question_id] = str(error)
             bar.update()
@@ -153,11 +155,12 @@ class Teacher:
 
     async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> None:
         failures = 0
-        while missing := self._store.missing(request.key, self.settings.samples):
-            if self._one_by_one:
-                missing = missing[:1]
+        missing = self._store.missing(request.key, self.settings.samples)
+        while missing:
+            wanted = missing[:1] if self._one_by_one else missing
             try:
-                await self._attempt(client, request, missing)
+                answered = await self._attempt(client, request, wanted)
+                missing = [number for number in missing if number not in answered]
             except _Retry as error:
                 failures += 1
                 if failures == ATTEMPTS:
@@ -169,7 +172,7 @@ class Teacher:
 
     async def _attempt(
         self, client: openai.AsyncOpenAI, request: Request, missing: list[int]
-    ) -> None:
+    ) -> dict[int, Sample]:
         bound = self._price.cost(request.prompt_bound, len(missing) * self.settings.max_tokens)
         await self._gate()
         try:
@@ -188,6 +191,7 @@ class Teacher:
         self.outcome.requests += 1
         self.outcome.samples += len(samples)
         self.outcome.cost += sum(sample.cost for sample in samples.values())
+        return samples
 
     async def _book(self, bound: int) -> None:
         """Book the most that an attempt can cost; requests under way may give some of it back."""

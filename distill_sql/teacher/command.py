@@ -166,7 +166,7 @@ def _agreed(
             raise TeacherError("Nobody is there to be asked: give --yes to spend it.")
         if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
             raise TeacherError("Nothing was sent.")
-    return cap, key
+    return cap, key or "none"
 
 
 def _batch(arguments: argparse.Namespace) -> int:

@@ -74,7 +74,9 @@ class Store:
         self.path = path or default_path()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            self._db = sqlite3.connect(
+                self.path, timeout=30, isolation_level=None, check_same_thread=False
+            )
             self._prepare()
         except sqlite3.DatabaseError as error:
             raise TeacherError(

@@ -36,6 +36,7 @@ SCRIPT: dict[str, Any] = {
     "refused": {},  # headers of a refusal
     "body": None,  # sent instead of an answer
     "finish": "stop",
+    "half": False,  # batches: every other request fails
     "prompt_price": 150,
     "completion_price": 600,
 }
@@ -49,6 +50,8 @@ class Endpoint:
         self.books: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.active = 0
+        self.files: list[bytes] = []
+        self.looks: list[int] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -61,6 +64,8 @@ class Endpoint:
                 body = await reader.readexactly(size)
                 if head.startswith("GET /books"):
                     self.reply(writer, 200, self.totals())
+                elif "/files" in head.split("\r\n")[0] or "/batches" in head.split("\r\n")[0]:
+                    self.batch(writer, head.split("\r\n")[0], body)
                 elif not await self.answer(writer, json.loads(body), head):
                     break
                 await writer.drain()
@@ -120,6 +125,45 @@ class Endpoint:
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": count * COMPLETION_TOKENS}
         self.reply(writer, 200, {"choices": choices, "usage": usage}, script["headers"])
         return True
+
+    def batch(self, writer: asyncio.StreamWriter, first: str, body: bytes) -> None:
+        """Files and batches: a batch is over at the second look."""
+        if first.startswith("POST") and "/files" in first:
+            self.files.append(body)
+            self.reply(writer, 200, {"id": f"file-{len(self.files) - 1}", "object": "file"})
+        elif first.startswith("POST"):
+            self.looks.append(0)
+            self.reply(writer, 200, self.state(len(self.looks) - 1, "validating"))
+        elif "/batches" in first:
+            number = int(first.split("batch-")[1].split()[0])
+            self.looks[number] += 1
+            status = "completed" if self.looks[number] > 1 else "in_progress"
+            self.reply(writer, 200, self.state(number, status))
+        else:
+            number = int(first.split("file-")[1].split("/")[0])
+            lines = [line for line in self.files[number].splitlines() if line[:1] == b"{"]
+            self.send(writer, 200, b"\n".join(map(self.answer_line, lines)))
+
+    def state(self, number: int, status: str) -> dict[str, Any]:
+        return {"id": f"batch-{number}", "object": "batch", "status": status, "created_at": 1,
+                "completion_window": "24h", "endpoint": "/v1/chat/completions",
+                "input_file_id": f"file-{number}", "output_file_id": f"file-{number}",
+                "request_counts": {"completed": 1, "failed": 0, "total": 1}}  # fmt: skip
+
+    def answer_line(self, line: bytes) -> bytes:
+        request = json.loads(line)
+        self.books["requests"] += 1
+        if self.script["half"] and self.books["requests"] % 2:
+            return json.dumps({"custom_id": request["custom_id"], "response": None}).encode()
+        count = request["body"].get("n", 1)
+        self.book(request["body"], count)
+        choices = [
+            {"message": {"content": self.script["default"]}, "finish_reason": "stop"}
+        ] * count
+        usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": count * COMPLETION_TOKENS}
+        body = {"choices": choices, "usage": usage}
+        found = {"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}}
+        return json.dumps(found).encode()
 
     def book(self, body: dict[str, Any], count: int) -> None:
         self.books["samples"] += count

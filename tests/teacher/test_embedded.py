@@ -1,0 +1,51 @@
+"""The embedded teacher: a real model behind a real endpoint, on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from distill_sql.datasets import Dataset
+from distill_sql.errors import TeacherError
+from distill_sql.prompts import tokenizer_for
+from distill_sql.teacher import Price, Settings, Store, embedded, requests_for
+from distill_sql.teacher.client import Teacher
+from distill_sql.traces import Sieve
+
+pytest.importorskip("torch", reason="the extra train is not installed")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_from_question_to_verdict(pocket_train: Dataset, tmp_path: Path) -> None:
+    """A random model answers over HTTP; nothing it says is right, and the sieve says so."""
+    pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
+    some = pocket_train.limit(2)
+    model = embedded.random_model(tmp_path / "model", tokenizer_for(pocket_train))
+    settings = Settings(embedded.MODEL, embedded.BASE_URL, samples=2, max_tokens=16)
+    with embedded.serving(model) as url, Store(tmp_path / "s.sqlite") as store:
+        teacher = Teacher(settings, store, api_key="none", price=Price(0, 0), url=url)
+        outcome = teacher.run(requests_for(some, settings))
+        assert (outcome.samples, outcome.failed) == (4, {})
+        with Sieve(some, settings) as sieve:
+            judged = [one for _, one in sieve.judge_all(store)]
+    assert all(one.completion_tokens > 0 for one in judged)
+    assert {reason for one in judged for reason in one.reasons} <= {"cut short", "no SQL", "parse"}
+    assert not any(one.kept for one in judged)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_same_seed_gives_the_same_weights(pocket_train: Dataset, tmp_path: Path) -> None:
+    digests = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        folder = embedded.random_model(tmp_path / name, tokenizer_for(pocket_train), seed=seed)
+        weights = (folder / "model.safetensors").read_bytes()
+        digests.append(hashlib.sha256(weights).hexdigest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match="No model in"), embedded.serving(tmp_path):
+        pass
