@@ -6,6 +6,7 @@ verdicts are taken, one example at a time, and compared.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,10 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shop(toy_dataset: Path) -> Dataset:
-    dataset = load_dataset(toy_dataset)
-    write_json(toy_dataset / "tables.json", [schema_to_tables_json(dataset.schema("shop"))])
+def shop(toy_dataset: Path, tmp_path: Path) -> Dataset:
+    root = Path(shutil.copytree(toy_dataset, tmp_path / "shop"))
+    dataset = load_dataset(root)
+    write_json(root / "tables.json", [schema_to_tables_json(dataset.schema("shop"))])
     return dataset
 
 
