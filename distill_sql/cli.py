@@ -1,8 +1,8 @@
 """``distill-sql``: one verb per stage of the pipeline.
 
 Each verb lives in the module that ``COMMANDS`` names and is imported only when it is asked for.
-Such a module has ``configure(parser)``, which adds arguments and sets ``run``: a function that
-takes the parsed arguments and returns the exit status.
+Such a module has ``configure(parser)``, or ``configure_<verb>`` if it has several verbs, which adds
+arguments and sets ``run``: a function that takes the parsed arguments and returns the exit status.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ COMMANDS = {
         "distill_sql.teacher.command",
         "ask the teacher, and keep the answers that are right",
     ),
+    "train": ("distill_sql.students.command", "train a student on traces, by a recipe"),
+    "generate": ("distill_sql.students.command", "let a student answer a split's questions"),
     "book": ("distill_sql.book.command", "execute the chapters and build the pages"),
     "doctor": ("distill_sql.doctor", "say what works on this machine, and what is missing"),
 }
@@ -54,7 +56,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, (module, summary) in COMMANDS.items():
         verb = verbs.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == asked:
-            import_module(module).configure(verb)
+            commands = import_module(module)
+            own = getattr(commands, f"configure_{name}", None)
+            (own or commands.configure)(verb)
     return parser
 
 

@@ -37,3 +37,7 @@ class MissingDependencyError(DistillSqlError):
 
 class TeacherError(DistillSqlError):
     """The teacher's endpoint cannot be used, or its cache or budget stands in the way."""
+
+
+class TrainingError(DistillSqlError):
+    """A student cannot be loaded, trained or saved as asked."""

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
@@ -29,6 +30,8 @@ from distill_sql.tokenizer import (
 )
 
 Mode: TypeAlias = Literal["direct", "reasoning"]
+#: ``full`` shows tables as CREATE TABLE with rows; ``compact`` takes a line a table, few tokens.
+Style: TypeAlias = Literal["full", "compact"]
 Cell: TypeAlias = "str | int | float | bytes | None"
 #: The first rows of each table, by table name.
 SampleRows: TypeAlias = Mapping[str, Sequence[tuple[Cell, ...]]]
@@ -37,6 +40,11 @@ SampleRows: TypeAlias = Mapping[str, Sequence[tuple[Cell, ...]]]
 SAMPLE_ROWS = 3
 #: Longest cell shown, in characters; a longer one is cut and marked.
 CELL_WIDTH = 40
+#: The same for the compact style, how many values of a text column it shows, and how many rows it
+#: finds them in.
+COMPACT_WIDTH = 24
+COMPACT_VALUES = 3
+COMPACT_ROWS = 24
 #: Tokens in the vocabulary of pocket's tokenizer.
 POCKET_VOCABULARY = 2048
 
@@ -51,6 +59,13 @@ INSTRUCTIONS: Mapping[Mode, str] = {
         "First reason briefly: which tables and columns are needed, how they join, which "
         "conditions, grouping and order apply. Then give one SQLite query in a ```sql block."
     ),
+}
+
+#: What the compact style says around schema and question.
+COMPACT_SYSTEM_PROMPT = "Translate the question to SQLite."
+COMPACT_INSTRUCTIONS: Mapping[Mode, str] = {
+    "direct": "Answer with SQL.",
+    "reasoning": "Reason, then answer with SQL.",
 }
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -116,6 +131,49 @@ def render_schema(schema: Schema, rows: SampleRows, *, rows_per_table: int = SAM
     )
 
 
+def render_compact(schema: Schema, rows: SampleRows) -> str:
+    """The schema in a line a table: columns, the tables they refer to, what their values are like.
+
+    ``rows`` are :data:`COMPACT_ROWS` or so of each table. A text column whose values recur in them
+    shows the commonest; dates, and flags of 0 and 1, say that they are such; a reference names its
+    table, and its column only if that is no primary key. Other columns show their name alone.
+    """
+    lines = []
+    for table in schema.tables:
+        shown = []
+        for place, column in enumerate(table.columns):
+            values = [row[place] for row in rows.get(table.name, ())]
+            refers = _reference(schema, table, column.name)
+            shown.append(_name(column.name) + (refers or _value_hint(column.type, values)))
+        lines.append(f"{_name(table.name)}: {', '.join(shown)}\n")
+    return "".join(lines)
+
+
+def _reference(schema: Schema, table: Table, column: str) -> str:
+    for key in schema.foreign_keys:
+        for own, other in zip(key.columns, key.ref_columns, strict=True):
+            if (key.table.lower(), own.lower()) != (table.name.lower(), column.lower()):
+                continue
+            target = schema.table(key.ref_table)
+            keys = [name.lower() for name in target.primary_key]
+            return f" = {_name(target.name)}" + (
+                "" if keys == [other.lower()] else f".{_name(other)}"
+            )
+    return ""
+
+
+def _value_hint(type_: str, values: Sequence[Cell]) -> str:
+    if type_ == "time":
+        return " date"
+    counts = Counter(value for value in values if value is not None)
+    if type_ != "text":
+        return " flag" if counts and counts.keys() <= {0, 1} else ""
+    if len(counts) * 2 > counts.total():
+        return ""
+    shown = (_cell(value)[:COMPACT_WIDTH] for value, _ in counts.most_common(COMPACT_VALUES))
+    return "".join(f" '{value}'" for value in shown)
+
+
 def _name(name: str) -> str:
     return name if _PLAIN_NAME.fullmatch(name) else quote_identifier(name)
 
@@ -133,37 +191,47 @@ def _cell(value: Cell) -> str:
     return text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 3] + "..."
 
 
-def build_messages(example: Example, schema_block: str, *, mode: Mode = "direct") -> list[Message]:
+def build_messages(
+    example: Example, schema_block: str, *, mode: Mode = "direct", style: Style = "full"
+) -> list[Message]:
     """The chat for one question: a system turn, and a user turn that ends with the instruction.
 
-    ``schema_block`` comes from :func:`render_schema` or from linking. Raises
-    :class:`ParameterError` for an unknown mode.
+    ``schema_block`` comes from :func:`render_schema`, :func:`render_compact` or from linking.
+    Raises :class:`ParameterError` for an unknown mode.
     """
     if mode not in INSTRUCTIONS:
         raise ParameterError(
             f"Unknown prompt mode {mode!r}; expected one of {', '.join(INSTRUCTIONS)}."
         )
     hint = f"Hint: {example.evidence}\n" if example.evidence else ""
+    compact = style == "compact"
+    system = COMPACT_SYSTEM_PROMPT if compact else SYSTEM_PROMPT
+    instruction = (COMPACT_INSTRUCTIONS if compact else INSTRUCTIONS)[mode]
     return [
-        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "system", "content": system},
         {
             "role": "user",
-            "content": f"{schema_block}\nQuestion: {example.question}\n{hint}{INSTRUCTIONS[mode]}",
+            "content": f"{schema_block}\nQuestion: {example.question}\n{hint}{instruction}",
         },
     ]
 
 
-def prompt_messages(dataset: Dataset, example: Example, *, mode: Mode = "direct") -> list[Message]:
+def prompt_messages(
+    dataset: Dataset, example: Example, *, mode: Mode = "direct", style: Style = "full"
+) -> list[Message]:
     """The chat for one question of a dataset, with its whole schema and sample rows."""
-    return build_messages(example, _schema_block(dataset, example.db_id), mode=mode)
+    block = _schema_block(dataset, example.db_id, style)
+    return build_messages(example, block, mode=mode, style=style)
 
 
-def _schema_block(dataset: Dataset, db_id: str) -> str:
-    return _rendered(dataset.schema(db_id), dataset.database_path(db_id))
+def _schema_block(dataset: Dataset, db_id: str, style: Style = "full") -> str:
+    return _rendered(dataset.schema(db_id), dataset.database_path(db_id), style)
 
 
 @lru_cache(maxsize=1024)
-def _rendered(schema: Schema, path: Path) -> str:
+def _rendered(schema: Schema, path: Path, style: Style) -> str:
+    if style == "compact":
+        return render_compact(schema, sample_rows(path, schema.tables, COMPACT_ROWS))
     return render_schema(schema, sample_rows(path, schema.tables))
 
 

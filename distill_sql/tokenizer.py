@@ -26,6 +26,9 @@ QWEN2_SPLIT = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+#: How the pocket ladder cuts text: marks on their own, so that a name is cut alike wherever it is.
+LADDER_SPLIT = r" ?\p{L}+|_\p{L}+|\p{N}|`+| ?[^\s\p{L}\p{N}]|\s*[\r\n]+|\s+(?!\S)|\s+"
+
 #: Whose tokenizer counts when nothing else is said: all sizes of Qwen2.5 share it.
 DEFAULT_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 
@@ -94,7 +97,9 @@ def load_tokenizer(folder: Path | str) -> ChatTokenizer:
         )
     config = folder / "tokenizer_config.json"
     settings: dict[str, Any] = read_json(config) if config.is_file() else {}
-    return ChatTokenizer(folder.name, backend, settings.get("chat_template") or CHATML)
+    template = folder / "chat_template.jinja"  # where newer folders keep it
+    own = template.read_text(encoding="utf-8") if template.is_file() else None
+    return ChatTokenizer(folder.name, backend, own or settings.get("chat_template") or CHATML)
 
 
 def fetch_tokenizer(model: str = DEFAULT_MODEL) -> ChatTokenizer:
@@ -127,13 +132,13 @@ def _qwen2(folder: Path) -> Tokenizer:
     return backend
 
 
-def _byte_level(backend: Tokenizer) -> Tokenizer:
+def _byte_level(backend: Tokenizer, split: str = QWEN2_SPLIT) -> Tokenizer:
     from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(QWEN2_SPLIT), behavior="isolated"),
+            pre_tokenizers.Split(Regex(split), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -141,8 +146,10 @@ def _byte_level(backend: Tokenizer) -> Tokenizer:
     return backend
 
 
-def train_tokenizer(texts: Iterable[str], *, vocabulary: int, name: str) -> ChatTokenizer:
-    """Train a byte-level BPE tokenizer with Qwen2's cutting rule and chat markers.
+def train_tokenizer(
+    texts: Iterable[str], *, vocabulary: int, name: str, split: str = QWEN2_SPLIT
+) -> ChatTokenizer:
+    """Train a byte-level BPE tokenizer with Qwen2's chat markers and, unless told, cutting rule.
 
     ``vocabulary`` counts the 256 bytes and the markers. The same texts in the same order give the
     same tokenizer.
@@ -151,7 +158,7 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int, name: str) -> Chat
     from tokenizers.models import BPE
     from tokenizers.trainers import BpeTrainer
 
-    backend = _byte_level(Tokenizer(BPE()))
+    backend = _byte_level(Tokenizer(BPE()), split)
     trainer = BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=list(SPECIAL_TOKENS),

@@ -10,6 +10,7 @@ import pytest
 from distill_sql.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.prompts import tokenizer_for
+from distill_sql.students.models import random_model
 from distill_sql.teacher import Price, Settings, Store, embedded, requests_for
 from distill_sql.teacher.client import Teacher
 from distill_sql.traces import Sieve
@@ -23,7 +24,7 @@ def test_from_question_to_verdict(pocket_train: Dataset, tmp_path: Path) -> None
     """A random model answers over HTTP; nothing it says is right, and the sieve says so."""
     pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
     some = pocket_train.limit(2)
-    model = embedded.random_model(tmp_path / "model", tokenizer_for(pocket_train))
+    model = random_model(tmp_path / "model", tokenizer_for(pocket_train))
     settings = Settings(embedded.MODEL, embedded.BASE_URL, samples=2, max_tokens=16)
     with embedded.serving(model) as url, Store(tmp_path / "s.sqlite") as store:
         teacher = Teacher(settings, store, api_key="none", price=Price(0, 0), url=url)
@@ -40,7 +41,7 @@ def test_from_question_to_verdict(pocket_train: Dataset, tmp_path: Path) -> None
 def test_the_same_seed_gives_the_same_weights(pocket_train: Dataset, tmp_path: Path) -> None:
     digests = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        folder = embedded.random_model(tmp_path / name, tokenizer_for(pocket_train), seed=seed)
+        folder = random_model(tmp_path / name, tokenizer_for(pocket_train), seed=seed)
         weights = (folder / "model.safetensors").read_bytes()
         digests.append(hashlib.sha256(weights).hexdigest())
     assert digests[0] == digests[1] != digests[2]

@@ -1,0 +1,1 @@
+"""How the pocket ladder's models came to be: worlds, wording, and the training script."""

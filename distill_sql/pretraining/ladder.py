@@ -1,0 +1,65 @@
+"""The shapes of the pocket ladder's models, and the tokenizer that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from distill_sql.pretraining.corpus import Language
+from distill_sql.tokenizer import ChatTokenizer
+
+#: Tokens in the ladder's vocabulary, the 256 bytes and three markers included.
+VOCABULARY = 4096
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Qwen2 decoder: widths, layers, heads of 32; what it reads and for how many tokens."""
+
+    name: str
+    width: int
+    layers: int
+    inner: int
+    heads: int
+    kv_heads: int
+    language: Language
+    tokens: int
+    seed: int = 42
+
+    def config(self, *, bos: int, eos: int) -> dict[str, Any]:
+        """Keyword arguments of ``transformers.Qwen2Config``."""
+        return {
+            "vocab_size": VOCABULARY,
+            "hidden_size": self.width,
+            "intermediate_size": self.inner,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "max_position_embeddings": 2048,
+            "tie_word_embeddings": True,
+            # Qwen2.5's own, which mlx-lm takes for granted.
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+            "bos_token_id": bos,
+            "eos_token_id": eos,
+        }
+
+
+#: Three student bases and the teacher. The teacher is wider, reads sentences rather than keywords,
+#: and reads more of them.
+LADDER = {
+    shape.name: shape
+    for shape in (
+        Shape("pocket-s", 96, 3, 288, 3, 1, "terse", 8_000_000),
+        Shape("pocket-m", 128, 4, 384, 4, 2, "terse", 8_000_000),
+        Shape("pocket-l", 192, 5, 576, 6, 2, "terse", 8_000_000),
+        Shape("pocket-teacher", 256, 6, 768, 8, 4, "rich", 40_000_000),
+    )
+}
+
+
+def train_ladder_tokenizer(texts: Iterable[str]) -> ChatTokenizer:
+    """The ladder's byte-level BPE: a name is cut the same way after a dot, a quote or a bracket."""
+    from distill_sql.tokenizer import LADDER_SPLIT, train_tokenizer
+
+    return train_tokenizer(texts, vocabulary=VOCABULARY, name="pocket", split=LADDER_SPLIT)

@@ -1,0 +1,146 @@
+"""How every student is made: one frozen record per row of the headline table.
+
+Hyperparameters live here and nowhere else. All Qwen2.5 recipes share :data:`SHARED`; what differs
+between them is the base model, how it is held in memory, and what the one ablation leaves out. The
+pocket ladder has settings of its own, one set for all its sizes: its models are a thousand times
+smaller, and what suits a large model is far too gentle for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from distill_sql.errors import ParameterError
+from distill_sql.prompts import Style
+
+Precision = Literal["float32", "bfloat16", "nf4"]
+
+#: Every linear layer of a decoder block, by Qwen2's names.
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One student. ``trained`` is False for a base row: the model as it comes, asked alike.
+
+    ``base`` is a hub id, or the name of a model that the package carries. ``length`` is in tokens,
+    prompt and completion together; ``warm_up`` in optimizer updates; ``batch`` in examples an
+    update, on any number of devices. ``modes`` says which traces are learned. ``bits`` is the width
+    that the fused model is quantized to, 0 for none.
+    """
+
+    name: str
+    base: str
+    trained: bool = True
+    modes: Literal["both", "direct"] = "both"
+    style: Style = "full"
+    precision: Precision = "bfloat16"
+    checkpointing: bool = False
+    length: int = 1024
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    targets: tuple[str, ...] = LINEARS
+    learning_rate: float = 5e-5
+    warm_up: int = 50
+    batch: int = 8
+    epochs: int = 1
+    seed: int = 42
+    bits: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("length", 16), ("rank", 1), ("alpha", 1), ("warm_up", 0), ("batch", 1), ("epochs", 1),
+            ("learning_rate", 0), ("dropout", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < low:
+                raise ParameterError(
+                    f"Recipe {self.name}: {name} is {getattr(self, name)}; expected {low} or more."
+                )
+        if self.dropout >= 1:
+            raise ParameterError(
+                f"Recipe {self.name}: dropout is {self.dropout}; expected less than 1."
+            )
+
+    @property
+    def pocket(self) -> bool:
+        """Whether the base is one of the models that the package carries."""
+        return self.base.startswith("pocket-")
+
+
+def _qwen(size: str, **changes: Any) -> Recipe:
+    family = changes.pop("family", "Qwen2.5")
+    return Recipe(changes.pop("name", size), f"Qwen/{family}-{size.upper()}-Instruct", **changes)
+
+
+#: How models that do not fit in 16 bits are held, by size.
+_HOLD: Mapping[str, Mapping[str, Any]] = {
+    "0.5b": {},
+    "1.5b": {},
+    "3b": {"precision": "nf4", "checkpointing": True},
+    "7b": {},
+    "14b": {"precision": "nf4", "checkpointing": True},
+}
+#: The pocket ladder's settings, the same for all its sizes.
+_POCKET: Mapping[str, Any] = {
+    "style": "compact",
+    "precision": "float32",
+    "length": 512,
+    "rank": 32,
+    "alpha": 64,
+    "dropout": 0.0,
+    "learning_rate": 4e-3,
+    "warm_up": 20,
+    "epochs": 1,
+}
+POCKET_SIZES = ("pocket-s", "pocket-m", "pocket-l")
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        *(_qwen(size, **hold) for size, hold in _HOLD.items()),
+        _qwen("0.5b", name="0.5b-direct", modes="direct"),
+        _qwen("1.5b", name="1.5b-4bit", bits=4),
+        *(_qwen(size, name=f"{size}-base", trained=False, **hold) for size, hold in _HOLD.items()),
+        *(
+            _qwen(size, name=f"coder-{size}-base", trained=False, family="Qwen2.5-Coder", **hold)
+            for size, hold in _HOLD.items()
+        ),
+        *(Recipe(size, size, **_POCKET) for size in POCKET_SIZES),
+        *(Recipe(f"{size}-base", size, trained=False, **_POCKET) for size in POCKET_SIZES),
+        *(Recipe(f"{size}-direct", size, modes="direct", **_POCKET) for size in POCKET_SIZES),
+    )
+}
+
+
+def recipe_for(name: str, **overrides: Any) -> Recipe:
+    """The recipe called ``name``, with some of its values replaced.
+
+    Values of None are left as they are. Raises :class:`ParameterError` for an unknown recipe or
+    field, naming the nearest one.
+    """
+    if name not in RECIPES:
+        close = get_close_matches(name, RECIPES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ParameterError(f"Unknown recipe {name!r}.{hint} There are: {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    wanted = {field: value for field, value in overrides.items() if value is not None}
+    known = {field.name for field in fields(Recipe)}
+    if unknown := sorted(wanted.keys() - known):
+        raise ParameterError(
+            f"A recipe has no {', '.join(unknown)}; its values are {', '.join(sorted(known))}."
+        )
+    return replace(recipe, **wanted)
+
+
+def overridden(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe is not as :data:`RECIPES` has it: to print, and to record."""
+    standard = RECIPES[recipe.name]
+    return {
+        field.name: getattr(recipe, field.name)
+        for field in fields(Recipe)
+        if getattr(recipe, field.name) != getattr(standard, field.name)
+    }

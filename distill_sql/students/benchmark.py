@@ -1,0 +1,164 @@
+"""How fast a student answers and learns, against the plain ways of doing either.
+
+``python -m distill_sql.students.benchmark generate --config FILE --tokenizer DIR`` asks a model of
+a real shape with random weights questions on four databases: batched with shared prefixes, then
+one at a time with the framework's own ``generate``. ``... train`` trains an adapter through trl,
+and with a bare PyTorch loop on the very same batches. Random weights take as long as trained ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.prompts import prompt_messages
+from distill_sql.recipes import Recipe, recipe_for
+from distill_sql.schema import read_json
+from distill_sql.students import answers, make_rows, torch_backend
+from distill_sql.students.models import save_model
+from distill_sql.tokenizer import load_tokenizer
+from distill_sql.traces import Trace
+
+#: Databases and questions of each that are asked.
+DATABASES = 4
+QUESTIONS = 16
+
+
+def random_weights(config: Path, tokenizer: Path, folder: Path) -> Path:
+    """A model of the shape in ``config`` with random weights, float32, beside its tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    fields = read_json(config)
+    torch.manual_seed(42)
+    model = Qwen2ForCausalLM(Qwen2Config(**fields | {"dtype": "float32"}))
+    save_model(model, load_tokenizer(tokenizer), folder)
+    return folder
+
+
+def some_questions(dataset: Dataset, databases: int, questions: int) -> Dataset:
+    """The first ``questions`` of each of the databases that have the most."""
+    counts = Counter(example.db_id for example in dataset)
+    chosen = [db_id for db_id, _ in counts.most_common(databases)]
+    groups = ([e for e in dataset if e.db_id == db_id][:questions] for db_id in chosen)
+    return dataset.with_examples(chain.from_iterable(groups))
+
+
+def time_generation(folder: Path, dataset: Dataset, max_tokens: int) -> dict[str, Any]:
+    """Seconds for all questions, ours and one at a time, and whether the answers are the same."""
+    import torch
+
+    recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
+    student = torch_backend.load(folder, recipe)
+    tokenizer = student.tokenizer
+    began = time.monotonic()
+    batches = answers(student, dataset, dataset.examples, batch=QUESTIONS, max_tokens=max_tokens)
+    ours = {answer.question_id: answer.raw_text for batch in batches for answer in batch}
+    middle = time.monotonic()
+    same = 0
+    for example in dataset:
+        ids = tokenizer.encode(tokenizer.render(prompt_messages(dataset, example)))
+        output = student.model.generate(
+            torch.tensor([ids], device=student.model.device),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        text = tokenizer.backend.decode(output[0, len(ids) :].tolist())
+        same += text == ours[example.question_id]
+    plain = time.monotonic() - middle
+    return {
+        "questions": len(dataset),
+        "same": same,
+        "seconds": middle - began,
+        "plain_seconds": plain,
+        "times_faster": plain / (middle - began),
+    }
+
+
+def gold_traces(dataset: Dataset) -> list[Trace]:
+    """The gold queries as if a teacher had given them: of the right length, to be timed with."""
+    return [
+        Trace(
+            e.question_id, e.db_id, e.question, e.query, "direct",
+            tuple(prompt_messages(dataset, e)), f"```sql\n{e.query}\n```", e.query, 1, 1, "gold",
+            0, 0, 0,
+        )
+        for e in dataset
+    ]  # fmt: skip
+
+
+def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """Seconds of a run through trl, and of a bare loop over the same batches."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    rows = make_rows(gold_traces(dataset), load_tokenizer(folder), recipe)
+    with tempfile.TemporaryDirectory() as out:
+        trained = torch_backend.train(folder, recipe, rows, Path(out), progress=False)
+    torch.manual_seed(recipe.seed)
+    model = get_peft_model(
+        torch_backend.load_base(folder, recipe),
+        LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout,
+                   target_modules=list(recipe.targets), task_type="CAUSAL_LM"),
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(
+        (p for p in model.parameters() if p.requires_grad), lr=recipe.learning_rate
+    )
+    model.train()
+    began = time.monotonic()
+    for first in range(0, len(rows.rows), recipe.batch):
+        group = rows.rows[first : first + recipe.batch]
+        width = max(len(row.ids) for row in group)
+        ids = torch.zeros(len(group), width, dtype=torch.long)
+        labels = torch.full((len(group), width), -100)
+        for place, row in enumerate(group):
+            ids[place, : len(row.ids)] = torch.tensor(row.ids)
+            labels[place, row.prompt : len(row.ids)] = torch.tensor(row.ids[row.prompt :])
+        ids, labels = ids.to(model.device), labels.to(model.device)
+        model(input_ids=ids, labels=labels, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    bare = time.monotonic() - began
+    return {
+        "tokens": rows.tokens,
+        "tokens_per_second": trained.tokens_per_second,
+        "bare_tokens_per_second": rows.tokens / bare,
+        "share_of_bare": bare / trained.seconds,
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("generate", "train"))
+    parser.add_argument("--config", type=Path, required=True, help="a model's config.json")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="its tokenizer's folder")
+    parser.add_argument("--dataset", default="spider")
+    parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
+    parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
+    options = parser.parse_args()
+    dataset = load_dataset(options.dataset, path=options.path)
+    some = some_questions(dataset, DATABASES, options.questions)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = random_weights(options.config, options.tokenizer, Path(scratch) / "model")
+        if options.what == "generate":
+            found = time_generation(folder, some, options.max_tokens)
+        else:
+            recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
+            found = time_training(folder, some, recipe)
+    for name, value in found.items():
+        print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value:,}")
+
+
+if __name__ == "__main__":
+    main()

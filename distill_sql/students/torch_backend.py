@@ -1,0 +1,385 @@
+"""Students on PyTorch: loading with transformers, LoRA with peft, training with trl."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.recipes import Recipe
+from distill_sql.students.protocol import Framework, Trained, Update, learning_rate
+from distill_sql.students.rows import Rows, updates
+from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
+
+#: Updates between two checkpoints that a killed run goes on from.
+CHECKPOINT_EVERY = 50
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Import and load without the libraries' bars and notes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers.utils import logging
+
+        bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bars:
+                logging.enable_progress_bar()
+
+
+def device() -> str:
+    """``cuda`` if there is such a device, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class TorchStudent:
+    """A model in PyTorch, in evaluation mode."""
+
+    framework: Framework = "torch"
+
+    def __init__(self, model: Any, tokenizer: ChatTokenizer) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self._end = set(_ids(model.generation_config.eos_token_id)) | set(
+            _ids(model.config.eos_token_id)
+        )
+        self._end |= {tokenizer.encode("<|im_end|>")[0]}
+
+    def complete(
+        self,
+        prefix: Sequence[int],
+        suffixes: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        finished: Callable[[Sequence[int]], bool],
+    ) -> list[list[int]]:
+        """Greedy continuations; see :class:`~distill_sql.students.protocol.Student`."""
+        import torch
+
+        with torch.inference_mode():
+            return self._complete(prefix, suffixes, max_tokens, finished)
+
+    def _complete(
+        self,
+        prefix: Sequence[int],
+        suffixes: Sequence[Sequence[int]],
+        max_tokens: int,
+        finished: Callable[[Sequence[int]], bool],
+    ) -> list[list[int]]:
+        import torch
+        from transformers import DynamicCache
+
+        where = self.model.device
+        cache = DynamicCache(config=self.model.config)
+        width = max(map(len, suffixes))
+        count = len(suffixes)
+        if prefix:
+            self.model.model(
+                input_ids=torch.tensor([list(prefix)], device=where),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache.batch_repeat_interleave(count)
+        # Suffixes end together: shorter ones are padded in front, between prefix and suffix.
+        pads = torch.tensor([width - len(suffix) for suffix in suffixes], device=where)
+        ids = torch.tensor(
+            [[0] * (width - len(suffix)) + list(suffix) for suffix in suffixes], device=where
+        )
+        places = torch.arange(width, device=where)[None] - pads[:, None]
+        mask = torch.cat([torch.ones(count, len(prefix), device=where), places >= 0], 1).long()
+        positions = len(prefix) + places.clamp(min=0)
+        alive = list(range(count))
+        answers: list[list[int]] = [[] for _ in suffixes]
+        for _ in range(max_tokens):
+            hidden = self.model.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            following = self.model.lm_head(hidden[:, -1]).argmax(-1)
+            keep = []
+            for row, token in enumerate(following.tolist()):
+                answer = answers[alive[row]]
+                if token in self._end:
+                    continue
+                answer.append(token)
+                if not finished(answer):
+                    keep.append(row)
+            if not keep:
+                break
+            if len(keep) < len(alive):
+                rows = torch.tensor(keep, device=where)
+                cache.batch_select_indices(rows)
+                following, mask, positions = following[rows], mask[rows], positions[rows]
+                alive = [alive[row] for row in keep]
+            ids = following[:, None]
+            positions = positions[:, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
+        return answers
+
+
+def _ids(value: int | list[int] | None) -> list[int]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> TorchStudent:
+    """The model in ``folder``, held as ``recipe`` says, with a trained adapter if one is given."""
+    tokenizer = load_tokenizer(folder)
+    with _quiet():
+        model = load_base(folder, recipe)
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(adapter))
+            if recipe.precision != "nf4":
+                # Merged, the adapter costs nothing at inference.
+                model = model.merge_and_unload()
+    check_vocabulary(tokenizer, model.config.vocab_size, folder)
+    return TorchStudent(model, tokenizer)
+
+
+def load_base(folder: Path, recipe: Recipe) -> Any:
+    """The base model; raises :class:`TrainingError` if 4-bit loading needs what is not there."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"attn_implementation": "sdpa"}
+    on_gpu = device() == "cuda"
+    if recipe.precision == "nf4":
+        if not on_gpu:
+            raise TrainingError(
+                f"Recipe {recipe.name} holds its base in 4 bits (NF4), which needs a CUDA device; "
+                "this machine has none. Use a Mac with --framework mlx, or override precision."
+            )
+        from importlib.util import find_spec
+
+        if find_spec("bitsandbytes") is None:
+            raise MissingDependencyError(
+                f"Recipe {recipe.name} needs bitsandbytes: pip install bitsandbytes."
+            )
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        options["dtype"] = torch.bfloat16
+    else:
+        options["dtype"] = torch.float32 if recipe.precision == "float32" else torch.bfloat16
+    if on_gpu:
+        # Under accelerate every process has a device of its own.
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
+    return AutoModelForCausalLM.from_pretrained(folder, **options)
+
+
+def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:
+    """Raise :class:`TrainingError` if the tokenizer has ids that the model lacks."""
+    found = tokenizer.backend.get_vocab_size()
+    if found > size:
+        raise TrainingError(
+            f"The tokenizer in {folder} has {found:,} tokens and its model {size:,}: they do not "
+            "belong together. Download the model's folder again."
+        )
+
+
+def train(
+    folder: Path,
+    recipe: Recipe,
+    rows: Rows,
+    out: Path,
+    *,
+    micro_batch: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    start: Path | None = None,
+) -> Trained:
+    """Train an adapter on ``rows`` into ``out``; under ``accelerate launch``, on every device.
+
+    ``micro_batch`` is the number of rows that a device holds at once; the update is the recipe's
+    batch whatever it is. ``start`` is an adapter whose weights are the first ones. A checkpoint is
+    kept every :data:`CHECKPOINT_EVERY` updates, and ``resume`` goes on from the last.
+    """
+    with _quiet():
+        import datasets
+        import torch
+        from peft import LoraConfig, PeftModel
+        from transformers import PrinterCallback, TrainerCallback, set_seed
+        from trl import SFTConfig, SFTTrainer
+
+    datasets.disable_progress_bars()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    on_gpu = device() == "cuda"
+    share = share_of_batch(recipe, processes, micro_batch)
+    total = updates(recipe, rows)
+    tokenizer = load_tokenizer(folder)
+    set_seed(recipe.seed)
+    with _quiet():
+        model = load_base(folder, recipe)
+    check_vocabulary(tokenizer, model.config.vocab_size, folder)
+    lora = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=list(recipe.targets),
+        task_type="CAUSAL_LM",
+    )
+    if start is not None:
+        model = PeftModel.from_pretrained(model, str(start), is_trainable=True)
+    dataset = datasets.Dataset.from_list(
+        [
+            {"input_ids": row.ids, "labels": [-100] * row.prompt + list(row.ids[row.prompt :])}
+            for row in rows.rows
+        ]
+    )
+    arguments = SFTConfig(
+        output_dir=str(out / "checkpoints"),
+        per_device_train_batch_size=share,
+        gradient_accumulation_steps=recipe.batch // (share * processes),
+        max_steps=total,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="constant",  # replaced by the schedule that both back ends share
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        activation_checkpointing=recipe.checkpointing,
+        bf16=on_gpu and recipe.precision != "float32",
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=CHECKPOINT_EVERY,
+        save_total_limit=1,
+        seed=recipe.seed,
+        report_to="none",
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+        ddp_backend=None if on_gpu or processes == 1 else "gloo",
+    )
+
+    class Trainer(SFTTrainer):
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            def share_of_peak(update: int) -> float:
+                return learning_rate(update, peak=1.0, warm_up=recipe.warm_up, total=total)
+
+            optimizer = optimizer or self.optimizer
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
+            return self.lr_scheduler
+
+    bar = tqdm(total=total, disable=not progress, desc=recipe.name)
+
+    class Bar(TrainerCallback):
+        """One bar; the trainer's own prints a line per update as well."""
+
+        def on_log(self, _: Any, state: Any, *__: Any, logs: Any = None, **___: Any) -> None:
+            if logs and "loss" in logs:
+                bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+            bar.update(state.global_step - bar.n)
+
+    with _quiet():
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=_fast_tokenizer(folder),
+            peft_config=None if start is not None else lora,
+            callbacks=[Bar()],
+        )
+        trainer.remove_callback(PrinterCallback)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    began = time.monotonic()
+    adapter = out / "adapter"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.train(resume_from_checkpoint=resume and _has_checkpoint(out / "checkpoints"))
+        seconds = time.monotonic() - began
+        if trainer.is_world_process_zero():
+            trainer.model.save_pretrained(adapter)
+    except OSError as error:
+        raise TrainingError(
+            f"The run could not be saved in {out} ({error}). Free some space, then run the same "
+            "command: training goes on from its last checkpoint."
+        ) from error
+    finally:
+        bar.close()
+    history = [
+        Update(entry["step"], entry["loss"], entry["learning_rate"])
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return Trained(
+        adapter,
+        tuple(history),
+        rows.tokens,
+        rows.learned,
+        rows.too_long,
+        seconds,
+        torch.cuda.max_memory_allocated() if on_gpu else _peak_resident(),
+    )
+
+
+def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = None) -> int:
+    """Rows that one of ``processes`` devices holds at once, so that an update is a whole batch."""
+    if recipe.batch % processes:
+        raise TrainingError(
+            f"Recipe {recipe.name} updates on {recipe.batch} examples, which {processes} devices "
+            f"cannot share evenly. Use a number of devices that divides {recipe.batch}."
+        )
+    share = recipe.batch // processes
+    if micro_batch is None:
+        return share
+    if micro_batch < 1 or share % micro_batch:
+        raise TrainingError(
+            f"A micro batch of {micro_batch} does not divide the {share} examples that each device "
+            "has in an update. Use one that does."
+        )
+    return micro_batch
+
+
+def _fast_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any(folder.glob("checkpoint-*/trainer_state.json"))
+
+
+def _peak_resident() -> int:
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def adapter_base(adapter: Path) -> str:
+    """The base that an adapter was trained on, as its configuration names it."""
+    return str(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])

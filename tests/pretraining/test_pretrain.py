@@ -1,0 +1,126 @@
+"""The training script: what is learned, that it can copy, and that a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from distill_sql.pretraining import pretrain as script
+from distill_sql.pretraining.corpus import conversations
+from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
+from distill_sql.pretraining.lexicon import Lexicon
+from distill_sql.tokenizer import ChatTokenizer
+from tests.pretraining.test_corpus import lexicon  # noqa: F401
+
+torch = pytest.importorskip("torch", reason="the extra train is not installed")
+pytestmark = pytest.mark.filterwarnings("default")
+
+TINY = Shape("tiny", 64, 2, 96, 2, 1, "rich", 12_000)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(lexicon: Lexicon) -> ChatTokenizer:  # noqa: F811
+    stream = islice(conversations(lexicon, "rich", start=20_000), 200)
+    return train_ladder_tokenizer([m["content"] for c in stream for m in c.messages])
+
+
+def test_only_the_assistant_is_learned(lexicon: Lexicon, tokenizer: ChatTokenizer) -> None:  # noqa: F811
+    for conversation in islice(conversations(lexicon, "rich", start=40_001), 5):
+        ids, labels = script.encode(conversation, tokenizer)
+        rendered = tokenizer.encode(
+            tokenizer.render(conversation.messages, add_generation_prompt=False)
+        )
+        assert ids == rendered[: script.LENGTH]
+        learned = tokenizer.backend.decode(
+            [one for one in labels if one != -100], skip_special_tokens=False
+        )
+        answers = [m["content"] for m in conversation.messages if m["role"] == "assistant"]
+        assert "".join(f"{text}<|im_end|>" for text in answers).startswith(learned)
+        assert len(learned) > 20
+
+
+def test_a_name_is_cut_alike_wherever_it_is(tokenizer: ChatTokenizer) -> None:
+    pieces = tokenizer.encode("lantern_origin")
+    for before in (".", "(", "'", "T1."):
+        assert tokenizer.encode(f"{before}lantern_origin")[-len(pieces) :] == pieces
+
+
+def test_the_rate_warms_up_holds_and_falls() -> None:
+    shares = [script.rate(seen, seen // 100, 100_000) for seen in range(0, 100_001, 1000)]
+    assert shares[0] < shares[5] < 1
+    assert shares[15] == shares[79] == 1
+    assert shares[90] == pytest.approx(0.5)
+    assert shares[-1] == 0.02
+
+
+def test_copying_is_learned_at_once_from_the_start_given() -> None:
+    """Random tokens that repeat, at another distance each time: only copying predicts them."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    shape = LADDER["pocket-m"]
+    losses = []
+    for begin in (lambda *_: None, script.begin_with_copying):
+        torch.manual_seed(0)
+        config = shape.config(bos=0, eos=2) | {"vocab_size": 256}
+        model = Qwen2ForCausalLM(Qwen2Config(**config))
+        begin(model, shape)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        draw = torch.Generator().manual_seed(1)
+        for _ in range(80):
+            count = int(torch.randint(6, 20, (1,), generator=draw))
+            ids = torch.randint(3, 256, (16, count), generator=draw).repeat(1, 2)
+            logits = model(ids).logits[:, count:-1]
+            loss = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), ids[:, count + 1 :].flatten()
+            )
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[0] > 5
+    assert losses[1] < 3.5
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(
+    lexicon: Lexicon,  # noqa: F811
+    tokenizer: ChatTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(script, "BATCH", 512)
+    monkeypatch.setattr(script, "POOL", 8)
+    monkeypatch.setattr(script, "SECONDS_BETWEEN_SAVES", 0)
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        tokenizer.backend.save(str(tmp_path / name / "tokenizer.json"))
+    whole = script.pretrain(TINY, lexicon, tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    saves: list[int] = []
+    save = script._save
+
+    def stopping(*args: object) -> None:
+        save(*args)  # type: ignore[arg-type]
+        saves.append(1)
+        if len(saves) == 3:
+            raise Stop
+
+    monkeypatch.setattr(script, "_save", stopping)
+    with pytest.raises(Stop):
+        script.pretrain(TINY, lexicon, tmp_path / "stopped")
+    monkeypatch.setattr(script, "_save", save)
+    resumed = script.pretrain(TINY, lexicon, tmp_path / "stopped")
+    one, two = (
+        json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+        for folder in (whole, resumed)
+    )
+    assert one["tokens"] == two["tokens"]
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+    assert (whole / "model.safetensors").stat().st_size == (
+        resumed / "model.safetensors"
+    ).stat().st_size

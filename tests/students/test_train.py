@@ -1,0 +1,291 @@
+"""Training from end to end: the record it leaves, processes, memory, and what can go wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from distill_sql.cli import main
+from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.errors import ParameterError, PredictionError, TrainingError
+from distill_sql.recipes import Recipe, recipe_for
+from distill_sql.scoring import read_predictions
+from distill_sql.students import generate, models, open_student, train_student
+from distill_sql.students.memory import CONFIGS, check_memory, estimate
+from distill_sql.students.protocol import learning_rate
+from distill_sql.students.torch_backend import share_of_batch
+from distill_sql.traces import Trace
+
+pytest.importorskip("torch", reason="the extra train is not installed")
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def traces_file(traces: list[Trace], tmp_path: Path) -> Path:
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(asdict(trace)) + "\n" for trace in traces[:40]))
+    return path
+
+
+def test_a_run_leaves_a_complete_record_and_is_not_run_twice(
+    recipe: Recipe, traces: list[Trace], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = train_student(recipe, traces[:40], out, framework="torch", progress=False)
+    assert {path.name for path in out.iterdir()} == {
+        "adapter", "losses.json", "manifest.json", "run.json",
+    }  # fmt: skip
+    record = json.loads((out / "manifest.json").read_text())
+    assert (record["recipe"], record["seed"]) == (recipe.name, 42)
+    assert record["overridden"]["rank"] == 4
+    assert (record["training"]["rows"], record["training"]["updates"]) == (40, 5)
+    assert record["training"]["tokens"] == first.tokens > first.learned_tokens > 0
+    assert record["training"]["peak_memory"] > 2**20
+    stamp = (out / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns
+    again = train_student(recipe, traces[:40], out, framework="torch", progress=False)
+    assert (out / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns == stamp
+    assert again.updates == first.updates
+
+
+def test_a_run_with_another_recipe_or_other_traces_is_refused(
+    recipe: Recipe, traces: list[Trace], tmp_path: Path
+) -> None:
+    train_student(recipe, traces[:16], tmp_path, framework="torch", progress=False)
+    with pytest.raises(TrainingError, match=r"rank was 4, now 8. Train into another folder"):
+        train_student(replace(recipe, rank=8), traces[:16], tmp_path, progress=False)
+    with pytest.raises(TrainingError, match="the traces are others"):
+        train_student(recipe, traces[:24], tmp_path, progress=False)
+
+
+def test_training_changes_what_is_answered_and_an_adapter_travels(
+    recipe: Recipe, traces: list[Trace], pocket_train: Dataset, tmp_path: Path
+) -> None:
+    strong = replace(recipe, learning_rate=3e-2)
+    trained = train_student(strong, traces, tmp_path / "run", framework="torch", progress=False)
+    before, after = (open_student(strong, adapter=a) for a in (None, trained.adapter))
+    texts = [
+        generate(
+            student, pocket_train.limit(4), tmp_path / f"{name}.jsonl", model=name,
+            style="compact", max_tokens=8, progress=False,
+        ).read_text()
+        for name, student in (("before", before), ("after", after))
+    ]  # fmt: skip
+    assert texts[0] != texts[1]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(
+    recipe: Recipe, traces: list[Trace], traces_file: Path, tmp_path: Path
+) -> None:
+    """Under accelerate with gloo: the same schedule, the same batches, the same losses."""
+    one = train_student(recipe, traces[:40], tmp_path / "one", framework="torch", progress=False)
+    changes = [
+        f"--set={name}={getattr(recipe, name)!r}"
+        for name in ("base", "rank", "alpha", "dropout", "learning_rate", "warm_up")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "distill_sql.cli", "train", "pocket-s", *changes,
+         "--traces", str(traces_file), "--out", str(tmp_path / "two"), "--processes", "2",
+         "--framework", "torch", "--micro-batch", "2"],
+        capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = json.loads((tmp_path / "two" / "losses.json").read_text())
+    assert [entry["loss"] for entry in two] == pytest.approx(
+        [update.loss for update in one.updates], rel=1e-3
+    )
+    assert two[-1]["learning_rate"] == pytest.approx(
+        learning_rate(4, peak=recipe.learning_rate, warm_up=4, total=5)
+    )
+
+
+def test_a_batch_is_shared_evenly_or_not_at_all(recipe: Recipe) -> None:
+    assert [share_of_batch(recipe, n) for n in (1, 2, 4, 8)] == [8, 4, 2, 1]
+    assert share_of_batch(recipe, 2, 1) == 1
+    with pytest.raises(TrainingError, match="3 devices cannot share evenly"):
+        share_of_batch(recipe, 3)
+    with pytest.raises(TrainingError, match="A micro batch of 3 does not divide the 8"):
+        share_of_batch(recipe, 1, 3)
+
+
+# --- Memory -------------------------------------------------------------------------------------
+
+
+def test_the_known_shapes_are_the_published_ones(data_dir: Path) -> None:
+    names = {"0.5B-Instruct": "0.5B-Instruct", "1.5B-Instruct": "1.5B-Instruct",
+             "3B": "3B-Instruct", "7B": "7B-Instruct", "14B": "14B-Instruct"}  # fmt: skip
+    for file, name in names.items():
+        path = data_dir / "qwen2.5-configs" / f"Qwen2.5-{file}.config.json"
+        published = json.loads(path.read_text())
+        ours = CONFIGS[f"Qwen/Qwen2.5-{name}"]
+        different = {k: (v, published[k]) for k, v in ours.items() if published[k] != v}
+        # The larger models pad their vocabulary further; it does not matter for an estimate.
+        assert different.keys() <= {"vocab_size"}
+
+
+def test_weights_are_counted_to_the_parameter(tiny: Path, recipe: Recipe) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    config = json.loads((tiny / "config.json").read_text())
+    exact = 4 * sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2)
+    assert estimate(config, recipe, micro_batch=8).weights == exact
+
+
+def test_a_run_that_cannot_fit_says_what_would(tmp_path: Path) -> None:
+    recipe = recipe_for("7b")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGS[recipe.base]))
+    gib = 2**30
+    needed = check_memory(tmp_path, recipe, micro_batch=1, free=200 * gib)
+    assert 14 * gib < needed.weights < 15 * gib
+    with pytest.raises(TrainingError, match=r"7b needs about .* With --micro-batch \d it fits"):
+        check_memory(tmp_path, recipe, micro_batch=8, free=needed.total + gib)
+    with pytest.raises(TrainingError, match=r"Recipe .* fits with --micro-batch 1"):
+        check_memory(tmp_path, recipe, micro_batch=1, free=14 * gib)
+    with pytest.raises(TrainingError, match="No recipe of its family fits"):
+        check_memory(tmp_path, recipe, micro_batch=1, free=gib // 4)
+
+
+# --- Bad input ----------------------------------------------------------------------------------
+
+
+def test_a_base_row_is_not_trained(traces: list[Trace], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"7b-base is a base row.*Train 7b instead"):
+        train_student(recipe_for("7b-base"), traces, tmp_path)
+
+
+def test_weights_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    with pytest.raises(TrainingError, match=r"Qwen2.5-0.5B-Instruct are not on this machine"):
+        models.base_folder(recipe_for("0.5b"))
+
+
+def test_models_dir_is_looked_in(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny, tmp_path / "Qwen2.5-0.5B-Instruct")
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    assert models.base_folder(recipe_for("0.5b")) == tmp_path / "Qwen2.5-0.5B-Instruct"
+
+
+def test_a_model_without_chat_template_weights_or_configuration(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(TrainingError, match="has no chat template"):
+        models.checked(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(TrainingError, match="has a configuration and no weights"):
+        models.checked(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(TrainingError, match="No model in"):
+        models.checked(folder)
+
+
+def test_a_tokenizer_of_another_model(
+    tiny: Path, recipe: Recipe, tmp_path: Path, qwen_dir: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    (folder / "tokenizer.json").unlink()
+    for name in ("vocab.json", "merges.txt", "added_tokens.json"):
+        shutil.copy(qwen_dir / name, folder)
+    with pytest.raises(TrainingError, match="do not belong together"):
+        open_student(replace(recipe, base=str(folder)), framework="torch")
+
+
+def test_an_adapter_of_another_base(
+    recipe: Recipe, traces: list[Trace], tiny: Path, tmp_path: Path
+) -> None:
+    trained = train_student(recipe, traces[:16], tmp_path / "run", progress=False)
+    other = Path(shutil.copytree(tiny, tmp_path / "other"))
+    with pytest.raises(TrainingError, match=r"was trained on .*tiny.*is made of .*other"):
+        open_student(replace(recipe, base=str(other)), adapter=trained.adapter)
+    with pytest.raises(TrainingError, match="No adapter in"):
+        open_student(recipe, adapter=tmp_path)
+
+
+def test_a_full_disk_is_named(
+    recipe: Recipe, traces: list[Trace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peft = pytest.importorskip("peft")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(peft.PeftModel, "save_pretrained", full)
+    with pytest.raises(TrainingError, match=r"could not be saved in .*No space left.*Free some"):
+        train_student(recipe, traces[:16], tmp_path, framework="torch", progress=False)
+
+
+def test_four_bits_need_a_gpu(tiny: Path, recipe: Recipe) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(TrainingError, match="needs a CUDA device; this machine has none"):
+        open_student(replace(recipe, precision="nf4"), framework="torch")
+
+
+# --- Predictions --------------------------------------------------------------------------------
+
+
+def test_predictions_are_resumed_and_line_up(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = load_dataset("pocket").limit(30)
+    student = open_student(recipe, framework="torch")
+    options = {"model": "tiny", "style": "compact", "max_tokens": 6, "progress": False}
+    whole = generate(student, dev, tmp_path / "whole.jsonl", batch=4, **options)  # type: ignore[arg-type]
+    assert len(read_predictions(whole, dev)) == 30
+    complete, calls = student.complete, []
+
+    def dying(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return complete(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(student, "complete", dying)
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        generate(student, dev, out, batch=4, **options)  # type: ignore[arg-type]
+    part = out.with_name("out.jsonl.part")
+    part.write_text(part.read_text() + '{"question_id": 3, "db_')  # as a kill leaves it
+    with pytest.raises(PredictionError, match="was begun with other settings"):
+        generate(student, dev, out, batch=4, **options | {"model": "other"})  # type: ignore[arg-type]
+    generate(student, dev, out, batch=4, **options)  # type: ignore[arg-type]
+    assert len(calls) < 2 + len(range(0, 30, 4)) + 3
+    same = [[json.loads(line) for line in path.read_text().splitlines()] for path in (whole, out)]
+    for one, other in zip(*same, strict=True):
+        assert one | {"latency_s": 0} == other | {"latency_s": 0}
+    assert not part.exists()
+
+
+def test_the_verbs(
+    recipe: Recipe, traces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [f"--set=base={recipe.base}", "--set=rank=4", "--set=warm_up=2"]
+    run = ["train", "pocket-s", *changes, "--traces", str(traces_file), "--out"]
+    assert main([*run, str(tmp_path / "run"), "--framework", "torch"]) == 0
+    out = capsys.readouterr()
+    assert "recipe pocket-s with base = " in out.err
+    assert "5 updates, last loss" in out.out
+    adapter = ["--adapter", str(tmp_path / "run" / "adapter")]
+    answer = ["generate", "pocket-s", *changes, *adapter, "--limit", "3", "--out"]
+    assert main([*answer, str(tmp_path / "p.jsonl"), "--framework", "torch"]) == 0
+    assert "3 predictions; now: distill-sql score" in capsys.readouterr().out
+    assert main(["train", "pocket-s", "--traces", str(tmp_path / "no"), "--out", "x"]) == 2
+    assert main([*run, "x", "--set", "seed"]) == 2
+    assert "expected NAME=VALUE" in capsys.readouterr().err
+
+
+def test_unknown_size() -> None:
+    with pytest.raises(ParameterError, match="Unknown recipe '8b'"):
+        recipe_for("8b")
