@@ -19,9 +19,9 @@ from tqdm import tqdm
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.provenance import write_json
 from distill_sql.recipes import Recipe
+from distill_sql.students.models import check_vocabulary
 from distill_sql.students.protocol import Framework, Trained, Update, learning_rate
-from distill_sql.students.rows import Row, Rows, updates
-from distill_sql.students.torch_backend import check_vocabulary, share_of_batch
+from distill_sql.students.rows import Row, Rows, share_of_batch, updates
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
 CHECKPOINT_EVERY = 50

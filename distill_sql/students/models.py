@@ -65,6 +65,16 @@ def checked(folder: Path) -> Path:
     return folder
 
 
+def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:
+    """Raise :class:`TrainingError` if the tokenizer has ids that the model lacks."""
+    found = tokenizer.backend.get_vocab_size()
+    if found > size:
+        raise TrainingError(
+            f"The tokenizer in {folder} has {found:,} tokens and its model {size:,}: they do not "
+            "belong together. Download the model's folder again."
+        )
+
+
 def check_adapter(adapter: Path, recipe: Recipe) -> None:
     """Raise :class:`TrainingError` unless ``adapter`` was trained on the recipe's base."""
     record = adapter.parent / "manifest.json"

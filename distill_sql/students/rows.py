@@ -94,6 +94,24 @@ def updates(recipe: Recipe, rows: Rows) -> int:
     return recipe.epochs * -(-per_epoch // recipe.batch)
 
 
+def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = None) -> int:
+    """Rows that one of ``processes`` devices holds at once, so that an update is a whole batch."""
+    if recipe.batch % processes:
+        raise TrainingError(
+            f"Recipe {recipe.name} updates on {recipe.batch} examples, which {processes} devices "
+            f"cannot share evenly. Use a number of devices that divides {recipe.batch}."
+        )
+    share = recipe.batch // processes
+    if micro_batch is None:
+        return share
+    if micro_batch < 1 or share % micro_batch:
+        raise TrainingError(
+            f"A micro batch of {micro_batch} does not divide the {share} examples that each device "
+            "has in an update. Use one that does."
+        )
+    return micro_batch
+
+
 def _in_batches(rows: Sequence[Row], batch: int, order: random.Random) -> list[Row]:
     shuffled = order.sample(rows, len(rows))
     stretch = batch * STRETCH

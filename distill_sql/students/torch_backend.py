@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import warnings
@@ -15,8 +14,9 @@ from tqdm import tqdm
 
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.recipes import Recipe
+from distill_sql.students.models import check_vocabulary
 from distill_sql.students.protocol import Framework, Trained, Update, learning_rate
-from distill_sql.students.rows import Rows, updates
+from distill_sql.students.rows import Rows, share_of_batch, updates
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
 #: Updates between two checkpoints that a killed run goes on from.
@@ -71,69 +71,58 @@ class TorchStudent:
     ) -> list[list[int]]:
         """Greedy continuations; see :class:`~distill_sql.students.protocol.Student`."""
         import torch
-
-        with torch.inference_mode():
-            return self._complete(prefix, suffixes, max_tokens, finished)
-
-    def _complete(
-        self,
-        prefix: Sequence[int],
-        suffixes: Sequence[Sequence[int]],
-        max_tokens: int,
-        finished: Callable[[Sequence[int]], bool],
-    ) -> list[list[int]]:
-        import torch
         from transformers import DynamicCache
 
-        where = self.model.device
-        cache = DynamicCache(config=self.model.config)
-        width = max(map(len, suffixes))
-        count = len(suffixes)
-        if prefix:
-            self.model.model(
-                input_ids=torch.tensor([list(prefix)], device=where),
-                past_key_values=cache,
-                use_cache=True,
+        with torch.inference_mode():
+            where = self.model.device
+            cache = DynamicCache(config=self.model.config)
+            width = max(map(len, suffixes))
+            count = len(suffixes)
+            if prefix:
+                self.model.model(
+                    input_ids=torch.tensor([list(prefix)], device=where),
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                cache.batch_repeat_interleave(count)
+            # Suffixes end together: shorter ones are padded in front, between prefix and suffix.
+            pads = torch.tensor([width - len(suffix) for suffix in suffixes], device=where)
+            ids = torch.tensor(
+                [[0] * (width - len(suffix)) + list(suffix) for suffix in suffixes], device=where
             )
-            cache.batch_repeat_interleave(count)
-        # Suffixes end together: shorter ones are padded in front, between prefix and suffix.
-        pads = torch.tensor([width - len(suffix) for suffix in suffixes], device=where)
-        ids = torch.tensor(
-            [[0] * (width - len(suffix)) + list(suffix) for suffix in suffixes], device=where
-        )
-        places = torch.arange(width, device=where)[None] - pads[:, None]
-        mask = torch.cat([torch.ones(count, len(prefix), device=where), places >= 0], 1).long()
-        positions = len(prefix) + places.clamp(min=0)
-        alive = list(range(count))
-        answers: list[list[int]] = [[] for _ in suffixes]
-        for _ in range(max_tokens):
-            hidden = self.model.model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            following = self.model.lm_head(hidden[:, -1]).argmax(-1)
-            keep = []
-            for row, token in enumerate(following.tolist()):
-                answer = answers[alive[row]]
-                if token in self._end:
-                    continue
-                answer.append(token)
-                if not finished(answer):
-                    keep.append(row)
-            if not keep:
-                break
-            if len(keep) < len(alive):
-                rows = torch.tensor(keep, device=where)
-                cache.batch_select_indices(rows)
-                following, mask, positions = following[rows], mask[rows], positions[rows]
-                alive = [alive[row] for row in keep]
-            ids = following[:, None]
-            positions = positions[:, -1:] + 1
-            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
-        return answers
+            places = torch.arange(width, device=where)[None] - pads[:, None]
+            mask = torch.cat([torch.ones(count, len(prefix), device=where), places >= 0], 1).long()
+            positions = len(prefix) + places.clamp(min=0)
+            alive = list(range(count))
+            answers: list[list[int]] = [[] for _ in suffixes]
+            for _ in range(max_tokens):
+                hidden = self.model.model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                ).last_hidden_state
+                following = self.model.lm_head(hidden[:, -1]).argmax(-1)
+                keep = []
+                for row, token in enumerate(following.tolist()):
+                    answer = answers[alive[row]]
+                    if token in self._end:
+                        continue
+                    answer.append(token)
+                    if not finished(answer):
+                        keep.append(row)
+                if not keep:
+                    break
+                if len(keep) < len(alive):
+                    rows = torch.tensor(keep, device=where)
+                    cache.batch_select_indices(rows)
+                    following, mask, positions = following[rows], mask[rows], positions[rows]
+                    alive = [alive[row] for row in keep]
+                ids = following[:, None]
+                positions = positions[:, -1:] + 1
+                mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
+            return answers
 
 
 def _ids(value: int | list[int] | None) -> list[int]:
@@ -148,14 +137,20 @@ def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> TorchS
     with _quiet():
         model = load_base(folder, recipe)
         if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(adapter))
-            if recipe.precision != "nf4":
-                # Merged, the adapter costs nothing at inference.
-                model = model.merge_and_unload()
+            model = with_adapter(model, adapter, merged=recipe.precision != "nf4")
     check_vocabulary(tokenizer, model.config.vocab_size, folder)
     return TorchStudent(model, tokenizer)
+
+
+def with_adapter(model: Any, adapter: Path, *, merged: bool) -> Any:
+    """The model with a trained adapter: added to its weights, or beside them.
+
+    Merged, it costs nothing at inference; 4-bit weights would lose it in rounding.
+    """
+    from peft import PeftModel
+
+    wrapped = PeftModel.from_pretrained(model, str(adapter))
+    return wrapped.merge_and_unload() if merged else wrapped.get_base_model()
 
 
 def load_base(folder: Path, recipe: Recipe) -> Any:
@@ -192,16 +187,6 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
         # Under accelerate every process has a device of its own.
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
     return AutoModelForCausalLM.from_pretrained(folder, **options)
-
-
-def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:
-    """Raise :class:`TrainingError` if the tokenizer has ids that the model lacks."""
-    found = tokenizer.backend.get_vocab_size()
-    if found > size:
-        raise TrainingError(
-            f"The tokenizer in {folder} has {found:,} tokens and its model {size:,}: they do not "
-            "belong together. Download the model's folder again."
-        )
 
 
 def train(
@@ -344,24 +329,6 @@ def train(
     )
 
 
-def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = None) -> int:
-    """Rows that one of ``processes`` devices holds at once, so that an update is a whole batch."""
-    if recipe.batch % processes:
-        raise TrainingError(
-            f"Recipe {recipe.name} updates on {recipe.batch} examples, which {processes} devices "
-            f"cannot share evenly. Use a number of devices that divides {recipe.batch}."
-        )
-    share = recipe.batch // processes
-    if micro_batch is None:
-        return share
-    if micro_batch < 1 or share % micro_batch:
-        raise TrainingError(
-            f"A micro batch of {micro_batch} does not divide the {share} examples that each device "
-            "has in an update. Use one that does."
-        )
-    return micro_batch
-
-
 def _fast_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
@@ -378,8 +345,3 @@ def _peak_resident() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def adapter_base(adapter: Path) -> str:
-    """The base that an adapter was trained on, as its configuration names it."""
-    return str(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])

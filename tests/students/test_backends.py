@@ -141,6 +141,27 @@ def test_plain_generate_agrees(recipe: Recipe, pocket_train: Dataset) -> None:
         assert reference.tolist()[: len(mine)] == mine
 
 
+def test_an_adapter_answers_alike_merged_and_beside_the_weights(
+    recipe: Recipe, traces: list[Trace], pocket_train: Dataset, tiny: Path, tmp_path: Path
+) -> None:
+    from distill_sql.students import torch_backend
+
+    strong = replace(recipe, learning_rate=3e-2)
+    trained = train_student(strong, traces[:64], tmp_path, framework="torch", progress=False)
+    ids = ids_of(open_student(recipe, framework="torch"), pocket_train, 3)
+    logits = []
+    for adapter, merged in ((None, True), (trained.adapter, True), (trained.adapter, False)):
+        model = torch_backend.load_base(tiny, recipe)
+        if adapter is not None:
+            model = torch_backend.with_adapter(model, adapter, merged=merged)
+        student = torch_backend.TorchStudent(model, load_tokenizer(tiny))
+        assert student.complete(ids[:9], [ids[9:]], max_tokens=2, finished=lambda _: False)
+        with torch.inference_mode():
+            logits.append(model(torch.tensor([ids])).logits)
+    assert (logits[1] - logits[2]).abs().max() < 1e-4
+    assert (logits[0] - logits[1]).abs().max() > 1e-2
+
+
 def test_an_answer_stops_at_the_closing_fence(tiny_tokenizer: ChatTokenizer) -> None:
     finished = ClosingFence(tiny_tokenizer)
     ids = tiny_tokenizer.encode("Think.\n```sql\nSELECT 1\n```\nAnd then")

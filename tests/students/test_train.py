@@ -19,7 +19,7 @@ from distill_sql.scoring import read_predictions
 from distill_sql.students import generate, models, open_student, train_student
 from distill_sql.students.memory import CONFIGS, check_memory, estimate
 from distill_sql.students.protocol import learning_rate
-from distill_sql.students.torch_backend import share_of_batch
+from distill_sql.students.rows import share_of_batch
 from distill_sql.traces import Trace
 
 pytest.importorskip("torch", reason="the extra train is not installed")
