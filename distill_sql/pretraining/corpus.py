@@ -33,8 +33,9 @@ from distill_sql.tokenizer import Message
 
 Language = Literal["rich", "terse"]
 
-#: Questions about one world, one after the other: the schema is read once for all of them.
-TURNS = 5
+#: Fewest and most questions about one world, one after the other: the schema is read once for all
+#: of them, and the more there are, the more of what is read is learned from.
+TURNS = (4, 12)
 #: Conversations after which worlds may have one more table, and questions: copying a name out of a
 #: short schema is learned long before copying it out of a long one.
 GROWTH = 2500
@@ -98,7 +99,7 @@ def _conversation(random: Random, world: Domain, language: Language) -> Conversa
     context = f"{render_compact(world.schema, rows)}\n"
     messages: list[Message] = [{"role": "system", "content": COMPACT_SYSTEM_PROMPT}]
     speaker = WorldSpeaker(world, random, language)
-    wanted = random.randint(2, TURNS * 2 - 2)
+    wanted = random.randint(*TURNS)
     for _ in range(wanted * 4):
         if len(messages) > 2 * wanted:
             break

@@ -32,11 +32,11 @@ TOKENIZER_SAMPLE = 6000
 #: Where its sample begins, behind the exercises and the smallest worlds.
 TOKENIZER_START = 20_000
 #: Tokens of an update, padding included.
-BATCH = 4096
+BATCH = 8192
 #: Conversations that are sorted by length together, so that a batch holds little padding.
 POOL = 256
 #: Longest conversation, in tokens; a longer one is cut.
-LENGTH = 768
+LENGTH = 1024
 MUON_RATE = 0.006
 ADAM_RATE = 0.0015
 WARM_UP = 100
@@ -150,7 +150,6 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         step, seen, start, seconds = (state[k] for k in ("step", "seen", "start", "seconds"))
-    log = (folder / "log.jsonl").open("a")
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=shape.name)
     began = saved_at = time.monotonic()
     for batch in batches(lexicon, shape, tokenizer, start):
@@ -176,11 +175,12 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
                 "loss": round(value, 5),
                 "seconds": round(seconds + time.monotonic() - began, 1),
             }
-            log.write(json.dumps(record) + "\n")
-            log.flush()
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
         done = seen >= total
+        if batch.after >= 0:
+            start = batch.after
         if done or (batch.after >= 0 and time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES):
-            after = batch.after if batch.after >= 0 else start
             _save(
                 state_file,
                 {
@@ -188,7 +188,7 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
                     "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                     "step": step,
                     "seen": seen,
-                    "start": after,
+                    "start": start,
                     "seconds": seconds + time.monotonic() - began,
                 },
             )
@@ -196,7 +196,6 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
         if done:
             break
     bar.close()
-    log.close()
     export(model, tokenizer, folder)
     return folder
 

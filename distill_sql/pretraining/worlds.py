@@ -30,7 +30,7 @@ from distill_sql.pretraining.lexicon import (
 #: Share of names that are invented rather than taken from the dictionary.
 INVENTED = 0.12
 #: Share of other names for a column that its schema name does not suggest.
-UNRELATED = 0.15
+UNRELATED = 0.1
 
 
 class Quantity(NamedTuple):
