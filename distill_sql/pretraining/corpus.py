@@ -1,20 +1,20 @@
 """What the pocket ladder's models read before they meet a question of the benchmark.
 
-A conversation is about one world: its schema, then several questions, each with its query. Two
-languages: ``rich`` asks in sentences, with synonyms, and sometimes wants reasons first; ``terse``
-asks in keywords and in the schema's own words more often.
+A lesson is about one world: its schema, and several questions, each with its query. Two languages:
+``rich`` asks in sentences, with synonyms, and sometimes wants reasons first; ``terse`` asks in
+keywords and in the schema's own words more often.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
 from distill_sql.pocket.patterns import PATTERNS, Draft
@@ -33,15 +33,21 @@ from distill_sql.tokenizer import Message
 
 Language = Literal["rich", "terse"]
 
-#: Fewest and most questions about one world, one after the other: the schema is read once for all
-#: of them, and the more there are, the more of what is read is learned from.
-TURNS = (4, 12)
-#: Conversations after which worlds may have one more table, and questions: copying a name out of a
-#: short schema is learned long before copying it out of a long one.
-GROWTH = 2500
-#: One conversation in two is an exercise in copying at first, then one in ten: every query copies
-#: names, and a model that has learned what queries look like before it can copy learns it no more.
-EXERCISES = 6000
+#: Fewest and most questions about one world: the schema is read once for all of them, and the more
+#: there are, the more of what is read is learned from.
+QUESTIONS = (4, 12)
+#: The first lessons are exercises in copying: every query copies names, and a model that learned
+#: what queries look like before it could copy learns that late or never.
+EXERCISES = 5000
+#: Lessons after which worlds may have one more table: a name is found in a short schema long before
+#: it is found in a long one.
+GROWTH = 2000
+#: Words of the longest query at first, and lessons after which it may be a word longer: which names
+#: a query needs is learned from queries that are little else.
+SHORTEST, LENGTHENING = 8, 250
+#: How often a synonym stands for a name, in the end, and lessons until then.
+SYNONYMS: Mapping[Language, float] = {"rich": 0.4, "terse": 0.25}
+UNTIL_SYNONYMS = 8000
 #: Share of questions that want reasons first.
 REASONING = 0.2
 
@@ -53,29 +59,45 @@ CONDITIONS: dict[str, list[str]] = _SOURCE.pop("conditions")
 PHRASINGS = _SOURCE
 
 
+class Turn(NamedTuple):
+    """What is asked, and what is learned."""
+
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True)
-class Conversation:
-    """Chat turns; the assistant's are what is learned."""
+class Lesson:
+    """What several turns have in common, and the turns; each is read by itself."""
 
-    messages: tuple[Message, ...]
+    system: str
+    context: str
+    turns: tuple[Turn, ...]
+
+    def chat(self, turn: Turn) -> list[Message]:
+        """One turn as the chat that a student would see, its answer included."""
+        return [
+            {"role": "system", "content": self.system},
+            {"role": "user", "content": self.context + turn.question},
+            {"role": "assistant", "content": turn.answer},
+        ]
 
 
-def conversations(
+def lessons(
     lexicon: Lexicon, language: Language, *, seed: int = 42, start: int = 0
-) -> Iterator[Conversation]:
-    """An endless stream; conversation ``n`` depends on seed, language and ``n`` only."""
+) -> Iterator[Lesson]:
+    """An endless stream; lesson ``n`` depends on seed, language and ``n`` only."""
     number = start
     while True:
         random = Random(f"{seed}/{language}/{number}")
-        if number % (2 if number < EXERCISES else 10) == 0:
+        if number < EXERCISES:
             yield _exercise(random, lexicon)
         else:
-            most = 1 + number // GROWTH
-            yield _conversation(random, make_world(random, lexicon, number, most=most), language)
+            yield _lesson(random, lexicon, language, number - EXERCISES)
         number += 1
 
 
-def _exercise(random: Random, lexicon: Lexicon) -> Conversation:
+def _exercise(random: Random, lexicon: Lexicon) -> Lesson:
     """Names to repeat, some of them as SQL would spell them."""
     names = []
     for _ in range(random.randint(8, 24)):
@@ -83,10 +105,11 @@ def _exercise(random: Random, lexicon: Lexicon) -> Conversation:
         names.append(invented(random) if random.random() < 0.5 else bag.draw(random).word)
     # No commas: what follows a comma is no single word, so that looking back at one says nothing.
     text = " ".join(names)
-    return Conversation(({"role": "user", "content": text}, {"role": "assistant", "content": text}))
+    return Lesson("Repeat the names.", text, (Turn("", text),))
 
 
-def _conversation(random: Random, world: Domain, language: Language) -> Conversation:
+def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -> Lesson:
+    world = make_world(random, lexicon, number, most=1 + number // GROWTH)
     rows = {
         table.name: list(
             zip(
@@ -96,26 +119,27 @@ def _conversation(random: Random, world: Domain, language: Language) -> Conversa
         )
         for table in world.tables
     }
-    context = f"{render_compact(world.schema, rows)}\n"
-    messages: list[Message] = [{"role": "system", "content": COMPACT_SYSTEM_PROMPT}]
-    speaker = WorldSpeaker(world, random, language)
-    wanted = random.randint(*TURNS)
-    for _ in range(wanted * 4):
-        if len(messages) > 2 * wanted:
+    turns: list[Turn] = []
+    synonyms = SYNONYMS[language] * min(1.0, number / UNTIL_SYNONYMS)
+    longest = SHORTEST + number // LENGTHENING
+    speaker = WorldSpeaker(world, random, language, synonyms)
+    wanted = random.randint(*QUESTIONS)
+    for _ in range(wanted * 8):
+        if len(turns) == wanted:
             break
         pattern = random.choices(PATTERNS, [pattern.weight for pattern in PATTERNS])[0]
         draft = pattern.draw(speaker)
-        if draft is None:
+        if draft is None or len(draft.sql.split()) > longest:
             continue
         mode: Mode = "direct"
         if language == "rich" and random.random() < REASONING:
             mode = "reasoning"
         words = phrase(random, pattern.name, draft, language)
-        asked = f"{context}Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}"
-        messages.append({"role": "user", "content": asked})
-        messages.append({"role": "assistant", "content": answer(draft.sql, mode)})
-        context = ""
-    return Conversation(tuple(messages))
+        turns.append(
+            Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(draft.sql, mode))
+        )
+    context = f"{render_compact(world.schema, rows)}\n"
+    return Lesson(COMPACT_SYSTEM_PROMPT, context, tuple(turns))
 
 
 def phrase(random: Random, pattern: str, draft: Draft, language: Language) -> str:
@@ -168,10 +192,17 @@ def _reasons(sql: str) -> str:
 class WorldSpeaker(Speaker):
     """Speaks about a world, which has no rows: values are drawn when they are wanted."""
 
-    def __init__(self, world: Domain, random: Random, language: Language) -> None:
+    def __init__(self, world: Domain, random: Random, language: Language, synonyms: float) -> None:
         self.domain = world
         self.random = random
         self.language = language
+        self.synonyms = synonyms
+
+    def say(self, words: Sequence[str]) -> str:
+        """The plain word, or one of its synonyms as often as wanted."""
+        if len(words) > 1 and self.random.random() < self.synonyms:
+            return str(self.random.choice(words[1:]))
+        return words[0]
 
     def values(self, table: TableSpec, column: ColumnSpec) -> list[Any]:
         """Values that the column could hold, sorted."""

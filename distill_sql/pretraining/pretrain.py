@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
-from distill_sql.pretraining.corpus import Conversation, conversations
+from distill_sql.pretraining.corpus import Lesson, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
 from distill_sql.students.models import save_model
@@ -27,74 +28,124 @@ from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 if TYPE_CHECKING:
     import torch
 
-#: Conversations that the tokenizer is trained on, half of each language.
+#: Lessons that the tokenizer is trained on, half of each language.
 TOKENIZER_SAMPLE = 6000
 #: Where its sample begins, behind the exercises and the smallest worlds.
 TOKENIZER_START = 20_000
-#: Tokens of an update, padding included.
-BATCH = 8192
-#: Conversations that are sorted by length together, so that a batch holds little padding.
+#: Tokens of an update, about.
+BATCH = 4096
+#: Tokens that go through the model at once, padding included.
+CHUNK = 1024
+#: Lessons that are sorted by the length of their contexts together, so that a batch pads little.
 POOL = 256
-#: Longest conversation, in tokens; a longer one is cut.
-LENGTH = 1024
-MUON_RATE = 0.006
-ADAM_RATE = 0.0015
-WARM_UP = 100
+#: Longest turn, in tokens; a longer one is cut.
+LENGTH = 256
+MUON_RATE = 0.001
+ADAM_RATE = 0.003
+WARM_UP = 30
 DECAY = 0.2
 SECONDS_BETWEEN_SAVES = 240
 
 
-class Batch(NamedTuple):
-    """Token ids and labels, -100 where nothing is learned; ``after`` is the next conversation."""
+class Encoded(NamedTuple):
+    """A lesson in token ids: what its turns share, and each turn with its labels."""
+
+    context: list[int]
+    turns: list[tuple[list[int], list[int]]]
+
+    @property
+    def size(self) -> int:
+        """Tokens, each read once."""
+        return len(self.context) + sum(len(ids) for ids, _ in self.turns)
+
+
+class Chunk(NamedTuple):
+    """Turns of about the same length, padded: ids and labels (-100: not learned), the row of the
+    contexts that each belongs to."""
 
     ids: torch.Tensor
     labels: torch.Tensor
+    context: torch.Tensor
+
+
+class Batch(NamedTuple):
+    """Contexts, padded, with their lengths; turns on them; ``after`` is the next lesson."""
+
+    contexts: torch.Tensor
+    lengths: torch.Tensor
+    chunks: list[Chunk]
+    tokens: int
     after: int
 
 
-def encode(conversation: Conversation, tokenizer: ChatTokenizer) -> tuple[list[int], list[int]]:
-    """A conversation as the model reads it; only the assistant's turns are learned."""
-    ids: list[int] = []
-    labels: list[int] = []
-    for message in conversation.messages:
-        assistant = message["role"] == "assistant"
-        opening = tokenizer.encode(f"<|im_start|>{message['role']}\n")
-        content = tokenizer.encode(f"{message['content']}<|im_end|>")
-        closing = tokenizer.encode("\n")
-        ids += opening + content + closing
-        labels += [-100] * len(opening)
-        labels += content if assistant else [-100] * len(content)
-        labels += [-100] * len(closing)
-    return ids[:LENGTH], labels[:LENGTH]
+def encode(lesson: Lesson, tokenizer: ChatTokenizer) -> Encoded:
+    """A lesson as the model reads it; only the answers are learned.
+
+    Context and turn together are the ids of that turn's chat in the Qwen template.
+    """
+    context = tokenizer.encode(
+        f"<|im_start|>system\n{lesson.system}<|im_end|>\n<|im_start|>user\n{lesson.context}"
+    )
+    turns = []
+    for turn in lesson.turns:
+        asked = tokenizer.encode(f"{turn.question}<|im_end|>\n<|im_start|>assistant\n")
+        answer = tokenizer.encode(f"{turn.answer}<|im_end|>")
+        labels = [-100] * len(asked) + answer
+        turns.append(((asked + answer)[:LENGTH], labels[:LENGTH]))
+    return Encoded(context, turns)
 
 
 def batches(
     lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int
 ) -> Iterator[Batch]:
-    """Endless batches from conversation ``start`` on, in an order that only the seed decides."""
-    import torch
-
-    stream = conversations(lexicon, shape.language, seed=shape.seed, start=start)
+    """Endless batches from lesson ``start`` on, in an order that only the seed decides."""
+    stream = lessons(lexicon, shape.language, seed=shape.seed, start=start)
     while True:
-        pool = [encode(conversation, tokenizer) for conversation in islice(stream, POOL)]
+        pool = [encode(lesson, tokenizer) for lesson in islice(stream, POOL)]
         start += POOL
-        pool.sort(key=lambda pair: len(pair[0]))
-        groups: list[list[tuple[list[int], list[int]]]] = [[]]
-        for pair in pool:
-            if (len(groups[-1]) + 1) * len(pair[0]) > BATCH:
+        pool.sort(key=lambda lesson: len(lesson.context))
+        groups: list[list[Encoded]] = [[]]
+        for lesson in pool:
+            if groups[-1] and sum(one.size for one in groups[-1]) + lesson.size > BATCH:
                 groups.append([])
-            groups[-1].append(pair)
-        order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(start))
-        for place, index in enumerate(order.tolist()):
-            group = groups[index]
-            width = len(group[-1][0])
-            ids = torch.zeros(len(group), width, dtype=torch.long)
-            labels = torch.full((len(group), width), -100)
-            for row, (one, target) in enumerate(group):
-                ids[row, : len(one)] = torch.tensor(one)
-                labels[row, : len(one)] = torch.tensor(target)
+            groups[-1].append(lesson)
+        Random(start).shuffle(groups)
+        for place, group in enumerate(groups):
             # A saved state goes on with the next pool, so it is saved at the end of one.
-            yield Batch(ids, labels, start if place == len(groups) - 1 else -1)
+            yield collate(group, start if place == len(groups) - 1 else -1)
+
+
+def collate(group: list[Encoded], after: int = -1) -> Batch:
+    """Pad lessons into a batch; turns of like length share a chunk, so that padding is little."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    def padded(rows: list[list[int]], value: int) -> torch.Tensor:
+        return pad_sequence([torch.tensor(row) for row in rows], True, float(value))
+
+    turns = sorted(
+        ((row, ids, labels) for row, one in enumerate(group) for ids, labels in one.turns),
+        key=lambda turn: len(turn[1]),
+    )
+    cuts: list[list[tuple[int, list[int], list[int]]]] = [[]]
+    for turn in turns:
+        if (len(cuts[-1]) + 1) * len(turn[1]) > CHUNK:
+            cuts.append([])
+        cuts[-1].append(turn)
+    return Batch(
+        padded([one.context for one in group], 0),
+        torch.tensor([len(one.context) for one in group]),
+        [
+            Chunk(
+                padded([ids for _, ids, _ in cut], 0),
+                padded([labels for _, _, labels in cut], -100),
+                torch.tensor([row for row, _, _ in cut]),
+            )
+            for cut in cuts
+        ],
+        sum(one.size for one in group),
+        after,
+    )
 
 
 def rate(seen: int, step: int, total: int) -> float:
@@ -108,13 +159,12 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
     path = folder / "tokenizer.json"
     if not path.exists():
         texts = [
-            message["content"]
+            text
             for language in ("rich", "terse")
-            for conversation in islice(
-                conversations(lexicon, language, seed=7, start=TOKENIZER_START),
-                TOKENIZER_SAMPLE // 2,
+            for lesson in islice(
+                lessons(lexicon, language, seed=7, start=TOKENIZER_START), TOKENIZER_SAMPLE // 2
             )
-            for message in conversation.messages
+            for text in (lesson.system, lesson.context, *(part for t in lesson.turns for part in t))
         ]
         folder.mkdir(parents=True, exist_ok=True)
         train_ladder_tokenizer(texts).backend.save(str(path))
@@ -130,7 +180,10 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
     tokenizer = ladder_tokenizer(lexicon, out)
     bos, eos = (tokenizer.encode(mark)[0] for mark in ("<|endoftext|>", "<|im_end|>"))
     torch.manual_seed(shape.seed)
-    model = Qwen2ForCausalLM(Qwen2Config(**shape.config(bos=bos, eos=eos)))
+    config = Qwen2Config(**shape.config(bos=bos, eos=eos))
+    # PyTorch's fused attention is the slower one on a CPU for few queries behind a mask.
+    config._attn_implementation = "eager"
+    model = Qwen2ForCausalLM(config)
     begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -164,8 +217,8 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
             optimizer.step()
             optimizer.zero_grad()
         step += 1
-        seen += batch.ids.numel()
-        bar.update(batch.ids.numel())
+        seen += batch.tokens
+        bar.update(batch.tokens)
         if step % 10 == 0:
             value = loss.item()
             bar.set_postfix(loss=f"{value:.3f}")
@@ -240,15 +293,38 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
 
 
 def _loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Cross-entropy over the learned tokens; only their logits are computed."""
+    """Cross-entropy over the learned tokens; only their logits are computed.
+
+    A context is read once and its keys and values serve all of its turns, as in generation.
+    """
     import torch
+    from transformers import DynamicCache
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        targets = batch.labels[:, 1:]
-        learned = targets != -100
-        logits = model.lm_head(hidden[:, :-1][learned])
-    return torch.nn.functional.cross_entropy(logits.float(), targets[learned])
+        read = model.model(input_ids=batch.contexts, use_cache=True).past_key_values
+        width = batch.contexts.shape[1]
+        hidden, targets = [], []
+        for chunk in batch.chunks:
+            cache = DynamicCache(
+                [(layer.keys[chunk.context], layer.values[chunk.context]) for layer in read.layers]
+            )
+            lengths = batch.lengths[chunk.context][:, None]
+            count = chunk.ids.shape[1]
+            padding = (torch.arange(width) >= lengths)[:, None].expand(-1, count, -1)
+            later = torch.ones(count, count, dtype=torch.bool).triu(1).expand(len(lengths), -1, -1)
+            unseen = torch.cat([padding, later], 2)[:, None]
+            mask = torch.zeros(unseen.shape).masked_fill_(unseen, float("-inf"))
+            states = model.model(
+                input_ids=chunk.ids,
+                position_ids=lengths + torch.arange(count),
+                attention_mask={"full_attention": mask},
+                past_key_values=cache,
+            ).last_hidden_state
+            target = chunk.labels[:, 1:]
+            hidden.append(states[:, :-1][target != -100])
+            targets.append(target[target != -100])
+        logits = model.lm_head(torch.cat(hidden))
+    return torch.nn.functional.cross_entropy(logits.float(), torch.cat(targets))
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from distill_sql.pocket.patterns.registry import PATTERNS
 from distill_sql.pocket.patterns.registry import PHRASINGS as POCKET
 from distill_sql.pretraining.corpus import (
     CONDITIONS,
+    EXERCISES,
     PHRASINGS,
     VARIANTS,
-    Conversation,
+    Lesson,
     answer,
-    conversations,
+    lessons,
 )
 from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
 from distill_sql.prompts import extract_sql
@@ -49,49 +50,55 @@ def lexicon() -> Lexicon:
     )
 
 
-def some(
-    lexicon: Lexicon, language: str, count: int = 60, start: int = 40_000
-) -> list[Conversation]:
-    stream = conversations(lexicon, language, start=start)  # type: ignore[arg-type]
+def some(lexicon: Lexicon, language: str, count: int = 60, start: int = 40_000) -> list[Lesson]:
+    stream = lessons(lexicon, language, start=start)  # type: ignore[arg-type]
     return list(islice(stream, count))
 
 
-def asked(conversation: Conversation) -> list[str]:
-    texts = (m["content"] for m in conversation.messages if m["role"] == "user")
-    return [found[1] for text in texts if (found := re.search(r"Question: (.*)", text))]
+def asked(lesson: Lesson) -> list[str]:
+    return [
+        found[1] for turn in lesson.turns if (found := re.search(r"Question: (.*)", turn.question))
+    ]
 
 
 @pytest.mark.parametrize("language", ["rich", "terse"])
 def test_every_query_runs_on_the_schema_above_it(lexicon: Lexicon, language: str) -> None:
     seen = 0
-    for conversation in some(lexicon, language):
-        first = conversation.messages[1]["content"]
-        if "Question:" not in first:
-            continue  # an exercise in copying
+    for lesson in some(lexicon, language):
         with sqlite3.connect(":memory:") as connection:
-            for line in first.partition("\n\n")[0].splitlines():
+            for line in lesson.context.strip().splitlines():
                 table, _, columns = line.partition(": ")
                 names = [re.match(r"\w+", column)[0] for column in columns.split(", ")]  # type: ignore[index]
                 connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
-            for message in conversation.messages:
-                if message["role"] == "assistant":
-                    connection.execute(str(extract_sql(message["content"])))
-                    seen += 1
+            for turn in lesson.turns:
+                connection.execute(str(extract_sql(turn.answer)))
+                seen += 1
     assert seen > 150
 
 
-def test_a_conversation_depends_on_its_number_alone(lexicon: Lexicon) -> None:
+def test_a_lesson_depends_on_its_number_alone(lexicon: Lexicon) -> None:
     assert some(lexicon, "rich", 8)[5] == some(lexicon, "rich", 1, start=40_005)[0]
     assert some(lexicon, "rich", 3) != some(lexicon, "terse", 3)
 
 
-def test_worlds_grow_with_the_number(lexicon: Lexicon) -> None:
-    def tables(start: int) -> int:
-        found = some(lexicon, "rich", 40, start=start)
-        return max(c.messages[1]["content"].partition("\n\n")[0].count("\n") + 1 for c in found)
+def test_copying_comes_first_then_short_questions_on_small_worlds(lexicon: Lexicon) -> None:
+    exercises = some(lexicon, "rich", 20, start=EXERCISES - 20)
+    for lesson in exercises:
+        ((question, answer),) = lesson.turns
+        assert (question, answer) == ("", lesson.context)
+        assert len(answer.split()) >= 8
 
-    assert tables(0) == 1
-    assert tables(40_000) > 3
+    def largest(start: int) -> tuple[int, int]:
+        found = some(lexicon, "rich", 40, start=start)
+        queries = [str(extract_sql(turn.answer)) for one in found for turn in one.turns]
+        return max(one.context.count("\n") - 1 for one in found), max(
+            len(query.split()) for query in queries
+        )
+
+    assert largest(EXERCISES) == (1, 8)
+    tables, words = largest(40_000)
+    assert tables > 3
+    assert words > 20
 
 
 def test_every_pattern_has_both_languages_and_fills_its_slots() -> None:
@@ -140,8 +147,8 @@ def test_no_world_is_a_database_of_the_benchmark(lexicon: Lexicon) -> None:
         for domain in load_domains()
         for table in domain.tables
     }
-    for conversation in some(lexicon, "terse", 100):
-        for line in conversation.messages[1]["content"].partition("\n\n")[0].splitlines():
+    for lesson in some(lexicon, "terse", 100):
+        for line in lesson.context.strip().splitlines():
             table, _, columns = line.partition(": ")
             names = frozenset(re.match(r"\w*", column)[0] for column in columns.split(", "))  # type: ignore[index]
             assert (table, names) not in theirs

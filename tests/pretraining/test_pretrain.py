@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distill_sql.pretraining import pretrain as script
-from distill_sql.pretraining.corpus import conversations
+from distill_sql.pretraining.corpus import lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon
 from distill_sql.tokenizer import ChatTokenizer
@@ -23,23 +23,54 @@ TINY = Shape("tiny", 64, 2, 96, 2, 1, "rich", 12_000)
 
 @pytest.fixture(scope="module")
 def tokenizer(lexicon: Lexicon) -> ChatTokenizer:  # noqa: F811
-    stream = islice(conversations(lexicon, "rich", start=20_000), 200)
-    return train_ladder_tokenizer([m["content"] for c in stream for m in c.messages])
+    stream = islice(lessons(lexicon, "rich", start=20_000), 200)
+    return train_ladder_tokenizer(
+        [message["content"] for one in stream for turn in one.turns for message in one.chat(turn)]
+    )
 
 
-def test_only_the_assistant_is_learned(lexicon: Lexicon, tokenizer: ChatTokenizer) -> None:  # noqa: F811
-    for conversation in islice(conversations(lexicon, "rich", start=40_001), 5):
-        ids, labels = script.encode(conversation, tokenizer)
-        rendered = tokenizer.encode(
-            tokenizer.render(conversation.messages, add_generation_prompt=False)
-        )
-        assert ids == rendered[: script.LENGTH]
-        learned = tokenizer.backend.decode(
-            [one for one in labels if one != -100], skip_special_tokens=False
-        )
-        answers = [m["content"] for m in conversation.messages if m["role"] == "assistant"]
-        assert "".join(f"{text}<|im_end|>" for text in answers).startswith(learned)
-        assert len(learned) > 20
+def test_a_turn_is_read_as_the_chat_that_a_student_sees(
+    lexicon: Lexicon,  # noqa: F811
+    tokenizer: ChatTokenizer,
+) -> None:
+    for lesson in islice(lessons(lexicon, "rich", start=40_001), 5):
+        encoded = script.encode(lesson, tokenizer)
+        for turn, (ids, labels) in zip(lesson.turns, encoded.turns, strict=True):
+            whole = tokenizer.render(lesson.chat(turn), add_generation_prompt=False)
+            assert encoded.context + ids == tokenizer.encode(whole.removesuffix("\n"))
+            learned = [one for one in labels if one != -100]
+            assert tokenizer.backend.decode(learned, skip_special_tokens=False) == (
+                f"{turn.answer}<|im_end|>"
+            )
+            assert ids[-len(learned) :] == learned
+
+
+def test_the_loss_is_the_mean_over_turns_read_one_by_one(
+    lexicon: Lexicon,  # noqa: F811
+    tokenizer: ChatTokenizer,
+) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(**TINY.config(bos=0, eos=2), attn_implementation="eager")
+    model = Qwen2ForCausalLM(config)
+    script.begin_with_copying(model, TINY)
+    group = [
+        script.encode(one, tokenizer) for one in islice(lessons(lexicon, "rich", start=30_000), 6)
+    ]
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for encoded in group:
+            for ids, labels in encoded.turns:
+                target = torch.tensor([-100] * len(encoded.context) + labels)[1:]
+                logits = model(torch.tensor([encoded.context + ids])).logits[0, :-1]
+                loss = torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+                total += loss.item()
+                count += int((target != -100).sum())
+        batch = script.collate(group)
+        assert script._loss(model, batch).item() == pytest.approx(total / count, rel=2e-3)
+    assert batch.tokens == sum(one.size for one in group)
+    assert len(batch.chunks) > 1
 
 
 def test_a_name_is_cut_alike_wherever_it_is(tokenizer: ChatTokenizer) -> None:
@@ -49,7 +80,7 @@ def test_a_name_is_cut_alike_wherever_it_is(tokenizer: ChatTokenizer) -> None:
 
 
 def test_the_rate_warms_up_holds_and_falls() -> None:
-    shares = [script.rate(seen, seen // 100, 100_000) for seen in range(0, 100_001, 1000)]
+    shares = [script.rate(seen, seen // 250, 100_000) for seen in range(0, 100_001, 1000)]
     assert shares[0] < shares[5] < 1
     assert shares[15] == shares[79] == 1
     assert shares[90] == pytest.approx(0.5)
