@@ -15,7 +15,11 @@ VOCABULARY = 4096
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2 decoder: widths, layers, heads of 32; what it reads and for how many tokens."""
+    """A Qwen2 decoder: widths, layers, heads of 32; what it reads and for how many tokens.
+
+    ``begins_as`` names a smaller model whose weights it starts from, and ``first`` the lesson with
+    which it goes on.
+    """
 
     name: str
     width: int
@@ -25,6 +29,8 @@ class Shape:
     kv_heads: int
     language: Language
     tokens: int
+    begins_as: str = ""
+    first: int = 0
     seed: int = 42
 
     def config(self, *, bos: int, eos: int) -> dict[str, Any]:
@@ -45,17 +51,20 @@ class Shape:
         }
 
 
-#: Three student bases and the teacher. The teacher is wider, reads sentences rather than keywords,
-#: and reads more of them.
+#: Three student bases and the teacher. The teacher begins as the largest of them and has more
+#: layers, reads on, and reads sentences rather than keywords.
 LADDER = {
     shape.name: shape
     for shape in (
-        Shape("pocket-s", 96, 3, 288, 3, 1, "terse", 8_000_000),
-        Shape("pocket-m", 128, 4, 384, 4, 2, "terse", 8_000_000),
-        Shape("pocket-l", 192, 5, 576, 6, 2, "terse", 8_000_000),
-        Shape("pocket-teacher", 256, 6, 768, 8, 4, "rich", 40_000_000),
+        Shape("pocket-s", 96, 3, 288, 3, 1, "terse", 9_000_000),
+        Shape("pocket-m", 128, 4, 384, 4, 2, "terse", 9_000_000),
+        Shape("pocket-l", 192, 5, 576, 6, 2, "terse", 9_000_000),
+        Shape(
+            "pocket-teacher", 192, 7, 576, 6, 2, "rich", 16_000_000,
+            begins_as="pocket-l", first=9000,
+        ),
     )
-}
+}  # fmt: skip
 
 
 def train_ladder_tokenizer(texts: Iterable[str]) -> ChatTokenizer:

@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
+from distill_sql.errors import TrainingError
 from distill_sql.pretraining.corpus import Lesson, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
+from distill_sql.provenance import manifest, write_json
 from distill_sql.students.models import save_model
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
@@ -45,6 +48,8 @@ ADAM_RATE = 0.003
 WARM_UP = 30
 DECAY = 0.2
 SECONDS_BETWEEN_SAVES = 240
+#: The lesson that a model's record shows.
+EXAMPLE = 30_000
 
 
 class Encoded(NamedTuple):
@@ -184,7 +189,11 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
     # PyTorch's fused attention is the slower one on a CPU for few queries behind a mask.
     config._attn_implementation = "eager"
     model = Qwen2ForCausalLM(config)
-    begin_with_copying(model, shape)
+    if shape.begins_as:
+        begin_as(model, out / shape.begins_as)
+    else:
+        begin_with_likeness(model, tokenizer)
+        begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers: list[torch.optim.Optimizer] = [
@@ -195,8 +204,8 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
     folder = out / shape.name
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
-    step = seen = start = 0
-    seconds = 0.0
+    step = seen = 0
+    start, seconds = shape.first, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
@@ -250,7 +259,72 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
             break
     bar.close()
     export(model, tokenizer, folder)
+    write_record(shape, lexicon, folder)
     return folder
+
+
+def begin_as(model: Any, folder: Path) -> None:
+    """Give ``model`` the weights of a smaller one; layers beyond its own change nothing at first.
+
+    Raises :class:`TrainingError` if the smaller model is not there.
+    """
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+    if not (folder / "model.safetensors").is_file():
+        raise TrainingError(
+            f"The larger model begins as {folder.name}, which is not in {folder.parent}: pretrain "
+            f"{folder.name} into it first."
+        )
+    smaller = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.load_state_dict(smaller.state_dict(), strict=False)
+    with torch.no_grad():
+        for layer in model.model.layers[smaller.config.num_hidden_layers :]:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+
+
+def begin_with_likeness(model: Any, tokenizer: ChatTokenizer) -> None:
+    """Let tokens that are one word but for its surroundings begin as almost the same vector.
+
+    ``name`` after a dot, a space or an underscore, with a capital or as a plural is five tokens to
+    a byte-level BPE. Their embeddings begin as that of the stem, plus one vector for each mark that
+    all words share; else every word would have to be learned five times, and copied from the schema
+    into a query one by one.
+    """
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    weight = model.model.embed_tokens.weight
+    width = weight.shape[1]
+    marks = torch.randn(len(MARKS), width, generator=draw) * 0.02
+    stems: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for number in range(tokenizer.backend.get_vocab_size()):
+            stem, found = marked(tokenizer.backend.decode([number], skip_special_tokens=False))
+            if stem not in stems:
+                stems[stem] = torch.randn(width, generator=draw) * 0.02
+            weight[number] = stems[stem] + marks[found].sum(0)
+
+
+#: What surrounds a word without changing it.
+MARKS = ("space", "underscore", "capital", "plural")
+
+
+def marked(token: str) -> tuple[str, list[int]]:
+    """A token's stem and the marks on it, as places in :data:`MARKS`."""
+    found = []
+    for place, start in enumerate((" ", "_")):
+        if len(token) > 1 and token.startswith(start):
+            found.append(place)
+            token = token[1:]
+    if token[:1].isupper() and not token.isupper():
+        found.append(2)
+        token = token.lower()
+    if len(token) > 3 and token.isalpha() and token.endswith("s") and not token.endswith("ss"):
+        found.append(3)
+        token = token[:-1]
+    return token, found
 
 
 def begin_with_copying(model: Any, shape: Shape) -> None:
@@ -342,6 +416,37 @@ def export(model: Any, tokenizer: ChatTokenizer, folder: Path) -> None:
     import torch
 
     save_model(copy.deepcopy(model).to(torch.bfloat16), tokenizer, folder)
+
+
+def write_record(shape: Shape, lexicon: Lexicon, folder: Path) -> None:
+    """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    # What a killed run logged after its last save was done, and logged, again.
+    log = list({entry["step"]: entry for entry in map(json.loads, lines)}.values())
+    lesson = next(lessons(lexicon, shape.language, seed=0, start=EXAMPLE))
+    record = manifest(
+        model=shape.name,
+        seed=shape.seed,
+        wall_time_s=log[-1]["seconds"],
+        shape=asdict(shape),
+        batch=BATCH,
+        rates={"muon": MUON_RATE, "adam": ADAM_RATE},
+        updates=log[-1]["step"],
+        tokens=log[-1]["tokens"],
+        losses=_means(log, 200),
+        example={"context": lesson.context, "turns": [turn._asdict() for turn in lesson.turns]},
+    )
+    write_json(folder / "pretraining.json", record)
+
+
+def _means(log: list[dict[str, Any]], points: int) -> list[tuple[int, float]]:
+    """Tokens and mean loss of about ``points`` stretches of a log."""
+    size = max(1, len(log) // points)
+    stretches = [log[start : start + size] for start in range(0, len(log), size)]
+    return [
+        (part[-1]["tokens"], round(sum(entry["loss"] for entry in part) / len(part), 4))
+        for part in stretches
+    ]
 
 
 def main() -> None:

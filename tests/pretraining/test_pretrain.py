@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from distill_sql.errors import TrainingError
 from distill_sql.pretraining import pretrain as script
 from distill_sql.pretraining.corpus import lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon
+from distill_sql.schema import read_json
+from distill_sql.students.models import save_model
 from distill_sql.tokenizer import ChatTokenizer
 from tests.pretraining.test_corpus import lexicon  # noqa: F401
 
@@ -115,6 +119,45 @@ def test_copying_is_learned_at_once_from_the_start_given() -> None:
     assert losses[1] < 3.5
 
 
+def test_words_begin_alike_wherever_they_stand(tokenizer: ChatTokenizer) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    model = Qwen2ForCausalLM(Qwen2Config(**TINY.config(bos=0, eos=2)))
+    script.begin_with_likeness(model, tokenizer)
+    vocabulary = tokenizer.backend.get_vocab()
+    pairs = [(vocabulary[f"Ġ{word}"], vocabulary[word]) for word in ("name", "date")]
+    rows = model.model.embed_tokens.weight
+    space, other = (rows[spaced] - rows[bare] for spaced, bare in pairs)
+    torch.testing.assert_close(space, other)
+    (name, _), (date, _) = pairs
+    assert (rows[name] - rows[date]).norm() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("token", "stem", "marks"),
+    [(" Names", "name", ["space", "capital", "plural"]), ("_id", "id", ["underscore"]),
+     ("SELECT", "SELECT", []), ("class", "class", []), (" ", " ", []), ("T", "T", [])],
+)  # fmt: skip
+def test_marks_are_told_from_the_word(token: str, stem: str, marks: list[str]) -> None:
+    assert script.marked(token) == (stem, [script.MARKS.index(mark) for mark in marks])
+
+
+def test_a_larger_model_begins_as_the_smaller_one(tmp_path: Path, tokenizer: ChatTokenizer) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    small, large = (
+        Qwen2ForCausalLM(Qwen2Config(**replace(TINY, layers=layers).config(bos=0, eos=2)))
+        for layers in (2, 3)
+    )
+    with pytest.raises(TrainingError, match="pretrain small into it first"):
+        script.begin_as(large, tmp_path / "small")
+    save_model(small, tokenizer, tmp_path / "small")
+    script.begin_as(large, tmp_path / "small")
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(large(ids).logits, small(ids).logits)
+
+
 def test_a_stopped_run_ends_as_one_that_was_not(
     lexicon: Lexicon,  # noqa: F811
     tokenizer: ChatTokenizer,
@@ -152,6 +195,10 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     )
     assert one["tokens"] == two["tokens"]
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+    first, second = (read_json(folder / "pretraining.json") for folder in (whole, resumed))
+    assert first["tokens"] == one["tokens"] == first["losses"][-1][0]
+    assert [tokens for tokens, _ in first["losses"]] == [tokens for tokens, _ in second["losses"]]
+    assert first["example"]["turns"]
     assert (whole / "model.safetensors").stat().st_size == (
         resumed / "model.safetensors"
     ).stat().st_size
