@@ -23,7 +23,7 @@ from distill_sql.recipes import Recipe, overridden
 from distill_sql.schema import read_json
 from distill_sql.students.generation import Answer, answers, generate
 from distill_sql.students.memory import check_memory, estimate
-from distill_sql.students.models import base_folder, check_adapter
+from distill_sql.students.models import base_folder, check_adapter, parameters
 from distill_sql.students.protocol import Framework, Student, Trained, Update, learning_rate
 from distill_sql.students.rows import Row, Rows, make_row, make_rows
 from distill_sql.tokenizer import load_tokenizer
@@ -45,6 +45,7 @@ __all__ = [
     "make_row",
     "make_rows",
     "open_student",
+    "parameters",
     "read_trained",
     "train_student",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -63,6 +64,18 @@ def checked(folder: Path) -> Path:
             "instruction-tuned base, or add chat_template to its tokenizer_config.json."
         )
     return folder
+
+
+def parameters(recipe: Recipe) -> int:
+    """Weights of the recipe's base model, tied ones once, without any adapter."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in base_folder(recipe).glob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            names = list(file.keys())
+            count += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    return count
 
 
 def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:

@@ -70,6 +70,10 @@ def _asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=defaults.max_tokens)
     parser.add_argument("--reasoning-share", type=float, default=defaults.reasoning_share)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument(
+        "--style", choices=("full", "compact"), default=defaults.style,
+        help="how prompts show a schema (default full; the pocket ladder reads compact)",
+    )  # fmt: skip
     parser.add_argument("--cache", type=Path, help=f"the answers' file (default {default_path()})")
 
 
@@ -98,6 +102,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         max_tokens=arguments.max_tokens,
         reasoning_share=arguments.reasoning_share,
         seed=arguments.seed,
+        style=arguments.style,
     )
 
 

@@ -10,6 +10,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -43,9 +44,9 @@ def serving(model: Path) -> Iterator[str]:
         )
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
-    log = model / "server.log"
     command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(model), "--port", str(port)]
-    with log.open("w") as out:
+    with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as out:
+        log = Path(out.name)
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         end = time.monotonic() + PATIENCE
@@ -64,6 +65,7 @@ def serving(model: Path) -> Iterator[str]:
             process.wait(10)
         process.kill()
         process.wait()
+        log.unlink()
 
 
 def _free_port() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import TeacherError
-from distill_sql.prompts import Mode, prompt_messages, trace_mode
+from distill_sql.prompts import Mode, Style, prompt_messages, trace_mode
 from distill_sql.teacher.prices import OPENAI_URL, Price
 from distill_sql.teacher.store import Store, request_key
 from distill_sql.tokenizer import Message
@@ -33,6 +33,7 @@ class Settings:
     max_tokens: int = 512
     reasoning_share: float = 0.4
     seed: int = 42
+    style: Style = "full"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -68,7 +69,7 @@ def requests_for(dataset: Dataset, settings: Settings) -> Iterator[Request]:
         if not (dataset.database_dir / example.db_id / f"{example.db_id}.sqlite").is_file():
             continue
         mode = trace_mode(example, reasoning_share=settings.reasoning_share, seed=settings.seed)
-        messages = tuple(prompt_messages(dataset, example, mode=mode))
+        messages = tuple(prompt_messages(dataset, example, mode=mode, style=settings.style))
         body = {
             "model": settings.model,
             "messages": list(messages),

@@ -1,4 +1,4 @@
-"""The training chapter trains, where traces and weights are there."""
+"""The chapters that train do so, where traces and weights are there."""
 
 from __future__ import annotations
 
@@ -6,39 +6,63 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from distill_sql.schema import read_json
 from distill_sql.traces import Trace
 
 jupytext = pytest.importorskip("jupytext", reason="the extra book is not installed")
 papermill = pytest.importorskip("papermill", reason="the extra book is not installed")
-pytest.importorskip("torch", reason="the extra train is not installed")
+pytest.importorskip("trl", reason="the extra train is not installed")
 
-CHAPTER = Path(__file__).resolve().parents[2] / "notebooks" / "04_training.md"
+CHAPTERS = Path(__file__).resolve().parents[2] / "notebooks"
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_chapter_4_trains_on_the_traces_it_is_given(
-    traces: list[Trace], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def executed(chapter: str, folder: Path, **parameters: Any) -> str:
+    """The page of a chapter, run with parameters on a few questions."""
+    source = folder / "chapter.ipynb"
+    jupytext.write(jupytext.read(CHAPTERS / f"{chapter}.md"), source)
+    notebook = papermill.execute_notebook(
+        str(source), str(folder / "done.ipynb"), kernel_name="python3", progress_bar=False,
+        parameters=parameters | {"students": str(folder / "students"), "questions": 6},
+    )  # fmt: skip
+    return json.dumps(notebook)
+
+
+@pytest.fixture
+def given(traces: list[Trace], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of traces; the tiny model stands in for the weights of Qwen2.5-0.5B."""
     shutil.copytree(tiny, tmp_path / "Qwen2.5-0.5B-Instruct")
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
-    (tmp_path / "traces.jsonl").write_text(
-        "".join(json.dumps(asdict(trace)) + "\n" for trace in traces[:64])
-    )
-    source = tmp_path / "chapter.ipynb"
-    jupytext.write(jupytext.read(CHAPTER), source)
-    notebook = papermill.execute_notebook(
-        str(source), str(tmp_path / "done.ipynb"), kernel_name="python3", progress_bar=False,
-        parameters={"traces": str(tmp_path / "traces.jsonl"), "out": str(tmp_path / "run"),
-                    "seed": 7},
-    )  # fmt: skip
-    page = json.dumps(notebook)
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(asdict(trace)) + "\n" for trace in traces[:64]))
+    return str(path)
+
+
+def made(folder: Path) -> list[str]:
+    """The recipes of the students that a chapter made."""
+    return sorted(path.name.rpartition("-")[0] for path in (folder / "students").iterdir())
+
+
+def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_path: Path) -> None:
+    page = executed("04_training", tmp_path, traces=given, seed=7)
     assert "8 updates over" in page
     assert "overridden here: seed." in page
     assert "Loss of 0.5b over one epoch" in page
-    record = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert record["overridden"] == {"seed": 7}
-    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    assert "on 6 dev questions of pocket" in page
+    assert made(tmp_path) == ["0.5b", "0.5b-base", "0.5b-direct"]
+    records = [read_json(path) for path in tmp_path.glob("students/*/manifest.json")]
+    changes = {record["recipe"]: record["overridden"] for record in records}
+    assert changes == {"0.5b": {"seed": 7}, "0.5b-direct": {"seed": 7}}
+
+
+def test_chapter_6_trains_every_size_and_several_amounts(given: str, tmp_path: Path) -> None:
+    page = executed(
+        "06_scaling", tmp_path, sizes=["0.5b"], seeds=[1, 2], amounts=[16, 32], traces=given
+    )
+    assert "the mean of 2 seeds" in page
+    assert "Accuracy of 0.5b against the number of traces" in page
+    assert made(tmp_path) == ["0.5b"] * 4 + ["0.5b-base"]

@@ -1,0 +1,107 @@
+"""Experiments end in a folder of their own, are shared, and go on where they were stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distill_sql import experiments
+from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.errors import TrainingError
+from distill_sql.experiments import Experiment, run_experiment, run_experiments
+from distill_sql.recipes import Recipe
+from distill_sql.schema import read_json
+from distill_sql.traces import Trace
+from tests.students.conftest import pocket_train, recipe, tiny, tiny_tokenizer, traces  # noqa: F401
+
+pytest.importorskip("trl", reason="the extra train is not installed")
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(scope="module")
+def dev() -> Dataset:
+    return load_dataset("pocket").limit(12)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "MAX_TOKENS", 8)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_finished_experiment_is_read_back(
+    recipe: Recipe,  # noqa: F811
+    traces: list[Trace],  # noqa: F811
+    dev: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = Experiment(recipe, tuple(traces[:16]))
+    first = run_experiment(one, dev, tmp_path, framework="torch", progress=False)
+    assert first.trained is not None
+    assert len(first.trained.updates) == 2
+    assert len(first.report.verdicts) == len(dev)
+    record = read_json(first.predictions.with_name("predictions.manifest.json"))
+    assert (record["recipe"], record["dataset"]["examples"]) == (recipe.name, len(dev))
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(experiments, "generate", never)
+    again = run_experiment(one, dev, tmp_path, framework="torch", progress=False)
+    assert again.report.summary() == first.report.summary()
+    assert again.trained is not None
+    assert again.trained.updates == first.trained.updates
+
+
+@pytest.mark.usefixtures("short")
+def test_what_decides_a_result_has_a_folder_of_its_own(
+    recipe: Recipe,  # noqa: F811
+    traces: list[Trace],  # noqa: F811
+    dev: Dataset,
+    tmp_path: Path,
+) -> None:
+    plan = [
+        Experiment(replace(recipe, trained=False)),
+        Experiment(recipe, tuple(traces[:16])),
+        Experiment(replace(recipe, seed=7), tuple(traces[:16])),
+        Experiment(recipe, tuple(traces[8:24])),
+    ]
+    outcomes = run_experiments(plan, dev, tmp_path, framework="torch", processes=1)
+    assert [one.experiment for one in outcomes] == plan
+    assert len({one.predictions for one in outcomes}) == 4
+    assert [one.trained is None for one in outcomes] == [True, False, False, False]
+
+
+@pytest.mark.slow
+def test_side_by_side_is_as_one_by_one(
+    recipe: Recipe,  # noqa: F811
+    traces: list[Trace],  # noqa: F811
+    dev: Dataset,
+    tmp_path: Path,
+) -> None:
+    some = dev.limit(2)
+    plan = [Experiment(replace(recipe, seed=seed), tuple(traces[:8])) for seed in (1, 2)]
+    both = run_experiments(plan, some, tmp_path / "a", framework="torch", processes=2)
+    for outcome in both:
+        alone = run_experiment(
+            outcome.experiment, some, tmp_path / "b", framework="torch", progress=False
+        )
+        assert outcome.trained is not None
+        assert alone.trained is not None
+        assert alone.trained.updates[0].loss == pytest.approx(
+            outcome.trained.updates[0].loss, rel=1e-4
+        )
+
+
+def test_a_failure_beside_others_is_told(
+    recipe: Recipe,  # noqa: F811
+    traces: list[Trace],  # noqa: F811
+    dev: Dataset,
+    tmp_path: Path,
+) -> None:
+    plan = [Experiment(recipe, tuple(traces[:2])), Experiment(recipe, tuple(traces[2:4]))]
+    with pytest.raises(TrainingError, match="fewer than one batch"):
+        run_experiments(plan, dev, tmp_path, framework="torch", processes=2)
