@@ -17,7 +17,8 @@ from rank_bm25 import BM25Plus
 from sqlglot import exp
 
 from distill_sql.datasets import Dataset, Example
-from distill_sql.linking import Linker, text_values, words
+from distill_sql.linking import VALUES_PER_COLUMN, Linker, words
+from distill_sql.mentions import text_values
 from distill_sql.schema import Column, Schema, Table
 from distill_sql.scoring.predictions import Prediction
 
@@ -37,7 +38,12 @@ class NearestQuestion:
         }
         values = {
             db_id: {
-                table.name: list(text_values(dataset.database_path(db_id), table))
+                table.name: [
+                    value
+                    for _, value in text_values(
+                        dataset.database_path(db_id), table, VALUES_PER_COLUMN
+                    )
+                ]
                 for table in dataset.schema(db_id).tables
             }
             for db_id in dataset.db_ids

@@ -11,10 +11,8 @@ are counted with the model's own tokenizer. Left out: ranking columns, and embed
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from distill_sql.datasets import Dataset
 from distill_sql.errors import ParameterError
+from distill_sql.mentions import parts, text_values
 from distill_sql.prompts import SAMPLE_ROWS, render_schema, render_table, sample_rows
-from distill_sql.schema import Schema, Table, connect_read_only, quote_identifier
+from distill_sql.schema import Schema, Table
 
 if TYPE_CHECKING:
     from rank_bm25 import BM25Plus
@@ -178,9 +177,6 @@ class Linker:
         )
 
 
-_WORD = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-
-
 def words(text: str) -> list[str]:
     """Lower-case search terms of a text: whole identifiers, their parts, plurals cut.
 
@@ -191,10 +187,10 @@ def words(text: str) -> list[str]:
     """
     terms = []
     for whole in re.findall(r"\w+", text):
-        parts = [part for chunk in whole.split("_") for part in _WORD.findall(chunk)]
+        inner = parts(whole)
         terms.append(_singular(whole.lower()))
-        if len(parts) > 1:
-            terms += [_singular(part.lower()) for part in parts]
+        if len(inner) > 1:
+            terms += [_singular(part.lower()) for part in inner]
     return terms
 
 
@@ -211,22 +207,8 @@ def table_words(path: Path, table: Table) -> list[str]:
     texts = [table.name, table.description]
     for column in table.columns:
         texts += [column.name, column.description]
-    return [term for text in (*texts, *text_values(path, table)) for term in words(text)]
-
-
-def text_values(path: Path, table: Table) -> Iterator[str]:
-    """Some distinct values of each text column, as the database spells them."""
-    with closing(connect_read_only(path)) as connection:
-        for column in table.columns:
-            if column.type != "text":
-                continue
-            name = f"{quote_identifier(table.name)}.{quote_identifier(column.name)}"
-            query = (
-                f"SELECT DISTINCT {name} FROM {quote_identifier(table.name)} "
-                f"WHERE typeof({name}) = 'text' LIMIT {VALUES_PER_COLUMN}"
-            )
-            with suppress(sqlite3.OperationalError):  # the schema names a column the file lacks
-                yield from (value for (value,) in connection.execute(query))
+    texts += [value for _, value in text_values(path, table, VALUES_PER_COLUMN)]
+    return [term for text in texts for term in words(text)]
 
 
 def _index(documents: list[list[str]]) -> BM25Plus | None:

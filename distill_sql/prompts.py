@@ -14,13 +14,15 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from distill_sql.datasets import Dataset, Example, load_dataset
 from distill_sql.errors import ParameterError
-from distill_sql.schema import Schema, Table, connect_read_only, quote_identifier
+from distill_sql.mentions import mentions_of
+from distill_sql.schema import Schema, Table, connect_read_only, identifier, quote_identifier
 from distill_sql.tokenizer import (
     ChatTokenizer,
     Message,
@@ -30,7 +32,8 @@ from distill_sql.tokenizer import (
 )
 
 Mode: TypeAlias = Literal["direct", "reasoning"]
-#: ``full`` shows tables as CREATE TABLE with rows; ``compact`` takes a line a table, few tokens.
+#: ``full`` shows tables as CREATE TABLE with rows; ``compact`` takes a line a table, few tokens,
+#: and marks what the question mentions (:mod:`distill_sql.mentions`).
 Style: TypeAlias = Literal["full", "compact"]
 Cell: TypeAlias = "str | int | float | bytes | None"
 #: The first rows of each table, by table name.
@@ -68,7 +71,6 @@ COMPACT_INSTRUCTIONS: Mapping[Mode, str] = {
     "reasoning": "Reason, then answer with SQL.",
 }
 
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SQL_TYPE = {"text": "TEXT", "number": "NUMERIC", "time": "DATETIME", "boolean": "BOOLEAN"}
 
 
@@ -102,20 +104,20 @@ def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] 
     lines = []
     single_key = table.primary_key if len(table.primary_key) == 1 else ()
     for column in table.columns:
-        words = [_name(column.name), _SQL_TYPE.get(column.type, "")]
+        words = [identifier(column.name), _SQL_TYPE.get(column.type, "")]
         if column.name in single_key:
             words.append("PRIMARY KEY")
         lines.append(" ".join(word for word in words if word))
     if len(table.primary_key) > 1:
         lines.append(f"PRIMARY KEY ({_names(table.primary_key)})")
     lines += [
-        f"FOREIGN KEY ({_names(key.columns)}) REFERENCES {_name(key.ref_table)}"
+        f"FOREIGN KEY ({_names(key.columns)}) REFERENCES {identifier(key.ref_table)}"
         f" ({_names(key.ref_columns)})"
         for key in schema.foreign_keys
         if key.table.lower() == table.name.lower()
     ]
     body = ",\n".join(f"  {line}" for line in lines)
-    text = f"CREATE TABLE {_name(table.name)} (\n{body}\n);\n"
+    text = f"CREATE TABLE {identifier(table.name)} (\n{body}\n);\n"
     if rows:
         shown = "\n".join(" | ".join(map(_cell, row)) for row in rows)
         header = " | ".join(column.name for column in table.columns)
@@ -144,8 +146,8 @@ def render_compact(schema: Schema, rows: SampleRows) -> str:
         for place, column in enumerate(table.columns):
             values = [row[place] for row in rows.get(table.name, ())]
             refers = _reference(schema, table, column.name)
-            shown.append(_name(column.name) + (refers or _value_hint(column.type, values)))
-        lines.append(f"{_name(table.name)}: {', '.join(shown)}\n")
+            shown.append(identifier(column.name) + (refers or _value_hint(column.type, values)))
+        lines.append(f"{identifier(table.name)}: {', '.join(shown)}\n")
     return "".join(lines)
 
 
@@ -156,8 +158,8 @@ def _reference(schema: Schema, table: Table, column: str) -> str:
                 continue
             target = schema.table(key.ref_table)
             keys = [name.lower() for name in target.primary_key]
-            return f" = {_name(target.name)}" + (
-                "" if keys == [other.lower()] else f".{_name(other)}"
+            return f" = {identifier(target.name)}" + (
+                "" if keys == [other.lower()] else f".{identifier(other)}"
             )
     return ""
 
@@ -174,12 +176,8 @@ def _value_hint(type_: str, values: Sequence[Cell]) -> str:
     return "".join(f" '{value}'" for value in shown)
 
 
-def _name(name: str) -> str:
-    return name if _PLAIN_NAME.fullmatch(name) else quote_identifier(name)
-
-
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(map(_name, names))
+    return ", ".join(map(identifier, names))
 
 
 def _cell(value: Cell) -> str:
@@ -219,7 +217,13 @@ def build_messages(
 def prompt_messages(
     dataset: Dataset, example: Example, *, mode: Mode = "direct", style: Style = "full"
 ) -> list[Message]:
-    """The chat for one question of a dataset, with its whole schema and sample rows."""
+    """The chat for one question of a dataset, with its whole schema and sample rows.
+
+    In the compact style the question is marked with the names and values that it mentions.
+    """
+    if style == "compact":
+        mentions = mentions_of(dataset.schema(example.db_id), dataset.database_path(example.db_id))
+        example = replace(example, question=mentions.mark(example.question))
     block = _schema_block(dataset, example.db_id, style)
     return build_messages(example, block, mode=mode, style=style)
 

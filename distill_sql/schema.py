@@ -7,6 +7,7 @@ does too.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -19,6 +20,7 @@ from distill_sql.errors import DatasetError
 
 #: Spider's words for column types.
 COARSE_TYPES = ("text", "number", "time", "boolean", "others")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,15 @@ def quote_identifier(name: str) -> str:
     '"unit price"'
     """
     return '"' + name.replace('"', '""') + '"'
+
+
+def identifier(name: str) -> str:
+    """A name as a query writes it: quoted only if it must be.
+
+    >>> identifier("price"), identifier("unit price")
+    ('price', '"unit price"')
+    """
+    return name if _PLAIN_NAME.fullmatch(name) else quote_identifier(name)
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:

@@ -112,10 +112,10 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 
 #: The order in which modules may import one another: only from the left.
 LAYERS = [
-    "errors", "schema", "datasets", "provenance", "tokenizer", "prompts", "linking", "sandbox",
-    "failures", "neighbours", "scoring", "mutants", "pocket", "survey", "baseline", "teacher",
-    "traces", "splits", "recipes", "charts", "tables", "students",
-    "experiments", "pretraining", "book", "cli",
+    "errors", "schema", "datasets", "provenance", "tokenizer", "mentions", "prompts", "linking",
+    "sandbox", "failures", "neighbours", "scoring", "mutants", "pocket", "survey", "baseline",
+    "teacher", "traces", "splits", "recipes", "charts", "tables", "students", "experiments",
+    "pretraining", "book", "cli",
 ]  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """What the pocket ladder's models read before they meet a question of the benchmark.
 
-A lesson is about one world: its schema, and several questions, each with its query. Two languages:
-``rich`` asks in sentences, with synonyms, and sometimes wants reasons first; ``terse`` asks in
-keywords and in the schema's own words more often.
+A lesson is about one world: its schema, and several questions, marked with what they mention, each
+with its query. Two languages: ``rich`` asks in sentences, with synonyms, and sometimes wants
+reasons first; ``terse`` asks in keywords and in the schema's own words more often.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
 
+from distill_sql.mentions import Mentions
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
 from distill_sql.pocket.patterns import PATTERNS, Draft
 from distill_sql.pocket.phrases import Filter, Speaker, sql_value
@@ -41,13 +42,13 @@ QUESTIONS = (4, 12)
 EXERCISES = 5000
 #: Lessons after which worlds may have one more table: a name is found in a short schema long before
 #: it is found in a long one.
-GROWTH = 2000
+GROWTH = 1000
 #: Words of the longest query at first, and lessons after which it may be a word longer: which names
 #: a query needs is learned from queries that are little else.
-SHORTEST, LENGTHENING = 8, 250
+SHORTEST, LENGTHENING = 8, 120
 #: How often a synonym stands for a name, in the end, and lessons until then.
 SYNONYMS: Mapping[Language, float] = {"rich": 0.4, "terse": 0.25}
-UNTIL_SYNONYMS = 8000
+UNTIL_SYNONYMS = 5000
 #: Share of questions that want reasons first.
 REASONING = 0.2
 
@@ -83,13 +84,15 @@ class Lesson:
         ]
 
 
-def lessons(
-    lexicon: Lexicon, language: Language, *, seed: int = 42, start: int = 0
-) -> Iterator[Lesson]:
-    """An endless stream; lesson ``n`` depends on seed, language and ``n`` only."""
+def lessons(lexicon: Lexicon, rich: float, *, seed: int = 42, start: int = 0) -> Iterator[Lesson]:
+    """An endless stream in which the share ``rich`` of lessons is in sentences.
+
+    Lesson ``n`` depends on seed, share and ``n`` only.
+    """
     number = start
     while True:
-        random = Random(f"{seed}/{language}/{number}")
+        random = Random(f"{seed}/{number}")
+        language: Language = "rich" if random.random() < rich else "terse"
         if number < EXERCISES:
             yield _exercise(random, lexicon)
         else:
@@ -119,6 +122,16 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
         )
         for table in world.tables
     }
+    mentions = Mentions(
+        world.schema,
+        (
+            (table.name, column.name, value)
+            for table in world.tables
+            for column in table.columns
+            if column.type == "text"
+            for value in dict.fromkeys(column.values)
+        ),
+    )
     turns: list[Turn] = []
     synonyms = SYNONYMS[language] * min(1.0, number / UNTIL_SYNONYMS)
     longest = SHORTEST + number // LENGTHENING
@@ -134,7 +147,7 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
         mode: Mode = "direct"
         if language == "rich" and random.random() < REASONING:
             mode = "reasoning"
-        words = phrase(random, pattern.name, draft, language)
+        words = mentions.mark(phrase(random, pattern.name, draft, language))
         turns.append(
             Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(draft.sql, mode))
         )

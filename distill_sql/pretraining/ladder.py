@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from distill_sql.pretraining.corpus import Language
 from distill_sql.tokenizer import ChatTokenizer
 
 #: Tokens in the ladder's vocabulary, the 256 bytes and three markers included.
@@ -15,7 +14,8 @@ VOCABULARY = 4096
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2 decoder: widths, layers, heads of 32; what it reads and for how many tokens.
+    """A Qwen2 decoder: widths, layers, heads of 32; what share of its lessons is in
+    sentences, and how many tokens it reads.
 
     ``begins_as`` names a smaller model whose weights it starts from, and ``first`` the lesson with
     which it goes on.
@@ -27,7 +27,7 @@ class Shape:
     inner: int
     heads: int
     kv_heads: int
-    language: Language
+    rich: float
     tokens: int
     begins_as: str = ""
     first: int = 0
@@ -52,16 +52,16 @@ class Shape:
 
 
 #: Three student bases and the teacher. The teacher begins as the largest of them and has more
-#: layers, reads on, and reads sentences rather than keywords.
+#: layers, reads on, and reads sentences only.
 LADDER = {
     shape.name: shape
     for shape in (
-        Shape("pocket-s", 96, 3, 288, 3, 1, "terse", 9_000_000),
-        Shape("pocket-m", 128, 4, 384, 4, 2, "terse", 9_000_000),
-        Shape("pocket-l", 192, 5, 576, 6, 2, "terse", 9_000_000),
+        Shape("pocket-s", 96, 3, 288, 3, 1, 0.5, 20_000_000),
+        Shape("pocket-m", 128, 4, 384, 4, 2, 0.5, 20_000_000),
+        Shape("pocket-l", 192, 5, 576, 6, 2, 0.5, 20_000_000),
         Shape(
-            "pocket-teacher", 192, 7, 576, 6, 2, "rich", 16_000_000,
-            begins_as="pocket-l", first=9000,
+            "pocket-teacher", 192, 7, 576, 6, 2, 1.0, 16_000_000,
+            begins_as="pocket-l", first=30_000,
         ),
     )
 }  # fmt: skip

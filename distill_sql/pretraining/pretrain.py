@@ -3,7 +3,7 @@
 ``python -m distill_sql.pretraining.pretrain NAME --wordnet DIR --out DIR`` trains one model.
 Every few minutes its state is saved; the same command goes on from there. Matrices learn with Muon
 (Jordan et al., *Muon*, 2024), the rest with AdamW; the learning rate is constant after its warm-up
-and falls to zero over the last fifth of the tokens, so a run can be given more tokens before that.
+and falls to zero over the last three fifths of the tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 if TYPE_CHECKING:
     import torch
 
-#: Lessons that the tokenizer is trained on, half of each language.
+#: Lessons that the tokenizer is trained on, of both languages.
 TOKENIZER_SAMPLE = 6000
 #: Where its sample begins, behind the exercises and the smallest worlds.
 TOKENIZER_START = 20_000
@@ -42,11 +42,11 @@ CHUNK = 1024
 #: Lessons that are sorted by the length of their contexts together, so that a batch pads little.
 POOL = 256
 #: Longest turn, in tokens; a longer one is cut.
-LENGTH = 256
+LENGTH = 320
 MUON_RATE = 0.001
 ADAM_RATE = 0.003
 WARM_UP = 30
-DECAY = 0.2
+DECAY = 0.6
 SECONDS_BETWEEN_SAVES = 240
 #: The lesson that a model's record shows.
 EXAMPLE = 30_000
@@ -104,7 +104,7 @@ def batches(
     lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int
 ) -> Iterator[Batch]:
     """Endless batches from lesson ``start`` on, in an order that only the seed decides."""
-    stream = lessons(lexicon, shape.language, seed=shape.seed, start=start)
+    stream = lessons(lexicon, shape.rich, seed=shape.seed, start=start)
     while True:
         pool = [encode(lesson, tokenizer) for lesson in islice(stream, POOL)]
         start += POOL
@@ -165,9 +165,8 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
     if not path.exists():
         texts = [
             text
-            for language in ("rich", "terse")
             for lesson in islice(
-                lessons(lexicon, language, seed=7, start=TOKENIZER_START), TOKENIZER_SAMPLE // 2
+                lessons(lexicon, 0.5, seed=7, start=TOKENIZER_START), TOKENIZER_SAMPLE
             )
             for text in (lesson.system, lesson.context, *(part for t in lesson.turns for part in t))
         ]
@@ -423,7 +422,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path) -> None:
     lines = (folder / "log.jsonl").read_text().splitlines()
     # What a killed run logged after its last save was done, and logged, again.
     log = list({entry["step"]: entry for entry in map(json.loads, lines)}.values())
-    lesson = next(lessons(lexicon, shape.language, seed=0, start=EXAMPLE))
+    lesson = next(lessons(lexicon, shape.rich, seed=0, start=EXAMPLE))
     record = manifest(
         model=shape.name,
         seed=shape.seed,

@@ -22,12 +22,12 @@ from tests.pretraining.test_corpus import lexicon  # noqa: F401
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
-TINY = Shape("tiny", 64, 2, 96, 2, 1, "rich", 12_000)
+TINY = Shape("tiny", 64, 2, 96, 2, 1, 1.0, 12_000)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(lexicon: Lexicon) -> ChatTokenizer:  # noqa: F811
-    stream = islice(lessons(lexicon, "rich", start=20_000), 200)
+    stream = islice(lessons(lexicon, 1.0, start=20_000), 200)
     return train_ladder_tokenizer(
         [message["content"] for one in stream for turn in one.turns for message in one.chat(turn)]
     )
@@ -37,7 +37,7 @@ def test_a_turn_is_read_as_the_chat_that_a_student_sees(
     lexicon: Lexicon,  # noqa: F811
     tokenizer: ChatTokenizer,
 ) -> None:
-    for lesson in islice(lessons(lexicon, "rich", start=40_001), 5):
+    for lesson in islice(lessons(lexicon, 1.0, start=40_001), 5):
         encoded = script.encode(lesson, tokenizer)
         for turn, (ids, labels) in zip(lesson.turns, encoded.turns, strict=True):
             whole = tokenizer.render(lesson.chat(turn), add_generation_prompt=False)
@@ -60,7 +60,7 @@ def test_the_loss_is_the_mean_over_turns_read_one_by_one(
     model = Qwen2ForCausalLM(config)
     script.begin_with_copying(model, TINY)
     group = [
-        script.encode(one, tokenizer) for one in islice(lessons(lexicon, "rich", start=30_000), 6)
+        script.encode(one, tokenizer) for one in islice(lessons(lexicon, 1.0, start=30_000), 6)
     ]
     total, count = 0.0, 0
     with torch.inference_mode():
@@ -86,8 +86,8 @@ def test_a_name_is_cut_alike_wherever_it_is(tokenizer: ChatTokenizer) -> None:
 def test_the_rate_warms_up_holds_and_falls() -> None:
     shares = [script.rate(seen, seen // 250, 100_000) for seen in range(0, 100_001, 1000)]
     assert shares[0] < shares[5] < 1
-    assert shares[15] == shares[79] == 1
-    assert shares[90] == pytest.approx(0.5)
+    assert shares[15] == shares[39] == 1
+    assert shares[70] == pytest.approx(0.5)
     assert shares[-1] == 0.02
 
 

@@ -1,0 +1,245 @@
+"""Which names of a schema, and which values, a question mentions by their own words.
+
+The words of a question are compared with names and values as spelled, up to grammatical endings;
+what is found is written behind them, so that a model need not find it again::
+
+    How many cafes in the Old Town [cafe.district = 'Old Town'] ...
+
+Values are linked as in BRIDGE (Lin et al., *Bridging Textual and Tabular Data*, 2020). A synonym is
+left to the model.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill_sql.schema import Schema, Table, connect_read_only, identifier, quote_identifier
+
+#: Distinct values of a text column that are looked for, and how long they may be.
+VALUES_PER_COLUMN = 2000
+VALUE_LENGTH = 60
+#: Share of a name's words that a question has to say.
+SHARE = 0.5
+#: Words that mention nothing by themselves.
+FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a all an and any are as at be by do does for from has have how in is it its many more "
+        "most no not of on or per than that the their them they this to was were what which "
+        "who with",
+    )
+)
+_PART = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Mention(NamedTuple):
+    """Characters ``start`` to ``end`` of a question name ``label``."""
+
+    start: int
+    end: int
+    label: str
+
+
+class _Name(NamedTuple):
+    table: str
+    column: str
+    stems: frozenset[str]
+
+
+class _Value(NamedTuple):
+    words: tuple[str, ...]
+    table: str
+    column: str
+    spelled: str
+
+
+class Mentions:
+    """One database's names and values, to be found in questions.
+
+    ``values`` are its texts: table, column and value as spelled.
+    """
+
+    def __init__(self, schema: Schema, values: Iterable[tuple[str, str, str]] = ()) -> None:
+        self._names: dict[str, list[_Name]] = defaultdict(list)
+        for table in schema.tables:
+            for column in ("", *(column.name for column in table.columns)):
+                name = _Name(table.name, column, stems(column or table.name))
+                for stem in name.stems:
+                    self._names[stem].append(name)
+        self._values: dict[str, list[_Value]] = defaultdict(list)
+        for table_name, column_name, value in values:
+            if said := tuple(word.lower() for word in _WORD.findall(value)):
+                self._values[said[0]].append(_Value(said, table_name, column_name, value))
+        for found in self._values.values():
+            found.sort(key=lambda value: -len(value.words))
+
+    def mark(self, question: str) -> str:
+        """``question`` with the name of what it mentions, in brackets, behind each mention."""
+        marked, done = "", 0
+        for mention in self.find(question):
+            marked += f"{question[done : mention.end]} [{mention.label}]"
+            done = mention.end
+        return marked + question[done:]
+
+    def find(self, question: str) -> list[Mention]:
+        """What ``question`` mentions, from left to right, without overlap: the longest first.
+
+        Of several columns that fit as well, the one whose table is mentioned nearest is meant;
+        where none is, they are told apart by nothing and only a name they share is given.
+        """
+        said = list(_WORD.finditer(question))
+        lower = [word[0].lower() for word in said]
+        spans: list[tuple[int, int, list[_Name], list[_Value]]] = []
+        place = 0
+        while place < len(said):
+            values, length = self._values_at(lower, place)
+            names, words = self._names_at(lower, place)
+            spelled = question[said[place].start() : said[place + max(length, 1) - 1].end()]
+            # A word that fits a name as well is a value only if it is spelled like it.
+            if length > words or any(value.spelled == spelled for value in values):
+                spans.append((place, place + length, [], values))
+            elif names:
+                spans.append((place, place + words, names, []))
+            place += max(length, words, 1)
+        tables = [
+            (start, name.table) for start, _, names, _ in spans for name in names if not name.column
+        ]
+        found = []
+        for start, end, names, values in spans:
+            places = [(n.table, n.column) for n in names] or [(v.table, v.column) for v in values]
+            if label := _label(_nearest(places, start, tables)):
+                value = f" = {_quoted(values[0].spelled)}" if values else ""
+                found.append(Mention(said[start].start(), said[end - 1].end(), label + value))
+        return found
+
+    def _values_at(self, words: list[str], place: int) -> tuple[list[_Value], int]:
+        """The longest values that begin here, and their length in words."""
+        if words[place] in FUNCTION_WORDS:
+            return [], 0
+        fitting = [
+            value
+            for value in self._values.get(words[place], ())
+            if value.words == tuple(words[place : place + len(value.words)])
+        ]
+        length = max((len(value.words) for value in fitting), default=0)
+        return [value for value in fitting if len(value.words) == length], length
+
+    def _names_at(self, words: list[str], place: int) -> tuple[list[_Name], int]:
+        """The names that the most words from here on belong to, those said in full first."""
+        best: tuple[int, float] = (0, 0.0)
+        names: list[_Name] = []
+        length = 0
+        if words[place] in FUNCTION_WORDS:
+            return [], 0
+        for name in self._names.get(stem(words[place]), ()):
+            matched: set[str] = set()
+            end = place
+            for offset, word in enumerate(words[place:]):
+                if stem(word) in name.stems:
+                    matched.add(stem(word))
+                    end = place + offset + 1
+                elif word not in ("of", "the"):
+                    break
+            share = len(matched) / len(name.stems)
+            if share < SHARE:
+                continue
+            # A table said in full is meant before a column of the same words.
+            quality = (len(matched), share + (0.1 if not name.column else 0.0))
+            if quality > best:
+                best, names, length = quality, [], end - place
+            if quality == best:
+                names.append(name)
+        return names, length
+
+
+def _nearest(
+    places: list[tuple[str, str]], start: int, tables: list[tuple[int, str]]
+) -> list[tuple[str, str]]:
+    """Those of several columns whose table is mentioned nearest; all if none is mentioned."""
+    if len(places) == 1:
+        return places
+    own = {table for table, _ in places}
+    near = min(
+        (mention for mention in tables if mention[1] in own),
+        key=lambda mention: abs(mention[0] - start),
+        default=None,
+    )
+    return [place for place in places if near is None or place[0] == near[1]]
+
+
+def _label(places: list[tuple[str, str]]) -> str:
+    columns = {column for _, column in places}
+    if len(columns) != 1:
+        return ""
+    table, column = places[0]
+    if len(places) > 1:
+        return identifier(column) if column else ""
+    return f"{identifier(table)}.{identifier(column)}" if column else identifier(table)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+@lru_cache(maxsize=100_000)
+def stem(word: str) -> str:
+    """A word without its grammatical ending, in lower case."""
+    return str(_stemmer().stemWord(word.lower()))
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Any:
+    from snowballstemmer import stemmer
+
+    return stemmer("english")
+
+
+def stems(name: str) -> frozenset[str]:
+    """The stems of an identifier's parts.
+
+    >>> sorted(stems("delivered_on")), sorted(stems("petAges"))
+    (['deliv', 'on'], ['age', 'pet'])
+    """
+    return frozenset(stem(part) for part in parts(name))
+
+
+def parts(identifier: str) -> list[str]:
+    """The words that an identifier is made of, by underscores, capitals and digits."""
+    return [part for chunk in identifier.split("_") for part in _PART.findall(chunk)]
+
+
+@lru_cache(maxsize=1024)
+def mentions_of(schema: Schema, path: Path) -> Mentions:
+    """The mentions of a database in an SQLite file."""
+    return Mentions(
+        schema,
+        (
+            (table.name, column, value)
+            for table in schema.tables
+            for column, value in text_values(path, table, VALUES_PER_COLUMN)
+            if len(value) <= VALUE_LENGTH
+        ),
+    )
+
+
+def text_values(path: Path, table: Table, limit: int) -> Iterator[tuple[str, str]]:
+    """Distinct values of each text column, ``limit`` at most, as the database spells them."""
+    with closing(connect_read_only(path)) as connection:
+        for column in table.columns:
+            if column.type != "text":
+                continue
+            name = f"{quote_identifier(table.name)}.{quote_identifier(column.name)}"
+            query = (
+                f"SELECT DISTINCT {name} FROM {quote_identifier(table.name)} "
+                f"WHERE typeof({name}) = 'text' LIMIT {limit}"
+            )
+            with suppress(sqlite3.OperationalError):  # the schema names a column the file lacks
+                yield from ((column.name, value) for (value,) in connection.execute(query))
