@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill_sql.datasets import Dataset
 from distill_sql.schema import Schema, Table, connect_read_only, identifier, quote_identifier
 
 #: Distinct values of a text column that are looked for, and how long they may be.
@@ -228,6 +229,64 @@ def mentions_of(schema: Schema, path: Path) -> Mentions:
             if len(value) <= VALUE_LENGTH
         ),
     )
+
+
+def coverage(dataset: Dataset) -> list[dict[str, Any]]:
+    """How much of the gold queries their questions mention, and how much else they do.
+
+    A record for tables, for columns (without those that only join) and for texts compared with:
+    ``wanted`` by gold queries, once a question, ``recall`` among them, ``marked`` in questions, and
+    ``precision`` among those.
+    """
+    wanted: Counter[str] = Counter()
+    marked: Counter[str] = Counter()
+    both: Counter[str] = Counter()
+    for example in dataset:
+        schema = dataset.schema(example.db_id)
+        found = mentions_of(schema, dataset.database_path(example.db_id)).find(example.question)
+        gold = _gold_parts(example.query, schema)
+        said: dict[str, set[str]] = {kind: set() for kind in gold}
+        for label in (mention.label for mention in found):
+            name, _, value = label.partition(" = ")
+            table, _, column = name.rpartition(".")
+            if value:
+                said["values"].add(value.lower())
+            # A column that several tables have is marked without any of them.
+            said["tables" if not table and name in schema else "columns"].add(column.lower())
+        for kind, parts_ in gold.items():
+            wanted[kind] += len(parts_)
+            marked[kind] += len(said[kind])
+            both[kind] += len(parts_ & said[kind])
+    return [
+        {
+            "of": kind,
+            "wanted": wanted[kind],
+            "recall": both[kind] / max(wanted[kind], 1),
+            "marked": marked[kind],
+            "precision": both[kind] / max(marked[kind], 1),
+        }
+        for kind in wanted
+    ]
+
+
+def _gold_parts(query: str, schema: Schema) -> dict[str, set[str]]:
+    import sqlglot
+    from sqlglot import exp
+
+    tree = sqlglot.parse_one(query, read="sqlite")
+    known = {column.name.lower() for table in schema.tables for column in table.columns}
+    columns, values = set(), {text.this for text in tree.find_all(exp.Literal) if text.is_string}
+    for column in tree.find_all(exp.Column):
+        # What is in double quotes and names nothing, SQLite reads as a text.
+        if column.this.quoted and column.name.lower() not in known:
+            values.add(column.name)
+        elif not column.find_ancestor(exp.Join):
+            columns.add(column.name.lower())
+    return {
+        "tables": {table.name.lower() for table in tree.find_all(exp.Table)},
+        "columns": columns,
+        "values": {_quoted(value).lower() for value in values if "%" not in value},
+    }
 
 
 def text_values(path: Path, table: Table, limit: int) -> Iterator[tuple[str, str]]:
