@@ -105,7 +105,7 @@ def test_coverage_counts_what_gold_names_and_what_is_marked(tmp_path: Path) -> N
 
 
 def test_about_half_of_what_pocket_wants_is_said_in_its_own_words() -> None:
-    """Pocket asks with synonyms two times in five: what is left to a model is bounded both ways."""
+    """Pocket asks with synonyms one time in five: what is left to a model is bounded both ways."""
     for found in coverage(load_dataset("pocket")):
         assert 0.4 < found["recall"] < 0.95
         assert found["precision"] > 0.75

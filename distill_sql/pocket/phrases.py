@@ -11,7 +11,7 @@ from typing import Any
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
 
 #: Share of mentions that use a synonym rather than the schema's word.
-SYNONYMS = 0.4
+SYNONYMS = 0.2
 #: Words of numbers, as questions write them.
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
@@ -38,7 +38,7 @@ class Speaker:
         return self.random.choice(items)
 
     def say(self, words: Sequence[str]) -> str:
-        """The plain word, or one of its synonyms in two mentions of five."""
+        """The plain word, or one of its synonyms in one mention of five."""
         if len(words) > 1 and self.random.random() < SYNONYMS:
             return str(self.random.choice(words[1:]))
         return words[0]

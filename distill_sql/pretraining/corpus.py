@@ -47,7 +47,7 @@ GROWTH = 1000
 #: a query needs is learned from queries that are little else.
 SHORTEST, LENGTHENING = 8, 120
 #: How often a synonym stands for a name, in the end, and lessons until then.
-SYNONYMS: Mapping[Language, float] = {"rich": 0.4, "terse": 0.25}
+SYNONYMS: Mapping[Language, float] = {"rich": 0.3, "terse": 0.2}
 UNTIL_SYNONYMS = 5000
 #: Share of questions that want reasons first.
 REASONING = 0.2
@@ -148,9 +148,8 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
         if language == "rich" and random.random() < REASONING:
             mode = "reasoning"
         words = mentions.mark(phrase(random, pattern.name, draft, language))
-        turns.append(
-            Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(draft.sql, mode))
-        )
+        sql = without_aliases(draft.sql)
+        turns.append(Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(sql, mode)))
     context = f"{render_compact(world.schema, rows)}\n"
     return Lesson(COMPACT_SYSTEM_PROMPT, context, tuple(turns))
 
@@ -171,6 +170,21 @@ def phrase(random: Random, pattern: str, draft: Draft, language: Language) -> st
     if random.random() < 0.1:
         words = words.rstrip(".?")
     return words
+
+
+def without_aliases(sql: str) -> str:
+    """A query that calls its tables by their names, as marks do; as it stands if one occurs twice.
+
+    >>> without_aliases("SELECT T2.a FROM x AS T1 JOIN y AS T2 ON T1.id = T2.x_id")
+    'SELECT y.a FROM x JOIN y ON x.id = y.x_id'
+    """
+    found = re.findall(r"(\w+) AS (T\d)\b", sql)
+    names = {alias: table for table, alias in found}
+    if any(names[alias] != table for table, alias in found) or len(set(names.values())) < len(
+        names
+    ):
+        return sql
+    return re.sub(r"\b(T\d)\.", lambda match: f"{names[match[1]]}.", re.sub(r" AS T\d\b", "", sql))
 
 
 def answer(sql: str, mode: Mode) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from distill_sql.tokenizer import ChatTokenizer
 
 #: Tokens in the ladder's vocabulary, the 256 bytes and three markers included.
-VOCABULARY = 4096
+VOCABULARY = 8192
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Shape:
 LADDER = {
     shape.name: shape
     for shape in (
-        Shape("pocket-s", 96, 3, 288, 3, 1, 0.5, 20_000_000),
-        Shape("pocket-m", 128, 4, 384, 4, 2, 0.5, 20_000_000),
-        Shape("pocket-l", 192, 5, 576, 6, 2, 0.5, 20_000_000),
+        Shape("pocket-s", 96, 3, 288, 3, 1, 0.2, 20_000_000),
+        Shape("pocket-m", 128, 4, 384, 4, 2, 0.2, 20_000_000),
+        Shape("pocket-l", 192, 5, 576, 6, 2, 0.2, 20_000_000),
         Shape(
             "pocket-teacher", 192, 7, 576, 6, 2, 1.0, 16_000_000,
             begins_as="pocket-l", first=30_000,

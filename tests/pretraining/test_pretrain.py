@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distill_sql.errors import TrainingError
@@ -14,6 +15,7 @@ from distill_sql.pretraining import pretrain as script
 from distill_sql.pretraining.corpus import lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon
+from distill_sql.pretraining.vectors import Vectors
 from distill_sql.schema import read_json
 from distill_sql.students.models import save_model
 from distill_sql.tokenizer import ChatTokenizer
@@ -22,6 +24,8 @@ from tests.pretraining.test_corpus import lexicon  # noqa: F401
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
+NONE = Vectors(np.array([], str), np.zeros((0, 98), np.float32))
+KNOWN = Vectors(np.array(["name", "date"]), np.eye(2, 98, dtype=np.float32))
 TINY = Shape("tiny", 64, 2, 96, 2, 1, 1.0, 12_000)
 
 
@@ -123,7 +127,7 @@ def test_words_begin_alike_wherever_they_stand(tokenizer: ChatTokenizer) -> None
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     model = Qwen2ForCausalLM(Qwen2Config(**TINY.config(bos=0, eos=2)))
-    script.begin_with_likeness(model, tokenizer)
+    script.begin_with_likeness(model, tokenizer, NONE)
     vocabulary = tokenizer.backend.get_vocab()
     pairs = [(vocabulary[f"Ġ{word}"], vocabulary[word]) for word in ("name", "date")]
     rows = model.model.embed_tokens.weight
@@ -131,6 +135,21 @@ def test_words_begin_alike_wherever_they_stand(tokenizer: ChatTokenizer) -> None
     torch.testing.assert_close(space, other)
     (name, _), (date, _) = pairs
     assert (rows[name] - rows[date]).norm() > 0.1
+
+
+def test_words_that_are_used_alike_begin_alike(tokenizer: ChatTokenizer) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    vectors = np.zeros((3, 98), np.float32)
+    vectors[:2, 0] = vectors[2, 1] = 1
+    known = Vectors(np.array(["name", "date", "count"]), vectors)
+    model = Qwen2ForCausalLM(Qwen2Config(**TINY.config(bos=0, eos=2)))
+    script.begin_with_likeness(model, tokenizer, known)
+    vocabulary = tokenizer.backend.get_vocab()
+    rows = [model.model.embed_tokens.weight[vocabulary[word]] for word in ("name", "date", "count")]
+    alike, unlike = (torch.cosine_similarity(rows[0], row, dim=0).item() for row in rows[1:])
+    assert alike > unlike + 0.3
+    assert alike < 0.9  # still two words
 
 
 @pytest.mark.parametrize(
@@ -170,7 +189,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
         tokenizer.backend.save(str(tmp_path / name / "tokenizer.json"))
-    whole = script.pretrain(TINY, lexicon, tmp_path / "whole")
+    whole = script.pretrain(TINY, lexicon, KNOWN, tmp_path / "whole")
 
     class Stop(Exception):
         pass
@@ -186,9 +205,9 @@ def test_a_stopped_run_ends_as_one_that_was_not(
 
     monkeypatch.setattr(script, "_save", stopping)
     with pytest.raises(Stop):
-        script.pretrain(TINY, lexicon, tmp_path / "stopped")
+        script.pretrain(TINY, lexicon, KNOWN, tmp_path / "stopped")
     monkeypatch.setattr(script, "_save", save)
-    resumed = script.pretrain(TINY, lexicon, tmp_path / "stopped")
+    resumed = script.pretrain(TINY, lexicon, KNOWN, tmp_path / "stopped")
     one, two = (
         json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
         for folder in (whole, resumed)
