@@ -46,8 +46,6 @@ POOL = 256
 LENGTH = 320
 MUON_RATE = 0.001
 ADAM_RATE = 0.003
-#: Low, so that what word vectors know of words is not soon forgotten.
-EMBEDDING_RATE = 0.0005
 WARM_UP = 30
 DECAY = 0.6
 SECONDS_BETWEEN_SAVES = 240
@@ -199,14 +197,12 @@ def pretrain(
         begin_with_likeness(model, tokenizer, known)
         begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    embeddings = [model.model.embed_tokens.weight]
-    rest = [p for name, p in model.named_parameters() if p.ndim != 2]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(embeddings, lr=EMBEDDING_RATE, betas=(0.9, 0.95), weight_decay=0.0),
         torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    rates = [MUON_RATE, EMBEDDING_RATE, ADAM_RATE]
+    rates = [MUON_RATE, ADAM_RATE]
     folder = out / shape.name
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
@@ -319,8 +315,9 @@ def begin_with_likeness(model: Any, tokenizer: ChatTokenizer, known: Vectors) ->
             weight[number] = stems[stem] + marks[found].sum(0)
 
 
-#: The standard deviation of embeddings at the start.
-SPREAD = 0.02
+#: The standard deviation of embeddings at the start: wide enough that AdamW's first steps, which are
+#: as long for every coordinate, do not undo what word vectors know.
+SPREAD = 0.08
 #: What surrounds a word without changing it.
 MARKS = ("space", "underscore", "capital", "plural")
 
@@ -444,7 +441,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path) -> None:
         wall_time_s=log[-1]["seconds"],
         shape=asdict(shape),
         batch=BATCH,
-        rates={"muon": MUON_RATE, "embeddings": EMBEDDING_RATE, "adam": ADAM_RATE},
+        rates={"muon": MUON_RATE, "adam": ADAM_RATE},
         updates=log[-1]["step"],
         tokens=log[-1]["tokens"],
         losses=_means(log, 200),
