@@ -315,8 +315,8 @@ def begin_with_likeness(model: Any, tokenizer: ChatTokenizer, known: Vectors) ->
             weight[number] = stems[stem] + marks[found].sum(0)
 
 
-#: The standard deviation of embeddings at the start: wide enough that AdamW's first steps, which are
-#: as long for every coordinate, do not undo what word vectors know.
+#: The standard deviation of embeddings at the start: wide enough that AdamW's first steps, as long
+#: for every coordinate, do not undo what word vectors know.
 SPREAD = 0.08
 #: What surrounds a word without changing it.
 MARKS = ("space", "underscore", "capital", "plural")
