@@ -35,6 +35,8 @@ from distill_sql.students import (
 from distill_sql.students.models import base_folder
 from distill_sql.traces import Trace
 
+#: Where chapters keep their students.
+FOLDER = Path("book/.work/students")
 #: The longest answer asked for, in tokens.
 MAX_TOKENS = 160
 

@@ -1,12 +1,13 @@
 """Which names of a schema, and which values, a question mentions by their own words.
 
-The words of a question are compared with names and values as spelled, up to grammatical endings;
-what is found is written behind them, so that a model need not find it again::
+The words of a question are compared with names, with the synonyms that a schema lists, and with
+values, up to grammatical endings; what is found is written behind them, so that a model need not
+find it again::
 
     How many cafes in the Old Town [cafe.district = 'Old Town'] ...
 
-Values are linked as in BRIDGE (Lin et al., *Bridging Textual and Tabular Data*, 2020). A synonym is
-left to the model.
+Values are linked as in BRIDGE (Lin et al., *Bridging Textual and Tabular Data*, 2020). Synonyms are
+what a semantic layer keeps; one that no list has is left to the model.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ FUNCTION_WORDS = frozenset(
     re.findall(
         r"\w+",
         "a all an and any are as at be by do does for from has have how in is it its many more "
-        "most no not of on or per than that the their them they this to was were what which "
+        "most no not of on or least per than that the their them they this to was were what which "
         "who with",
     )
 )
@@ -53,6 +54,7 @@ class _Name(NamedTuple):
     table: str
     column: str
     stems: frozenset[str]
+    own: bool
 
 
 class _Value(NamedTuple):
@@ -71,13 +73,14 @@ class Mentions:
     def __init__(self, schema: Schema, values: Iterable[tuple[str, str, str]] = ()) -> None:
         self._names: dict[str, list[_Name]] = defaultdict(list)
         for table in schema.tables:
-            for column in ("", *(column.name for column in table.columns)):
-                name = _Name(table.name, column, stems(column or table.name))
-                for stem in name.stems:
-                    self._names[stem].append(name)
+            for part, column in ((table, ""), *((c, c.name) for c in table.columns)):
+                own = stems(part.name)
+                for words in dict.fromkeys((own, *map(said_stems, part.synonyms))):
+                    for word in words:
+                        self._names[word].append(_Name(table.name, column, words, words is own))
         self._values: dict[str, list[_Value]] = defaultdict(list)
         for table_name, column_name, value in values:
-            if said := tuple(word.lower() for word in _WORD.findall(value)):
+            if said := tuple(stem(word) for word in _WORD.findall(value)):
                 self._values[said[0]].append(_Value(said, table_name, column_name, value))
         for found in self._values.values():
             found.sort(key=lambda value: -len(value.words))
@@ -115,8 +118,15 @@ class Mentions:
         ]
         found = []
         for start, end, names, values in spans:
-            places = [(n.table, n.column) for n in names] or [(v.table, v.column) for v in values]
-            if label := _label(_nearest(places, start, tables)):
+            if names:
+                near = _nearest([(n.table, n.column) for n in names], start, tables)
+                names = [name for name in names if (name.table, name.column) in near]
+                # What is called so is meant before what is also called so.
+                names = [name for name in names if name.own] or names
+            places = [(n.table, n.column) for n in names] or _nearest(
+                [(v.table, v.column) for v in values], start, tables
+            )
+            if label := _label(list(dict.fromkeys(places))):
                 value = f" = {_quoted(values[0].spelled)}" if values else ""
                 found.append(Mention(said[start].start(), said[end - 1].end(), label + value))
         return found
@@ -127,15 +137,15 @@ class Mentions:
             return [], 0
         fitting = [
             value
-            for value in self._values.get(words[place], ())
-            if value.words == tuple(words[place : place + len(value.words)])
+            for value in self._values.get(stem(words[place]), ())
+            if value.words == tuple(map(stem, words[place : place + len(value.words)]))
         ]
         length = max((len(value.words) for value in fitting), default=0)
         return [value for value in fitting if len(value.words) == length], length
 
     def _names_at(self, words: list[str], place: int) -> tuple[list[_Name], int]:
         """The names that the most words from here on belong to, those said in full first."""
-        best: tuple[int, float] = (0, 0.0)
+        best = (0, 0.0)
         names: list[_Name] = []
         length = 0
         if words[place] in FUNCTION_WORDS:
@@ -147,13 +157,13 @@ class Mentions:
                 if stem(word) in name.stems:
                     matched.add(stem(word))
                     end = place + offset + 1
-                elif word not in ("of", "the"):
+                elif word not in FUNCTION_WORDS:
                     break
             share = len(matched) / len(name.stems)
-            if share < SHARE:
+            if share < (SHARE if name.own or not name.column else 1):
                 continue
             # A table said in full is meant before a column of the same words.
-            quality = (len(matched), share + (0.1 if not name.column else 0.0))
+            quality = (len(matched), share + (0.1 if name.own and not name.column else 0.0))
             if quality > best:
                 best, names, length = quality, [], end - place
             if quality == best:
@@ -212,6 +222,16 @@ def stems(name: str) -> frozenset[str]:
     return frozenset(stem(part) for part in parts(name))
 
 
+def said_stems(words: str) -> frozenset[str]:
+    """The stems of what people say, without the words that mention nothing.
+
+    >>> sorted(said_stems("most expensive")), sorted(said_stems("day of arrival"))
+    (['expens'], ['arriv', 'day'])
+    """
+    said = _WORD.findall(words.lower())
+    return frozenset(stem(word) for word in said if word not in FUNCTION_WORDS)
+
+
 def parts(identifier: str) -> list[str]:
     """The words that an identifier is made of, by underscores, capitals and digits."""
     return [part for chunk in identifier.split("_") for part in _PART.findall(chunk)]
@@ -231,18 +251,20 @@ def mentions_of(schema: Schema, path: Path) -> Mentions:
     )
 
 
-def coverage(dataset: Dataset) -> list[dict[str, Any]]:
+def coverage(dataset: Dataset, *, synonyms: bool = True) -> list[dict[str, Any]]:
     """How much of the gold queries their questions mention, and how much else they do.
 
-    A record for tables, for columns (without those that only join) and for texts compared with:
-    ``wanted`` by gold queries, once a question, ``recall`` among them, ``marked`` in questions, and
-    ``precision`` among those.
+    Without ``synonyms`` only what they say in the schema's own words counts. A record for tables,
+    for columns (without those that only join) and for texts compared with: ``wanted`` by gold
+    queries, once a question, ``recall`` among them, ``marked`` in questions, and ``precision``
+    among those.
     """
     wanted: Counter[str] = Counter()
     marked: Counter[str] = Counter()
     both: Counter[str] = Counter()
     for example in dataset:
         schema = dataset.schema(example.db_id)
+        schema = schema if synonyms else schema.without_synonyms()
         found = mentions_of(schema, dataset.database_path(example.db_id)).find(example.question)
         gold = _gold_parts(example.query, schema)
         said: dict[str, set[str]] = {kind: set() for kind in gold}

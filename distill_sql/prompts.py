@@ -19,16 +19,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from distill_sql.datasets import Dataset, Example, load_dataset
+from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import ParameterError
 from distill_sql.mentions import mentions_of
+from distill_sql.pocket import CHECKPOINTS
 from distill_sql.schema import Schema, Table, connect_read_only, identifier, quote_identifier
 from distill_sql.tokenizer import (
     ChatTokenizer,
     Message,
     fetch_tokenizer,
     load_tokenizer,
-    train_tokenizer,
 )
 
 Mode: TypeAlias = Literal["direct", "reasoning"]
@@ -48,8 +48,6 @@ CELL_WIDTH = 40
 COMPACT_WIDTH = 24
 COMPACT_VALUES = 3
 COMPACT_ROWS = 24
-#: Tokens in the vocabulary of pocket's tokenizer.
-POCKET_VOCABULARY = 2048
 
 SYSTEM_PROMPT = (
     "You translate questions about a database into SQLite queries. "
@@ -214,6 +212,11 @@ def build_messages(
     ]
 
 
+def style_of(messages: Sequence[Message]) -> Style:
+    """The style that a chat of :func:`build_messages` is in."""
+    return "compact" if messages[0]["content"] == COMPACT_SYSTEM_PROMPT else "full"
+
+
 def prompt_messages(
     dataset: Dataset, example: Example, *, mode: Mode = "direct", style: Style = "full"
 ) -> list[Message]:
@@ -242,25 +245,17 @@ def _rendered(schema: Schema, path: Path, style: Style) -> str:
 def tokenizer_for(dataset: Dataset, folder: str | Path = "") -> ChatTokenizer:
     """The tokenizer that counts a dataset's prompts: the students' own.
 
-    ``folder`` is a model's folder. Without it, pocket's is trained on pocket's training prompts;
-    for any other dataset it is Qwen2.5's, from the environment variable ``TOKENIZER_DIR``, from a
+    ``folder`` is a model's folder. Without it, pocket's is that of the ladder in the package; for
+    any other dataset it is Qwen2.5's, from the environment variable ``TOKENIZER_DIR``, from a
     folder ``qwen2.5-tokenizer`` beside the dataset, or from the hub.
     """
     if folder:
         return load_tokenizer(folder)
     if dataset.name == "pocket":
-        return _pocket_tokenizer()
+        return load_tokenizer(CHECKPOINTS / "pocket-l")
     beside = dataset.root.resolve().parent / "qwen2.5-tokenizer"
     given = os.environ.get("TOKENIZER_DIR") or (beside if beside.is_dir() else None)
     return load_tokenizer(given) if given else fetch_tokenizer()
-
-
-@lru_cache(maxsize=1)
-def _pocket_tokenizer() -> ChatTokenizer:
-    train = load_dataset("pocket", split="train")
-    texts = [_schema_block(train, db_id) for db_id in train.db_ids]
-    texts += [text for example in train for text in (example.question, example.query)]
-    return train_tokenizer(texts, vocabulary=POCKET_VOCABULARY, name="pocket")
 
 
 def trace_mode(example: Example, *, reasoning_share: float = 0.4, seed: int = 42) -> Mode:

@@ -97,6 +97,7 @@ _POCKET: Mapping[str, Any] = {
     "epochs": 1,
 }
 POCKET_SIZES = ("pocket-s", "pocket-m", "pocket-l")
+QWEN_SIZES = tuple(_HOLD)
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -114,6 +115,16 @@ RECIPES: Mapping[str, Recipe] = {
         *(Recipe(f"{size}-direct", size, modes="direct", **_POCKET) for size in POCKET_SIZES),
     )
 }
+
+
+def sizes_for(dataset: str) -> tuple[str, ...]:
+    """The ladder that a chapter trains on a dataset unless told otherwise, the smallest first."""
+    return POCKET_SIZES if dataset == "pocket" else QWEN_SIZES
+
+
+def size_for(dataset: str) -> str:
+    """The one student that a chapter trains on a dataset unless told otherwise."""
+    return POCKET_SIZES[-1] if dataset == "pocket" else QWEN_SIZES[0]
 
 
 def recipe_for(name: str, **overrides: Any) -> Recipe:

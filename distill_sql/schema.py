@@ -11,7 +11,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Column:
     """A column: its name, its coarse type and, where the data has one, a description.
 
-    ``type`` is one of :data:`COARSE_TYPES`; BIRD's SQL types are mapped to them.
+    ``type`` is one of :data:`COARSE_TYPES`; BIRD's SQL types are mapped to them. ``synonyms`` are
+    other words that people use for it, as a semantic layer lists them.
     """
 
     name: str
     type: str = "text"
     description: str = ""
+    synonyms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Table:
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
     description: str = ""
+    synonyms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,14 @@ class Schema:
             if wanted in ends and ends[0] != ends[1]:
                 yield self.table(ends[1] if ends[0] == wanted else ends[0]).name
 
+    def without_synonyms(self) -> Schema:
+        """This schema as it is where nobody has listed any synonyms."""
+        tables = (
+            replace(t, synonyms=(), columns=tuple(replace(c, synonyms=()) for c in t.columns))
+            for t in self.tables
+        )
+        return replace(self, tables=tuple(tables))
+
     def restrict(self, names: set[str]) -> Schema:
         """This schema with only the named tables, and no foreign key that leaves them."""
         keep = {name.lower() for name in names}
@@ -98,6 +109,9 @@ class Schema:
 
 def load_tables_json(path: Path | str) -> dict[str, Schema]:
     """Read the schemas of a ``tables.json`` file in the format of Spider and BIRD, by ``db_id``.
+
+    Two keys of our own are optional: ``table_synonyms`` and ``column_synonyms``, a list of words
+    for each table and each column.
 
     The format's habits are handled here and nowhere else: column 0 is the sentinel ``[-1, "*"]``,
     a primary key is one column index or a list of them, a foreign key is a pair of indices. Spider
@@ -136,6 +150,10 @@ def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
         raise ValueError(f"{len(columns)} columns but {len(types)} column_types")
     natural_columns = entry.get("column_names", columns)
     natural_tables = entry.get("table_names", names)
+    column_synonyms = entry.get("column_synonyms") or [()] * len(columns)
+    table_synonyms = entry.get("table_synonyms") or [()] * len(names)
+    if len(column_synonyms) != len(columns):
+        raise ValueError(f"{len(columns)} columns but {len(column_synonyms)} column_synonyms")
 
     def column(index: int) -> tuple[str, str]:
         table_index, name = columns[index]
@@ -148,7 +166,9 @@ def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
         if table_index >= 0:
             description = natural_columns[index][1]
             kind = types[index] if types[index] in COARSE_TYPES else coarse_type(types[index])
-            members[column(index)[0]].append(Column(name, kind, description))
+            members[column(index)[0]].append(
+                Column(name, kind, description, tuple(column_synonyms[index]))
+            )
 
     primary: dict[str, list[str]] = {name: [] for name in names}
     for key in entry["primary_keys"]:
@@ -162,8 +182,8 @@ def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
         foreign.append(ForeignKey(table, (name,), ref_table, (ref_name,)))
 
     tables = tuple(
-        Table(name, tuple(members[name]), tuple(primary[name]), description)
-        for name, description in zip(names, natural_tables, strict=True)
+        Table(name, tuple(members[name]), tuple(primary[name]), description, tuple(synonyms))
+        for name, description, synonyms in zip(names, natural_tables, table_synonyms, strict=True)
     )
     return Schema(entry["db_id"], tables, tuple(foreign))
 
@@ -172,11 +192,12 @@ def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
     """The ``tables.json`` entry of a schema, so that any Spider tool can read it.
 
     A composite primary key becomes a list of indices (BIRD's spelling), a composite foreign key one
-    pair per column.
+    pair per column. Synonyms are written only where there are any.
     """
     columns: list[tuple[int, str]] = [(-1, "*")]
     natural = [(-1, "*")]
     types = ["text"]
+    synonyms: list[list[str]] = [[]]
     index: dict[tuple[str, str], int] = {}
     for position, table in enumerate(schema.tables):
         for column in table.columns:
@@ -184,6 +205,7 @@ def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
             columns.append((position, column.name))
             natural.append((position, column.description or column.name.replace("_", " ").lower()))
             types.append(column.type)
+            synonyms.append(list(column.synonyms))
 
     def at(table: str, column: str) -> int:
         return index[table.lower(), column.lower()]
@@ -193,7 +215,7 @@ def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
         key = [at(table.name, name) for name in table.primary_key]
         if key:
             primary.append(key[0] if len(key) == 1 else key)
-    return {
+    entry: dict[str, Any] = {
         "db_id": schema.db_id,
         "table_names_original": [table.name for table in schema.tables],
         "table_names": [
@@ -209,6 +231,10 @@ def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
             for name, ref_name in zip(key.columns, key.ref_columns, strict=True)
         ],
     }
+    if any(synonyms) or any(table.synonyms for table in schema.tables):
+        entry["table_synonyms"] = [list(table.synonyms) for table in schema.tables]
+        entry["column_synonyms"] = synonyms
+    return entry
 
 
 def schema_from_sqlite(path: Path | str, *, db_id: str | None = None) -> Schema:

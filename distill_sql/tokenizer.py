@@ -26,8 +26,9 @@ QWEN2_SPLIT = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-#: How the pocket ladder cuts text: marks on their own, so that a name is cut alike wherever it is.
-LADDER_SPLIT = r" ?\p{L}+|_\p{L}+|\p{N}|`+| ?[^\s\p{L}\p{N}]|\s*[\r\n]+|\s+(?!\S)|\s+"
+#: How the pocket ladder cuts text: words, SQL's keywords and marks with the spaces around them,
+#: other spaces on their own. A name is cut alike wherever it stands: to copy it is to copy tokens.
+LADDER_SPLIT = r"\p{N}| ?\p{Lu}{2,}(?!\p{Ll}) ?|\p{L}+| ?[^\s\p{L}\p{N}]+ ?|\s*[\r\n]+|\s+"
 
 #: Whose tokenizer counts when nothing else is said: all sizes of Qwen2.5 share it.
 DEFAULT_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"

@@ -50,6 +50,9 @@ REASONS: Mapping[str, str] = {
     "not the best": "it is right, and another sample of the question was kept",
 }
 
+#: Where the teacher chapter leaves its traces, and the training chapters look for some.
+FOLDER = Path("book/.work/traces")
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -317,6 +320,18 @@ def _read_verdicts(path: Path, options: str) -> dict[int, tuple[str, Judged]]:
 
 def _trace(record: Mapping[str, Any]) -> Trace:
     return Trace(**{**record, "messages": tuple(record["messages"])})
+
+
+def chapter_file(dataset: str) -> Path:
+    """Where the teacher chapter leaves the traces of a dataset, by its name or its folder."""
+    return FOLDER / f"{Path(dataset).name}.jsonl"
+
+
+def chapter_traces(given: str, dataset: str) -> list[Trace]:
+    """The traces of the file that was ``given``, or else the teacher chapter's; none if it left
+    none."""
+    path = Path(given) if given else chapter_file(dataset)
+    return read_traces(path) if given or path.exists() else []
 
 
 def read_traces(path: Path) -> list[Trace]:

@@ -7,7 +7,16 @@ from dataclasses import fields
 import pytest
 
 from distill_sql.errors import ParameterError
-from distill_sql.recipes import LINEARS, POCKET_SIZES, RECIPES, Recipe, overridden, recipe_for
+from distill_sql.recipes import (
+    LINEARS,
+    POCKET_SIZES,
+    RECIPES,
+    Recipe,
+    overridden,
+    recipe_for,
+    size_for,
+    sizes_for,
+)
 
 #: What may differ between the Qwen2.5 recipes: which model, how it is held, what an ablation drops.
 MAY_DIFFER = {"name", "base", "trained", "modes", "precision", "checkpointing", "bits"}
@@ -45,6 +54,13 @@ def test_a_base_row_for_every_trained_size() -> None:
         if recipe.trained:
             assert any(r.base == recipe.base and not r.trained for r in RECIPES.values())
     assert {RECIPES[size].style for size in POCKET_SIZES} == {"compact"}
+
+
+@pytest.mark.parametrize("dataset", ["pocket", "spider", "/a/folder"])
+def test_every_dataset_has_a_ladder_and_a_student(dataset: str) -> None:
+    assert set(sizes_for(dataset)) <= RECIPES.keys()
+    assert size_for(dataset) in sizes_for(dataset)
+    assert RECIPES[size_for(dataset)].pocket == (dataset == "pocket")
 
 
 def test_what_is_overridden_is_known() -> None:

@@ -45,6 +45,20 @@ def test_tables_json_with_sentinel_and_composite_key(tmp_path: Path) -> None:
     assert schema.table("b_c").description == "b c"
 
 
+def test_synonyms_survive_a_round_trip_and_can_be_taken_away(tmp_path: Path) -> None:
+    said = {
+        "table_synonyms": [["thing"], []],
+        "column_synonyms": [[], [], ["label", "title"], [], []],
+    }
+    (schema,) = load_tables_json(write(tmp_path, [ENTRY | said])).values()
+    assert schema.table("A").synonyms == ("thing",)
+    assert schema.table("A").columns[1].synonyms == ("label", "title")
+    assert schema_to_tables_json(schema).items() >= said.items()
+    plain = schema.without_synonyms()
+    assert plain == load_tables_json(write(tmp_path, [ENTRY]))["d"]
+    assert "table_synonyms" not in schema_to_tables_json(plain)
+
+
 def test_every_spider_schema_survives_a_round_trip(spider_dir: Path) -> None:
     raw = json.loads((spider_dir / "tables.json").read_text())
     schemas = load_tables_json(spider_dir / "tables.json")
@@ -120,6 +134,8 @@ def test_truncated_tables_json_names_file_and_place(tmp_path: Path) -> None:
         ({"foreign_keys": [[4, 99]]}, "IndexError"),
         ({"column_types": ["text"]}, "5 columns but 1 column_types"),
         ({"primary_keys": [0]}, "belongs to table -1"),
+        ({"column_synonyms": [["x"]]}, "5 columns but 1 column_synonyms"),
+        ({"table_synonyms": [["x"]]}, "zip() argument"),
     ],
 )
 def test_malformed_entry_names_itself(tmp_path: Path, change: dict, found: str) -> None:

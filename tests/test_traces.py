@@ -9,7 +9,15 @@ from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TeacherError
 from distill_sql.neighbours import build_neighbours
 from distill_sql.teacher import Sample, Settings, Store, requests_for
-from distill_sql.traces import REASONS, Judged, Sieve, read_traces, write_traces
+from distill_sql.traces import (
+    REASONS,
+    Judged,
+    Sieve,
+    chapter_file,
+    chapter_traces,
+    read_traces,
+    write_traces,
+)
 
 SETTINGS = Settings(model="m", base_url="http://test/v1")
 GOLD = "SELECT count(*) FROM customer"
@@ -152,3 +160,18 @@ def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(TeacherError, match="line 1: no trace"):
         read_traces(tmp_path / "x.jsonl")
+
+
+def test_chapters_find_what_the_teacher_chapter_left(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert chapter_traces("", "pocket") == []
+    assert chapter_file("/data/my shop") == Path("book/.work/traces/my shop.jsonl")
+    with Store(tmp_path / "s.sqlite") as store, Sieve(shop, SETTINGS) as sieve:
+        filled(store, shop, "no", "no", fenced(GOLD))
+        write_traces(sieve, store, chapter_file("pocket"))
+    assert [trace.sql for trace in chapter_traces("", "pocket")] == [GOLD]
+    assert chapter_traces("", "spider") == []
+    with pytest.raises(TeacherError, match="No traces at"):
+        chapter_traces("elsewhere.jsonl", "pocket")

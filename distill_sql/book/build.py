@@ -82,6 +82,8 @@ def run(
         for step in plans:
             name = step.chapter.name
             bar.set_description(name)
+            # An earlier chapter may have changed what this one reads.
+            step = plan(book, names=[name], parameters=step.overrides)[0]
             started = time.monotonic()
             notes: list[str] = []
             if not step.reason and not force:

@@ -5,6 +5,11 @@ Its numbers are its own. They never stand beside Spider's without saying so.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from distill_sql.pocket.build import build, materialized
 
-__all__ = ["build", "materialized"]
+__all__ = ["CHECKPOINTS", "build", "materialized"]
+
+#: The ladder's models, a folder each: three student bases and their teacher.
+CHECKPOINTS = Path(__file__).parent / "checkpoints"

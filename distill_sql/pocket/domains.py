@@ -51,6 +51,17 @@ class ColumnSpec:
     some: float = 0.85
 
     @property
+    def synonyms(self) -> tuple[str, ...]:
+        """What people call it: names, the words for its two ends, its unit."""
+        return tuple(
+            dict.fromkeys(
+                word.removesuffix(" flag")
+                for word in (*self.says, *self.most, *self.least, self.unit)
+                if word
+            )
+        )
+
+    @property
     def parent(self) -> tuple[str, str]:
         """Table and column that a reference points at."""
         table, _, column = self.references.partition(".")
@@ -115,11 +126,17 @@ class Domain:
                 Table(
                     table.name,
                     tuple(
-                        Column(column.name, TYPES[column.type], column.name.replace("_", " "))
+                        Column(
+                            column.name,
+                            TYPES[column.type],
+                            column.name.replace("_", " "),
+                            column.synonyms,
+                        )
                         for column in table.columns
                     ),
                     table.keys,
                     table.name.replace("_", " "),
+                    table.one,
                 )
                 for table in self.tables
             ),

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from distill_sql.mentions import Mentions
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
@@ -30,16 +30,18 @@ from distill_sql.prompts import (
     Mode,
     render_compact,
 )
+from distill_sql.schema import Column, Schema, Table
 from distill_sql.tokenizer import Message
 
 Language = Literal["rich", "terse"]
+Part = TypeVar("Part", Table, Column)
 
 #: Fewest and most questions about one world: the schema is read once for all of them, and the more
 #: there are, the more of what is read is learned from.
 QUESTIONS = (4, 12)
 #: The first lessons are exercises in copying: every query copies names, and a model that learned
 #: what queries look like before it could copy learns that late or never.
-EXERCISES = 5000
+EXERCISES = 2000
 #: Lessons after which worlds may have one more table: a name is found in a short schema long before
 #: it is found in a long one.
 GROWTH = 1000
@@ -51,12 +53,18 @@ SYNONYMS: Mapping[Language, float] = {"rich": 0.3, "terse": 0.2}
 UNTIL_SYNONYMS = 5000
 #: Share of questions that want reasons first.
 REASONING = 0.2
+#: Share of questions for the column that names a row which leave that unsaid, where people might.
+UNSAID = 0.5
+#: Share of other names that are left out of a world's synonyms: no list of them is ever complete.
+UNLISTED = 0.1
 
-_SOURCE: dict[str, dict[str, list[str]]] = tomllib.loads(
+_SOURCE: dict[str, dict[str, Any]] = tomllib.loads(
     (Path(__file__).parent / "phrasings.toml").read_text(encoding="utf-8")
 )
 VARIANTS: dict[str, list[str]] = _SOURCE.pop("variants")
 CONDITIONS: dict[str, list[str]] = _SOURCE.pop("conditions")
+FUNCTIONS: dict[str, list[str]] = _SOURCE.pop("functions")
+NAMING: dict[str, list[str]] = _SOURCE.pop("naming")
 PHRASINGS = _SOURCE
 
 
@@ -123,7 +131,7 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
         for table in world.tables
     }
     mentions = Mentions(
-        world.schema,
+        _incomplete(random, world.schema),
         (
             (table.name, column.name, value)
             for table in world.tables
@@ -147,16 +155,43 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
         mode: Mode = "direct"
         if language == "rich" and random.random() < REASONING:
             mode = "reasoning"
-        words = mentions.mark(phrase(random, pattern.name, draft, language))
         sql = without_aliases(draft.sql)
+        unsaid = (
+            language == "rich"
+            and pattern.name in NAMING
+            and asks_for_label(world, sql)
+            and random.random() < UNSAID
+        )
+        phrasings = NAMING[pattern.name] if unsaid else PHRASINGS[pattern.name][language]
+        words = mentions.mark(phrase(random, phrasings, draft, language))
         turns.append(Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(sql, mode)))
     context = f"{render_compact(world.schema, rows)}\n"
     return Lesson(COMPACT_SYSTEM_PROMPT, context, tuple(turns))
 
 
-def phrase(random: Random, pattern: str, draft: Draft, language: Language) -> str:
+def asks_for_label(world: Domain, sql: str) -> bool:
+    """Whether the first column that a query gives is the one that names a row."""
+    found = re.match(r"SELECT (?:DISTINCT )?(?:(\w+)\.)?(\w+)\b(?!\().*? FROM (\w+)", sql)
+    if not found:
+        return False
+    label = world.table(found[1] or found[3]).label
+    return label is not None and label.name == found[2]
+
+
+def _incomplete(random: Random, schema: Schema) -> Schema:
+    """The schema with some of its synonyms missing."""
+
+    def some(part: Part) -> Part:
+        kept = tuple(said for said in part.synonyms if random.random() > UNLISTED)
+        return replace(part, synonyms=kept)
+
+    tables = (replace(some(t), columns=tuple(map(some, t.columns))) for t in schema.tables)
+    return replace(schema, tables=tuple(tables))
+
+
+def phrase(random: Random, phrasings: Sequence[str], draft: Draft, language: Language) -> str:
     """A drawn question in words."""
-    template = random.choice(PHRASINGS[pattern][language])
+    template = random.choice(phrasings)
     if language == "terse":
         return " ".join(template.format(**draft.slots).split())
 
@@ -165,6 +200,11 @@ def phrase(random: Random, pattern: str, draft: Draft, language: Language) -> st
         opens = template[: match.start()].rstrip()[-1:] in {"", ".", "?"}
         return chosen if opens or chosen.startswith("I") else chosen[0].lower() + chosen[1:]
 
+    function = draft.slots.get("function", "")
+    if function and random.random() < 0.4:
+        draft = replace(
+            draft, slots={**draft.slots, "function": random.choice(FUNCTIONS[function])}
+        )
     words = sentence(re.sub(r"<(\w+)>", variant, template), draft)
     # People drop capitals and closing marks now and then.
     if random.random() < 0.1:

@@ -9,17 +9,13 @@ from typing import Any
 from distill_sql.tokenizer import ChatTokenizer
 
 #: Tokens in the ladder's vocabulary, the 256 bytes and three markers included.
-VOCABULARY = 8192
+VOCABULARY = 2048
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2 decoder: widths, layers, heads of 32; what share of its lessons is in
-    sentences, and how many tokens it reads.
-
-    ``begins_as`` names a smaller model whose weights it starts from, and ``first`` the lesson with
-    which it goes on.
-    """
+    """A Qwen2 decoder: widths, layers, heads of 32; what share of its lessons is in sentences, and
+    how many tokens it reads."""
 
     name: str
     width: int
@@ -29,8 +25,6 @@ class Shape:
     kv_heads: int
     rich: float
     tokens: int
-    begins_as: str = ""
-    first: int = 0
     seed: int = 42
 
     def config(self, *, bos: int, eos: int) -> dict[str, Any]:
@@ -51,20 +45,16 @@ class Shape:
         }
 
 
-#: Three student bases and the teacher. The teacher begins as the largest of them and has more
-#: layers, reads on, and reads sentences only.
+#: Three student bases and the teacher, which has more layers, reads more, and sentences only.
 LADDER = {
     shape.name: shape
     for shape in (
-        Shape("pocket-s", 96, 3, 288, 3, 1, 0.2, 20_000_000),
-        Shape("pocket-m", 128, 4, 384, 4, 2, 0.2, 20_000_000),
-        Shape("pocket-l", 192, 5, 576, 6, 2, 0.2, 20_000_000),
-        Shape(
-            "pocket-teacher", 192, 7, 576, 6, 2, 1.0, 16_000_000,
-            begins_as="pocket-l", first=30_000,
-        ),
+        Shape("pocket-s", 96, 3, 288, 3, 1, 0.1, 6_000_000),
+        Shape("pocket-m", 128, 4, 384, 4, 2, 0.1, 8_000_000),
+        Shape("pocket-l", 192, 5, 576, 6, 2, 0.1, 10_000_000),
+        Shape("pocket-teacher", 192, 7, 576, 6, 2, 1.0, 16_000_000),
     )
-}  # fmt: skip
+}
 
 
 def train_ladder_tokenizer(texts: Iterable[str]) -> ChatTokenizer:

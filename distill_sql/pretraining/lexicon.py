@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -64,23 +64,19 @@ class Bag:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Nouns for tables, nouns for columns, adjectives and verbs; words used like a word."""
+    """Nouns for tables, nouns for columns, adjectives and verbs."""
 
     things: Bag
     properties: Bag
     adjectives: Bag
     verbs: Bag
-    near: Callable[[str], tuple[str, ...]]
 
 
-def load_lexicon(
-    folder: Path, rank: Callable[[str], int], near: Callable[[str], tuple[str, ...]]
-) -> Lexicon:
+@lru_cache(maxsize=1)
+def load_lexicon(folder: Path) -> Lexicon:
     """Read WordNet's files; :class:`DatasetError` if the folder has none.
 
-    ``rank`` says how many words are commoner than one, ``near`` which are used like it. A meaning
-    is drawn the more often, the commoner its word is and the more often WordNet's readers met the
-    word in this meaning.
+    A meaning is drawn the more often, the more often WordNet's readers met it.
     """
     if not (folder / "data.noun").is_file():
         raise DatasetError(
@@ -89,10 +85,7 @@ def load_lexicon(
         )
     counts = _counts(folder / "index.sense")
     nouns, adjectives, verbs = (
-        [
-            (sense, (300 + rank(sense.word)) ** -0.8 * (1 + met) ** 0.5)
-            for sense, met in _senses(folder / name, counts)
-        ]
+        [(sense, met**0.6 if met else 0.2) for sense, met in _senses(folder / name, counts)]
         for name in ("data.noun", "data.adj", "data.verb")
     )
     return Lexicon(
@@ -100,7 +93,6 @@ def load_lexicon(
         Bag([(s, n) for s, n in nouns if s.file in PROPERTIES]),
         Bag(adjectives),
         Bag(verbs),
-        lru_cache(maxsize=None)(near),
     )
 
 

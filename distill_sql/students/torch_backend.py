@@ -68,8 +68,13 @@ class TorchStudent:
         *,
         max_tokens: int,
         finished: Callable[[Sequence[int]], bool],
+        choose: Callable[[Any, list[int]], Any] | None = None,
     ) -> list[list[int]]:
-        """Greedy continuations; see :class:`~distill_sql.students.protocol.Student`."""
+        """Continuations; see :class:`~distill_sql.students.protocol.Student`.
+
+        ``choose`` picks the next tokens from logits and the rows that these are of; without it
+        the likeliest are taken.
+        """
         import torch
         from transformers import DynamicCache
 
@@ -103,7 +108,8 @@ class TorchStudent:
                     past_key_values=cache,
                     use_cache=True,
                 ).last_hidden_state
-                following = self.model.lm_head(hidden[:, -1]).argmax(-1)
+                logits = self.model.lm_head(hidden[:, -1])
+                following = choose(logits, alive) if choose else logits.argmax(-1)
                 keep = []
                 for row, token in enumerate(following.tolist()):
                     answer = answers[alive[row]]

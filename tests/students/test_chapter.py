@@ -48,15 +48,16 @@ def made(folder: Path) -> list[str]:
 
 
 def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_path: Path) -> None:
-    page = executed("04_training", tmp_path, traces=given, seed=7)
+    page = executed("04_training", tmp_path, size="0.5b", traces=given, seed=7)
     assert "8 updates over" in page
-    assert "overridden here: seed." in page
+    assert "overridden here: style, seed." in page
     assert "Loss of 0.5b over one epoch" in page
     assert "on 6 dev questions of pocket" in page
     assert made(tmp_path) == ["0.5b", "0.5b-base", "0.5b-direct"]
     records = [read_json(path) for path in tmp_path.glob("students/*/manifest.json")]
     changes = {record["recipe"]: record["overridden"] for record in records}
-    assert changes == {"0.5b": {"seed": 7}, "0.5b-direct": {"seed": 7}}
+    told = {"seed": 7, "style": "compact"}  # asked as the traces ask
+    assert changes == {"0.5b": told, "0.5b-direct": told}
 
 
 def test_chapter_6_trains_every_size_and_several_amounts(given: str, tmp_path: Path) -> None:

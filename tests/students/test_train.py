@@ -63,6 +63,13 @@ def test_a_run_with_another_recipe_or_other_traces_is_refused(
         train_student(recipe, traces[:24], tmp_path, progress=False)
 
 
+def test_traces_in_another_style_than_the_recipes_are_refused(
+    recipe: Recipe, traces: list[Trace], tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"in the full style and trace 0 .* compact style"):
+        train_student(replace(recipe, style="full"), traces, tmp_path, framework="torch")
+
+
 def test_training_changes_what_is_answered_and_an_adapter_travels(
     recipe: Recipe, traces: list[Trace], pocket_train: Dataset, tmp_path: Path
 ) -> None:

@@ -22,10 +22,9 @@ pytest.importorskip("torch", reason="the extra train is not installed")
 @pytest.mark.filterwarnings("default")
 def test_from_question_to_verdict(pocket_train: Dataset, tmp_path: Path) -> None:
     """A random model answers over HTTP; nothing it says is right, and the sieve says so."""
-    pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
     some = pocket_train.limit(2)
     model = random_model(tmp_path / "model", tokenizer_for(pocket_train))
-    settings = Settings(embedded.MODEL, embedded.BASE_URL, samples=2, max_tokens=16)
+    settings = Settings(embedded.name(model), embedded.BASE_URL, samples=2, max_tokens=16)
     with embedded.serving(model) as url, Store(tmp_path / "s.sqlite") as store:
         teacher = Teacher(settings, store, api_key="none", price=Price(0, 0), url=url)
         outcome = teacher.run(requests_for(some, settings))
@@ -45,6 +44,16 @@ def test_the_same_seed_gives_the_same_weights(pocket_train: Dataset, tmp_path: P
         weights = (folder / "model.safetensors").read_bytes()
         digests.append(hashlib.sha256(weights).hexdigest())
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_other_weights_have_another_name(pocket_train: Dataset, tmp_path: Path) -> None:
+    """Answers are filed under it: those of an older teacher must not pass for a newer one's."""
+    one, same, other = (
+        embedded.name(random_model(tmp_path / folder / "m", tokenizer_for(pocket_train), seed=seed))
+        for folder, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert one == same != other
+    assert embedded.name().startswith("pocket-teacher-")
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
