@@ -25,7 +25,7 @@ import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -217,8 +217,12 @@ class _Redrawing:
         drawn = self._draw(table, rows, parents)
         connection.execute(f"DELETE FROM {name}")
         marks = ", ".join("?" * len(columns))
-        # A row that breaks a constraint is left out; there are others.
-        connection.executemany(f"INSERT OR IGNORE INTO {name} ({listed}) VALUES ({marks})", drawn)
+        insert = f"INSERT OR IGNORE INTO {name} ({listed}) VALUES ({marks})"
+        for row in drawn:
+            # A row that breaks a constraint is left out; there are others. What SQLite does not
+            # ignore is a key that must be whole and is not.
+            with suppress(sqlite3.IntegrityError):
+                connection.execute(insert, row)
 
     def _parents(
         self, connection: sqlite3.Connection, table: Table, columns: list[str], done: set[str]

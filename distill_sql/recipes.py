@@ -92,7 +92,7 @@ _POCKET: Mapping[str, Any] = {
     "rank": 32,
     "alpha": 64,
     "dropout": 0.0,
-    "learning_rate": 4e-3,
+    "learning_rate": 2e-3,
     "warm_up": 20,
     "epochs": 1,
 }

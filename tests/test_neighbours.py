@@ -105,6 +105,23 @@ def test_empty_tables_get_rows_and_constants_get_in(tmp_path: Path) -> None:
         assert total == distinct
 
 
+def test_a_key_that_must_be_whole_stays_whole(tmp_path: Path) -> None:
+    """A query may compare another table's column of the same name with a fraction."""
+    source = tmp_path / "mix.sqlite"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.executescript(
+            "CREATE TABLE part (size INTEGER PRIMARY KEY, name TEXT);"
+            "CREATE TABLE shirt (size TEXT);"
+            "INSERT INTO part VALUES (1, 'a'), (2, 'b'), (3, 'c'); INSERT INTO shirt VALUES ('L');"
+        )
+    asked = ["SELECT * FROM shirt WHERE size = 'XL'", "SELECT * FROM shirt WHERE size > 2.5"]
+    made = neighbours(source, schema_from_sqlite(source), asked, tmp_path / "out", count=8)
+    for path in made:
+        found = query(path, "SELECT typeof(size) FROM part")
+        assert found
+        assert set(found) == {("integer",)}
+
+
 def test_constants_of_unparsable_and_plain_queries() -> None:
     assert constants(["SELEC", "SELECT a FROM t"]) == {}
     found = constants(["SELECT a FROM t WHERE b BETWEEN 1 AND 5 AND c IN ('x', 'y') AND d > 2.5"])

@@ -58,6 +58,11 @@ class Asked:
     max_tokens: int
     done: Future[list[list[int]]] = field(default_factory=Future, compare=False)
 
+    @property
+    def drawn(self) -> tuple[float, int, int]:
+        """What two requests must have in common to be answered together."""
+        return self.temperature, self.max_tokens, self.samples
+
 
 class Engine:
     """Answers requests, those that wait together in one batch."""
@@ -94,7 +99,8 @@ class Engine:
         rows = [(asked, number) for asked in group for number in range(asked.samples)]
         outputs = self.student.complete(
             group[0].ids[:prefix],
-            [asked.ids[prefix:] for asked, _ in rows],
+            [asked.ids[prefix:] for asked in group],
+            copies=group[0].samples,
             max_tokens=group[0].max_tokens,
             finished=self._finished,
             choose=sampler([_seed(*row) for row in rows], group[0].temperature),
@@ -107,12 +113,12 @@ class Engine:
 def groups(waiting: Sequence[Asked]) -> list[list[Asked]]:
     """Requests that are answered together: drawn alike, their prompts begun alike."""
     found: list[list[Asked]] = []
-    for asked in sorted(waiting, key=lambda one: (one.temperature, one.max_tokens, one.ids)):
+    for asked in sorted(waiting, key=lambda one: (one.drawn, one.ids)):
         group = found[-1] if found else []
         alike = (
             group
-            and (group[0].temperature, group[0].max_tokens) == (asked.temperature, asked.max_tokens)
-            and sum(one.samples for one in group) + asked.samples <= ROWS
+            and group[0].drawn == asked.drawn
+            and (len(group) + 1) * asked.samples <= ROWS
             and shared_prefix([group[0].ids, asked.ids]) >= COMMON * len(asked.ids)
         )
         if alike:

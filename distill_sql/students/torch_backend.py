@@ -69,11 +69,12 @@ class TorchStudent:
         max_tokens: int,
         finished: Callable[[Sequence[int]], bool],
         choose: Callable[[Any, list[int]], Any] | None = None,
+        copies: int = 1,
     ) -> list[list[int]]:
         """Continuations; see :class:`~distill_sql.students.protocol.Student`.
 
         ``choose`` picks the next tokens from logits and the rows that these are of; without it
-        the likeliest are taken.
+        the likeliest are taken. Each suffix is read once and continued ``copies`` times.
         """
         import torch
         from transformers import DynamicCache
@@ -98,9 +99,9 @@ class TorchStudent:
             places = torch.arange(width, device=where)[None] - pads[:, None]
             mask = torch.cat([torch.ones(count, len(prefix), device=where), places >= 0], 1).long()
             positions = len(prefix) + places.clamp(min=0)
-            alive = list(range(count))
-            answers: list[list[int]] = [[] for _ in suffixes]
-            for _ in range(max_tokens):
+            alive = list(range(count * copies))
+            answers: list[list[int]] = [[] for _ in alive]
+            for step in range(max_tokens):
                 hidden = self.model.model(
                     input_ids=ids,
                     attention_mask=mask,
@@ -108,7 +109,13 @@ class TorchStudent:
                     past_key_values=cache,
                     use_cache=True,
                 ).last_hidden_state
-                logits = self.model.lm_head(hidden[:, -1])
+                last = hidden[:, -1]
+                if step == 0 and copies > 1:
+                    cache.batch_repeat_interleave(copies)
+                    last, mask, positions = (
+                        one.repeat_interleave(copies, 0) for one in (last, mask, positions)
+                    )
+                logits = self.model.lm_head(last)
                 following = choose(logits, alive) if choose else logits.argmax(-1)
                 keep = []
                 for row, token in enumerate(following.tolist()):
