@@ -9,7 +9,7 @@ EXTRAS := book,train,mlx,teacher,dev
 DATASET    ?= pocket
 SPIDER_DIR ?=
 BIRD_DIR   ?=
-# Another student: make book SIZE=pocket-l
+# Another student: make book SIZE=pocket-m
 SIZE       ?=
 BOOK_ARGS  := --dataset $(DATASET) $(if $(SIZE),-p size $(SIZE)) \
 	$(if $(SPIDER_DIR),--spider-dir $(SPIDER_DIR)) $(if $(BIRD_DIR),--bird-dir $(BIRD_DIR))

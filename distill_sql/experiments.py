@@ -30,6 +30,7 @@ from distill_sql.students import (
     default_framework,
     generate,
     open_student,
+    parameters,
     train_student,
 )
 from distill_sql.students.models import base_folder
@@ -157,13 +158,19 @@ def _side_by_side(
     context = multiprocessing.get_context("spawn")
     threads = max(1, cores() // workers)
     with ProcessPoolExecutor(workers, context, _begin, (threads,)) as pool:
-        futures = [pool.submit(_finish, one, dev, folder, framework) for one in plan]
+        # The longest first, so that none is left to run alone at the end.
+        longest = sorted(plan, key=_work, reverse=True)
+        futures = [pool.submit(_finish, one, dev, folder, framework) for one in longest]
         try:
             for future in tqdm(as_completed(futures), total=len(plan), unit="student"):
                 future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _work(experiment: Experiment) -> int:
+    return parameters(experiment.recipe) * len(experiment.traces) * experiment.recipe.epochs
 
 
 def _begin(threads: int) -> None:

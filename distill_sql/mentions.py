@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill_sql.datasets import Dataset
-from distill_sql.schema import Schema, Table, connect_read_only, identifier, quote_identifier
+from distill_sql.schema import (
+    Column,
+    Schema,
+    Table,
+    connect_read_only,
+    identifier,
+    quote_identifier,
+)
 
 #: Distinct values of a text column that are looked for, and how long they may be.
 VALUES_PER_COLUMN = 2000
@@ -73,11 +80,15 @@ class Mentions:
     def __init__(self, schema: Schema, values: Iterable[tuple[str, str, str]] = ()) -> None:
         self._names: dict[str, list[_Name]] = defaultdict(list)
         for table in schema.tables:
-            for part, column in ((table, ""), *((c, c.name) for c in table.columns)):
+            named: list[tuple[Table | Column, str]] = [(table, "")]
+            named += ((column, column.name) for column in table.columns)
+            for part, column_name in named:
                 own = stems(part.name)
                 for words in dict.fromkeys((own, *map(said_stems, part.synonyms))):
                     for word in words:
-                        self._names[word].append(_Name(table.name, column, words, words is own))
+                        self._names[word].append(
+                            _Name(table.name, column_name, words, words is own)
+                        )
         self._values: dict[str, list[_Value]] = defaultdict(list)
         for table_name, column_name, value in values:
             if said := tuple(stem(word) for word in _WORD.findall(value)):

@@ -113,6 +113,7 @@ RECIPES: Mapping[str, Recipe] = {
         *(Recipe(size, size, **_POCKET) for size in POCKET_SIZES),
         *(Recipe(f"{size}-base", size, trained=False, **_POCKET) for size in POCKET_SIZES),
         *(Recipe(f"{size}-direct", size, modes="direct", **_POCKET) for size in POCKET_SIZES),
+        Recipe("pocket-teacher", "pocket-teacher", trained=False, **_POCKET),
     )
 }
 

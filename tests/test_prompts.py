@@ -188,7 +188,7 @@ def test_whose_tokenizer_counts(
 ) -> None:
     monkeypatch.delenv("TOKENIZER_DIR", raising=False)
     pocket = load_dataset("pocket")
-    assert tokenizer_for(pocket).name == "pocket"
+    assert tokenizer_for(pocket).name == "pocket-l"
     assert tokenizer_for(pocket).backend.get_vocab_size() == 2048
     assert tokenizer_for(pocket, qwen_dir).name == qwen_dir.name
     assert tokenizer_for(spider_dev).name == qwen_dir.name  # the folder beside Spider

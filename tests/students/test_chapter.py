@@ -51,7 +51,7 @@ def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_p
     page = executed("04_training", tmp_path, size="0.5b", traces=given, seed=7)
     assert "8 updates over" in page
     assert "overridden here: style, seed." in page
-    assert "Loss of 0.5b over one epoch" in page
+    assert "Loss of 0.5b over 1 epoch" in page
     assert "on 6 dev questions of pocket" in page
     assert made(tmp_path) == ["0.5b", "0.5b-base", "0.5b-direct"]
     records = [read_json(path) for path in tmp_path.glob("students/*/manifest.json")]
