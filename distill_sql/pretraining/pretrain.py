@@ -262,9 +262,8 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
 
     Text that repeats is continued by two heads (Olsson et al., *In-context learning and induction
     heads*, 2022): the first passes on which token came before, the second looks for the place after
-    an earlier occurrence of the present one. Small models find the pair late: from random weights
-    none had after 800 updates of four thousand tokens, and with this start the loss of repeating
-    random tokens fell from 7.4 to 1.9 within 100.
+    an earlier occurrence of the present one. Small models find the pair late: a model of pocket-m's
+    shape had a loss of 0.53 after 2.5 million tokens with this start, and of 2.6 without.
     """
     import torch
 
