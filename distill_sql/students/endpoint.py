@@ -6,7 +6,8 @@ begin with in common, a schema as a rule, is computed once. A question's samples
 text and their number only, whatever else is asked meanwhile.
 
 Left out: streaming, tools, log probabilities, keys. ``mlx_lm.server`` and ``transformers serve`` do
-more; on a CPU, neither shares prefixes across waiting requests, which is most of the work here.
+more. The one needs MLX, whose CPU build multiplies matrices far slower than torch, and the other a
+web framework; this needs nothing that training does not.
 """
 
 from __future__ import annotations
