@@ -135,8 +135,8 @@ def render_compact(schema: Schema, rows: SampleRows) -> str:
     """The schema in a line a table: columns, the tables they refer to, what their values are like.
 
     ``rows`` are :data:`COMPACT_ROWS` or so of each table. A text column whose values recur in them
-    shows the commonest; dates, and flags of 0 and 1, say that they are such; a reference names its
-    table, and its column only if that is no primary key. Other columns show their name alone.
+    shows the commonest; dates, and flags of 0 and 1, say that they are such; a reference names the
+    column that it refers to, as a join would. Other columns show their name alone.
     """
     lines = []
     for table in schema.tables:
@@ -155,10 +155,7 @@ def _reference(schema: Schema, table: Table, column: str) -> str:
             if (key.table.lower(), own.lower()) != (table.name.lower(), column.lower()):
                 continue
             target = schema.table(key.ref_table)
-            keys = [name.lower() for name in target.primary_key]
-            return f" = {identifier(target.name)}" + (
-                "" if keys == [other.lower()] else f".{identifier(other)}"
-            )
+            return f" = {identifier(target.name)}.{identifier(other)}"
     return ""
 
 

@@ -38,7 +38,7 @@ Part = TypeVar("Part", Table, Column)
 
 #: Fewest and most questions about one world: the schema is read once for all of them, and the more
 #: there are, the more of what is read is learned from.
-QUESTIONS = (4, 12)
+QUESTIONS = (5, 14)
 #: The first lessons are exercises in copying: every query copies names, and a model that learned
 #: what queries look like before it could copy learns that late or never.
 EXERCISES = 2000

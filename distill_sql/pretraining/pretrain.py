@@ -47,6 +47,8 @@ ADAM_RATE = 0.003
 WARM_UP = 30
 DECAY = 0.6
 SECONDS_BETWEEN_SAVES = 240
+#: Where a pretrained model goes on: lessons have grown by then, and few runs come so far.
+GROWN = 40_000
 #: The lesson that a model's record shows.
 EXAMPLE = 30_000
 
@@ -174,20 +176,36 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
     return load_tokenizer(folder)
 
 
-def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = None) -> Path:
-    """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped."""
+def pretrain(
+    shape: Shape,
+    lexicon: Lexicon,
+    out: Path,
+    *,
+    tokens: int | None = None,
+    after: Path | None = None,
+) -> Path:
+    """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped.
+
+    ``after`` is a pretrained model of the same shape and tokenizer, whose training goes on for
+    ``tokens`` more, with lessons behind those that grow.
+    """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from distill_sql.pretraining.forward import loss as batch_loss
 
     total = tokens or shape.tokens
     tokenizer = ladder_tokenizer(lexicon, out)
     bos, eos = (tokenizer.encode(mark)[0] for mark in ("<|endoftext|>", "<|im_end|>"))
     torch.manual_seed(shape.seed)
     config = Qwen2Config(**shape.config(bos=bos, eos=eos))
-    # PyTorch's fused attention is the slower one on a CPU for few queries behind a mask.
-    config._attn_implementation = "eager"
     model = Qwen2ForCausalLM(config)
-    begin_with_copying(model, shape)
+    if after:
+        model.load_state_dict(
+            Qwen2ForCausalLM.from_pretrained(after, dtype=torch.float32).state_dict()
+        )
+    else:
+        begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers: list[torch.optim.Optimizer] = [
@@ -199,7 +217,7 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
     step = seen = 0
-    start, seconds = 0, 0.0
+    start, seconds = GROWN if after else 0, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
@@ -213,7 +231,7 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
         for optimizer, full in zip(optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = full * share
-        loss = _loss(model, batch)
+        loss = batch_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -253,7 +271,7 @@ def pretrain(shape: Shape, lexicon: Lexicon, out: Path, *, tokens: int | None = 
             break
     bar.close()
     export(model, tokenizer, folder)
-    write_record(shape, lexicon, folder)
+    write_record(shape, lexicon, folder, after)
     return folder
 
 
@@ -295,41 +313,6 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
         second.o_proj.weight[:, :size] = 0.3 * own.T
 
 
-def _loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Cross-entropy over the learned tokens; only their logits are computed.
-
-    A context is read once and its keys and values serve all of its turns, as in generation.
-    """
-    import torch
-    from transformers import DynamicCache
-
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        read = model.model(input_ids=batch.contexts, use_cache=True).past_key_values
-        width = batch.contexts.shape[1]
-        hidden, targets = [], []
-        for chunk in batch.chunks:
-            cache = DynamicCache(
-                [(layer.keys[chunk.context], layer.values[chunk.context]) for layer in read.layers]
-            )
-            lengths = batch.lengths[chunk.context][:, None]
-            count = chunk.ids.shape[1]
-            padding = (torch.arange(width) >= lengths)[:, None].expand(-1, count, -1)
-            later = torch.ones(count, count, dtype=torch.bool).triu(1).expand(len(lengths), -1, -1)
-            unseen = torch.cat([padding, later], 2)[:, None]
-            mask = torch.zeros(unseen.shape).masked_fill_(unseen, float("-inf"))
-            states = model.model(
-                input_ids=chunk.ids,
-                position_ids=lengths + torch.arange(count),
-                attention_mask={"full_attention": mask},
-                past_key_values=cache,
-            ).last_hidden_state
-            target = chunk.labels[:, 1:]
-            hidden.append(states[:, :-1][target != -100])
-            targets.append(target[target != -100])
-        logits = model.lm_head(torch.cat(hidden))
-    return torch.nn.functional.cross_entropy(logits.float(), torch.cat(targets))
-
-
 def _save(path: Path, state: dict[str, Any]) -> None:
     import torch
 
@@ -347,7 +330,7 @@ def export(model: Any, tokenizer: ChatTokenizer, folder: Path) -> None:
     save_model(copy.deepcopy(model).to(torch.bfloat16), tokenizer, folder)
 
 
-def write_record(shape: Shape, lexicon: Lexicon, folder: Path) -> None:
+def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | None) -> None:
     """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
     lines = (folder / "log.jsonl").read_text().splitlines()
     # What a killed run logged after its last save was done, and logged, again.
@@ -363,6 +346,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path) -> None:
         updates=log[-1]["step"],
         tokens=log[-1]["tokens"],
         losses=_means(log, 200),
+        after=json.loads((after / "pretraining.json").read_text()) if after else None,
         example={"context": lesson.context, "turns": [turn._asdict() for turn in lesson.turns]},
     )
     write_json(folder / "pretraining.json", record)
@@ -385,9 +369,10 @@ def main() -> None:
     parser.add_argument("--wordnet", type=Path, required=True, help="WordNet's folder dict")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int)
+    parser.add_argument("--after", type=Path, help="a pretrained model, to go on from")
     options = parser.parse_args()
     lexicon = load_lexicon(options.wordnet)
-    pretrain(LADDER[options.name], lexicon, options.out, tokens=options.tokens)
+    pretrain(LADDER[options.name], lexicon, options.out, tokens=options.tokens, after=options.after)
 
 
 if __name__ == "__main__":
