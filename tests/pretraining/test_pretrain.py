@@ -70,16 +70,13 @@ def test_the_loss_is_the_mean_over_turns_read_one_by_one(
     expected = torch.cat(losses).mean()
     found = forward.loss(model, batch)
     assert found.item() == pytest.approx(expected.item(), rel=2e-3)
-    parameters = dict(model.named_parameters())
-    for name, one, other in zip(
-        parameters,
-        torch.autograd.grad(expected, parameters.values()),
-        torch.autograd.grad(found, parameters.values()),
-        strict=True,
-    ):
-        # What bfloat16 leaves of a gradient: its direction, and its size to a tenth.
-        assert torch.cosine_similarity(one.flatten(), other.flatten(), 0) > 0.98, name
-        assert other.norm().item() == pytest.approx(one.norm().item(), rel=0.1), name
+    parameters = list(model.parameters())
+    exact, rounded = (
+        torch.cat([part.flatten() for part in torch.autograd.grad(value, parameters)])
+        for value in (expected, found)
+    )
+    assert torch.cosine_similarity(exact, rounded, 0) > 0.99
+    assert rounded.norm().item() == pytest.approx(exact.norm().item(), rel=0.03)
     assert batch.tokens == sum(one.size for one in group)
     assert len(batch.chunks) > 1
 
