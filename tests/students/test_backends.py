@@ -70,7 +70,9 @@ def test_losses_agree_over_fifty_updates(
     for mine, other in zip(one.updates, two.updates, strict=True):
         assert mine.learning_rate == pytest.approx(other.learning_rate)
         assert mine.loss == pytest.approx(other.loss, rel=0.02)
-    assert one.updates[-1].loss < one.updates[0].loss - 0.1
+    losses = [update.loss for update in one.updates]
+    # Updates differ in their examples: ten of each end say whether anything was learned.
+    assert sum(losses[-10:]) / 10 < sum(losses[:10]) / 10 - 0.03, losses
 
 
 def test_the_rate_ends_where_the_schedule_does(
