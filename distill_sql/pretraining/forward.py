@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from transformers.models.qwen2.modeling_qwen2 import rotate_half
 
 if TYPE_CHECKING:
     from distill_sql.pretraining.pretrain import Batch
@@ -30,29 +31,30 @@ def loss(model: Any, batch: Batch) -> torch.Tensor:
     ``model`` is a ``Qwen2ForCausalLM`` in float32 with tied embeddings; its layers compute in
     bfloat16, what they add up and the loss are float32.
     """
-    config = model.config
     layers = [_weights(layer) for layer in model.model.layers]
     embedding, final = model.model.embed_tokens.weight, model.model.norm.weight
     count, width = batch.contexts.shape
-    turned = _rotation(config, torch.arange(width).expand(count, -1))
     later = torch.full((width, width), UNSEEN, dtype=PRECISION).triu(1).expand(count, -1, -1)
     states = F.embedding(batch.contexts, embedding)
+    # Of the first argument only the type is looked at.
+    rotate, like = model.model.rotary_emb, states.to(PRECISION)
+    cosines, sines = rotate(like, torch.arange(width)[None])
     read = []
     for weights in layers:
-        states, keys, values = _layer(states, *turned, later, None, None, *weights)
+        states, keys, values = _layer(states, cosines, sines, later, None, None, *weights)
         read.append((keys, values))
     hidden, targets = [], []
     for chunk in batch.chunks:
         lengths = batch.lengths[chunk.context][:, None]
         rows, count = chunk.ids.shape
-        turned = _rotation(config, lengths + torch.arange(count))
+        cosines, sines = rotate(like, lengths + torch.arange(count))
         mask = torch.zeros(rows, count, width + count, dtype=PRECISION)
         mask[:, :, :width].masked_fill_((torch.arange(width) >= lengths)[:, None], UNSEEN)
         mask[:, :, width:] = torch.full((count, count), UNSEEN).triu(1)
         states = F.embedding(chunk.ids, embedding)
         for weights, (keys, values) in zip(layers, read, strict=True):
             past = keys[chunk.context], values[chunk.context]
-            states, _, _ = _layer(states, *turned, mask, *past, *weights)
+            states, _, _ = _layer(states, cosines, sines, mask, *past, *weights)
         target = chunk.labels[:, 1:]
         hidden.append(states[:, :-1][target != -100])
         targets.append(target[target != -100])
@@ -74,15 +76,6 @@ def _weights(layer: Any) -> Weights:
         torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(PRECISION),
         mlp.down_proj.weight.to(PRECISION),
     )
-
-
-def _rotation(config: Any, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines of the rotary embedding: rows x positions x dimensions of a head."""
-    size = config.hidden_size // config.num_attention_heads
-    base = config.rope_parameters["rope_theta"]
-    angles = positions[..., None] * base ** (-torch.arange(0, size, 2) / size)
-    angles = torch.cat([angles, angles], -1)
-    return angles.cos().to(PRECISION), angles.sin().to(PRECISION)
 
 
 def _layer(
@@ -113,9 +106,7 @@ def _layer(
     normed = F.rms_norm(states.to(PRECISION), (width,), norm1, EPSILON)
     made = F.linear(normed, qkv, bias).view(rows, count, -1, size).transpose(1, 2)
     asked, new_values = made[:, : queries + shared], made[:, queries + shared :]
-    half = size // 2
-    swapped = torch.cat([-asked[..., half:], asked[..., :half]], -1)
-    asked = asked * cosines[:, None] + swapped * sines[:, None]
+    asked = asked * cosines[:, None] + rotate_half(asked) * sines[:, None]
     new_keys = asked[:, queries:]
     keys = new_keys if past_keys is None else torch.cat([past_keys, new_keys], 2)
     values = new_values if past_values is None else torch.cat([past_values, new_values], 2)

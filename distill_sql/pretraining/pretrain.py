@@ -24,6 +24,7 @@ from distill_sql.pretraining.corpus import Lesson, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
 from distill_sql.provenance import manifest, write_json
+from distill_sql.schema import read_json
 from distill_sql.students.models import save_model
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
@@ -346,7 +347,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | Non
         updates=log[-1]["step"],
         tokens=log[-1]["tokens"],
         losses=_means(log, 200),
-        after=json.loads((after / "pretraining.json").read_text()) if after else None,
+        after=read_json(after / "pretraining.json") if after else None,
         example={"context": lesson.context, "turns": [turn._asdict() for turn in lesson.turns]},
     )
     write_json(folder / "pretraining.json", record)
