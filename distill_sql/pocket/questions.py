@@ -115,7 +115,16 @@ def _wanted(total: int) -> dict[Hardness, int]:
 
 def sentence(phrasing: str, draft: Draft) -> str:
     """A phrasing with its slots filled in, as a sentence."""
-    text = " ".join(phrasing.format(**draft.slots).split())
+    return polished(phrasing.format(**draft.slots))
+
+
+def polished(text: str) -> str:
+    """Words as a sentence: single spaces, *an* where it belongs, a capital.
+
+    >>> polished("which  is a old tree?")
+    'Which is an old tree?'
+    """
+    text = " ".join(text.split())
     text = re.sub(r"\ba (?=[aeio]|u[^ns]|hour)", "an ", text)
     text = re.sub(r"(whose [^,.?]+?) (whose )(?!.*(?:and|or) whose)", r"\1 and \2", text)
     return text[0].upper() + text[1:]

@@ -20,9 +20,10 @@ from distill_sql.mentions import Mentions
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
 from distill_sql.pocket.patterns import PATTERNS, Draft
 from distill_sql.pocket.phrases import Filter, Speaker, sql_value
-from distill_sql.pocket.questions import sentence
-from distill_sql.pretraining.lexicon import Lexicon, invented
-from distill_sql.pretraining.worlds import draw_values, make_world
+from distill_sql.pocket.questions import polished
+from distill_sql.pretraining.lexicon import Lexicon, invented, plural
+from distill_sql.pretraining.patterns import MORE_PATTERNS
+from distill_sql.pretraining.worlds import FRONT, draw_values, make_world
 from distill_sql.prompts import (
     COMPACT_INSTRUCTIONS,
     COMPACT_ROWS,
@@ -55,6 +56,19 @@ UNTIL_SYNONYMS = 5000
 REASONING = 0.2
 #: Share of questions for the column that names a row which leave that unsaid, where people might.
 UNSAID = 0.5
+#: Share of questions put together from parts, where there are whole sentences as well.
+COMPOSED = 0.65
+#: Share of questions for a figure that do not name its function.
+IN_OTHER_WORDS = 0.3
+#: Share of openings with any verb of the dictionary: whatever it is, what follows is wanted.
+ANY_VERB = 0.1
+#: How often a value stands before the noun, or in its place.
+FRONTED = 0.25
+#: Slots that hold nouns, and the mark around them while a question is put together.
+NOUNS = frozenset(
+    ("thing", "things", "child", "children", "parent", "parents", "others", "bridges")
+)
+NOUN = "\x02"
 #: Share of other names that are left out of a world's synonyms: no list of them is ever complete.
 UNLISTED = 0.1
 
@@ -64,8 +78,11 @@ _SOURCE: dict[str, dict[str, Any]] = tomllib.loads(
 VARIANTS: dict[str, list[str]] = _SOURCE.pop("variants")
 CONDITIONS: dict[str, list[str]] = _SOURCE.pop("conditions")
 FUNCTIONS: dict[str, list[str]] = _SOURCE.pop("functions")
-NAMING: dict[str, list[str]] = _SOURCE.pop("naming")
+ASKS: dict[str, list[str]] = _SOURCE.pop("asks")
+FIGURES: dict[str, list[str]] = _SOURCE.pop("figures")
 PHRASINGS = _SOURCE
+#: What is asked: as in the benchmark, and in a few ways more.
+QUESTION_PATTERNS = [*PATTERNS, *MORE_PATTERNS]
 
 
 class Turn(NamedTuple):
@@ -148,7 +165,7 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
     for _ in range(wanted * 8):
         if len(turns) == wanted:
             break
-        pattern = random.choices(PATTERNS, [pattern.weight for pattern in PATTERNS])[0]
+        pattern = random.choices(QUESTION_PATTERNS, [p.weight for p in QUESTION_PATTERNS])[0]
         draft = pattern.draw(speaker)
         if draft is None or len(draft.sql.split()) > longest:
             continue
@@ -157,13 +174,11 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
             mode = "reasoning"
         sql = without_aliases(draft.sql)
         unsaid = (
-            language == "rich"
-            and pattern.name in NAMING
-            and asks_for_label(world, sql)
-            and random.random() < UNSAID
+            language == "rich" and asks_for_label(world, sql) and random.random() < UNSAID
         )
-        phrasings = NAMING[pattern.name] if unsaid else PHRASINGS[pattern.name][language]
-        words = mentions.mark(phrase(random, phrasings, draft, language))
+        templates = phrasings(random, pattern.name, language, sql, unsaid=unsaid)
+        verb = lexicon.verbs.draw(random).word.split(" ")[0]
+        words = mentions.mark(phrase(random, random.choice(templates), draft, language, verb))
         turns.append(Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(sql, mode)))
     context = f"{render_compact(world.schema, rows)}\n"
     return Lesson(COMPACT_SYSTEM_PROMPT, context, tuple(turns))
@@ -189,27 +204,98 @@ def _incomplete(random: Random, schema: Schema) -> Schema:
     return replace(schema, tables=tuple(tables))
 
 
-def phrase(random: Random, phrasings: Sequence[str], draft: Draft, language: Language) -> str:
-    """A drawn question in words."""
-    template = random.choice(phrasings)
+def phrasings(
+    random: Random, name: str, language: Language, sql: str, *, unsaid: bool = False
+) -> list[str]:
+    """Templates to choose from for a question of pattern ``name`` that ``sql`` answers.
+
+    ``unsaid``: that the column which names a row is wanted need not be said.
+
+    >>> phrasings(Random(1), "count all", "terse", "SELECT count(*) FROM tree")
+    ['count {things}', '{things} : count']
+    """
+    words = PHRASINGS[name]
     if language == "terse":
-        return " ".join(template.format(**draft.slots).split())
+        return list(words["terse"])
+    unsaid = unsaid and "unsaid" in words
+    whole = words.get("unsaid" if unsaid else "rich", [])
+    asks = ASKS.get(words.get("names" if unsaid else "asks", ""), [])
+    function = re.search(r"\b(avg|sum|max|min)\(", sql)
+    if words.get("asks") == "figure" and function and random.random() < IN_OTHER_WORDS:
+        asks = FIGURES[function[1]]
+    if not asks or (whole and random.random() > COMPOSED):
+        return list(whole)
+    sets = words.get("sets") or words["ones"]
+    return [composed(words, ask, what) for ask in asks for what in sets]
 
-    def variant(match: re.Match[str]) -> str:
-        chosen = random.choice(VARIANTS[match[1]])
-        opens = template[: match.start()].rstrip()[-1:] in {"", ".", "?"}
-        return chosen if opens or chosen.startswith("I") else chosen[0].lower() + chosen[1:]
 
-    function = draft.slots.get("function", "")
-    if function and random.random() < 0.4:
-        draft = replace(
-            draft, slots={**draft.slots, "function": random.choice(FUNCTIONS[function])}
-        )
-    words = sentence(re.sub(r"<(\w+)>", variant, template), draft)
-    # People drop capitals and closing marks now and then.
+def composed(words: Mapping[str, Any], ask: str, what: str) -> str:
+    """A way of asking, with what is asked for and of what."""
+    column = words.get("ask") or ("{asked}" if "{asked}" in what else "{col}")
+    return ask.replace("{set}", what).replace("{ask}", column)
+
+
+def expanded(random: Random, template: str, verb: str = "") -> str:
+    """A template without ``<word>`` and ``[a|b]``: a variant and an alternative for each.
+
+    ``verb`` stands in for one of the variants of ``<verb>`` now and then.
+
+    >>> expanded(Random(1), "[see|look [at|upon]] {things}")
+    'look upon {things}'
+    """
+    pattern = re.compile(r"<(\w+)>|\[([^\[\]<>]*)\]")
+
+    def choice(match: re.Match[str]) -> str:
+        if match[1] == "verb" and verb and random.random() < ANY_VERB:
+            return verb
+        return random.choice(VARIANTS[match[1]] if match[1] else match[2].split("|"))
+
+    while pattern.search(template):
+        template = pattern.sub(choice, template)
+    return template
+
+
+def phrase(
+    random: Random, template: str, draft: Draft, language: Language, verb: str = ""
+) -> str:
+    """A drawn question in words."""
+    slots = dict(draft.slots)
+    for noun in NOUNS & slots.keys():
+        slots[noun] = f"{NOUN}{slots[noun]}{NOUN}"
+    if language == "terse":
+        return " ".join(before_nouns(random, template.format(**slots)).split())
+    for slot in ("function", "above"):
+        if slot in slots and random.random() < 0.4:
+            slots[slot] = random.choice(FUNCTIONS[slots[slot]])
+    template = template.replace("{link}", f"<link{slots.get('link', 'and')}>")
+    template = expanded(random, template, verb)
+    # People drop little words, capitals and closing marks now and then.
     if random.random() < 0.1:
-        words = words.rstrip(".?")
-    return words
+        little = list(re.finditer(r"\b(?:the|of|all|a|do|are|is|that|in|have)\b ", template))
+        if little:
+            dropped = random.choice(little)
+            template = template[: dropped.start()] + template[dropped.end() :]
+    words = polished(before_nouns(random, template.format(**slots)))
+    words = re.sub(r"(?<=[.?:] )[a-z]", lambda match: match[0].upper(), words)
+    words = re.sub(r" ([,;?.:])", r"\1", words)
+    return words.rstrip(".?") if random.random() < 0.1 else words
+
+
+def before_nouns(random: Random, text: str) -> str:
+    """``text`` with conditions that may stand before a noun moved there, or in its place.
+
+    >>> before_nouns(Random(1), "how many \x02trees\x02 \x01old\x01")
+    'how many old trees'
+    """
+
+    def moved(match: re.Match[str]) -> str:
+        noun, value = match[1], match[2]
+        if noun.endswith("s") and re.fullmatch("[a-z]+", value) and random.random() < 0.25:
+            return plural(value)
+        return f"{value} {noun}"
+
+    text = re.sub(f"{NOUN}([^{NOUN}]*){NOUN} {FRONT}([^{FRONT}]*){FRONT}", moved, text)
+    return re.sub(f"[{NOUN}{FRONT}]", "", text)
 
 
 def without_aliases(sql: str) -> str:
@@ -280,6 +366,8 @@ class WorldSpeaker(Speaker):
         name = self.say(column.says)
         if self.language == "terse":
             return Filter(condition, f"{name} {value}", column.name)
+        if self.random.random() < FRONTED:
+            return Filter(condition, f"{FRONT}{value}{FRONT}", column.name)
         if column.where and self.random.random() < 0.6:
             return Filter(condition, self.pick(column.where).format(v=value), column.name)
         words = self.pick(CONDITIONS["equal"]).format(name=name, value=value)

@@ -30,10 +30,13 @@ from distill_sql.pretraining.lexicon import (
 INVENTED = 0.12
 #: Share of other names for a column that its schema name does not suggest.
 UNRELATED = 0.05
+#: The mark around a condition that may stand before its noun.
+FRONT = "\x01"
 
 
 class Quantity(NamedTuple):
-    """Something measured: names, the adjectives of its two ends, units, a range, whole numbers."""
+    """Something measured: names, the adjectives of its two ends, units, a range, whether numbers are
+    whole, and what the measured are said to do."""
 
     names: tuple[str, ...]
     most: tuple[str, ...]
@@ -42,6 +45,7 @@ class Quantity(NamedTuple):
     low: float
     high: float
     whole: bool
+    does: tuple[str, ...] = ()
 
 
 class Category(NamedTuple):
@@ -55,7 +59,7 @@ class Category(NamedTuple):
 _SOURCE: dict[str, Any] = tomllib.loads(
     (Path(__file__).parent / "worlds.toml").read_text(encoding="utf-8")
 )
-_LISTS = {"names", "most", "least", "units", "values", "where"}
+_LISTS = {"names", "most", "least", "units", "values", "where", "does"}
 
 
 def _record(fields: dict[str, Any]) -> dict[str, Any]:
@@ -317,6 +321,9 @@ class _Maker:
         if kind.most and not kind.most[0].startswith("most"):
             above += (f"{_comparative(kind.most[0])} than {{v}}{tail}",)
             below += (f"{_comparative(kind.least[0])} than {{v}}{tail}",)
+        for does in kind.does:
+            above += (f"that {does} more than {{v}}{tail}", f"{does.removesuffix('e')}ing over {{v}}{tail}")
+            below += (f"that {does} less than {{v}}{tail}", f"{does.removesuffix('e')}ing under {{v}}{tail}")
         return ColumnSpec(
             name, "integer" if kind.whole else "real", role="measure", says=says,
             range=(kind.low, kind.high), decimals=1, unit=unit, most=most, least=least,
@@ -342,12 +349,16 @@ class _Maker:
             f"that are marked as {word}",
             f"being {word}",
             f"which are {word}",
+            f"{FRONT}{word}{FRONT}",
+            f"{FRONT}{word}{FRONT}",
         )
         where0 = (
             f"that are not {word}",
             f"not marked as {word}",
             f"which are not {word}",
             f"that are not yet {word}",
+            f"{FRONT}not {word}{FRONT}",
+            f"{FRONT}non-{word}{FRONT}",
         )
         if self.chance(0.35):
             noun = self.lexicon.properties.draw(self.random)

@@ -7,24 +7,30 @@ import sqlite3
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from distill_sql.datasets import load_dataset
 from distill_sql.errors import DatasetError
 from distill_sql.pocket.domains import load_domains
-from distill_sql.pocket.patterns.registry import PATTERNS
 from distill_sql.pocket.patterns.registry import PHRASINGS as POCKET
+from distill_sql.pocket.patterns.registry import Draft
 from distill_sql.pretraining.corpus import (
+    ASKS,
     CONDITIONS,
     EXERCISES,
-    NAMING,
+    FIGURES,
     PHRASINGS,
+    QUESTION_PATTERNS,
     VARIANTS,
     Lesson,
+    WorldSpeaker,
     answer,
     asks_for_label,
+    composed,
     lessons,
+    phrase,
 )
 from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
 from distill_sql.pretraining.worlds import make_world
@@ -36,11 +42,6 @@ def bag(*words: str, file: int = 6) -> Bag:
     return Bag(
         [(Sense((word, f"{word}let"), ("object",), file), n) for n, word in enumerate(words)]
     )
-
-
-#: Slots that every question on a table, or on two, has.
-TABLE_SLOTS = {"thing", "things", "who", "child", "children", "parent", "parents", "whoc", "whop",
-         "own", "owns", "belong", "belongs", "pronoun2"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,19 +106,20 @@ def test_copying_comes_first_then_short_questions_on_small_worlds(lexicon: Lexic
     assert words > 20
 
 
-def test_every_pattern_has_both_languages_and_fills_its_slots() -> None:
-    assert PHRASINGS.keys() == {pattern.name for pattern in PATTERNS}
-    for name, phrasings in PHRASINGS.items():
-        theirs = " ".join(POCKET[name]["train"] + POCKET[name]["held_out"])
-        slots = set(re.findall(r"{(\w+)}", theirs))
-        for language in ("rich", "terse"):
-            used = set(re.findall(r"{(\w+)}", " ".join(phrasings[language])))
-            assert used <= slots | TABLE_SLOTS, (name, language, used - slots)
-        assert set(re.findall(r"<(\w+)>", " ".join(phrasings["rich"]))) <= VARIANTS.keys()
-    for name, unsaid in NAMING.items():
-        assert not {"{asked}", "{label}"} & set(re.findall(r"{\w+}", " ".join(unsaid)))
-        used = set(re.findall(r"{(\w+)}", " ".join(unsaid)))
-        assert used <= set(re.findall(r"{(\w+)}", " ".join(PHRASINGS[name]["rich"]))) | TABLE_SLOTS
+def test_every_question_can_be_put_in_words(lexicon: Lexicon) -> None:
+    assert PHRASINGS.keys() == {pattern.name for pattern in QUESTION_PATTERNS}
+    drawn: dict[str, Draft] = {}
+    for number in range(60):
+        speaker = WorldSpeaker(make_world(Random(number), lexicon, 0), Random(number), "rich", 0.3)
+        for pattern in QUESTION_PATTERNS:
+            if draft := pattern.draw(speaker):
+                drawn[pattern.name] = draft
+    assert drawn.keys() == PHRASINGS.keys()
+    for name, words in PHRASINGS.items():
+        for template in every_template(words):
+            plain = phrase(Random(1), template, drawn[name], "rich")
+            assert not re.search(r"[<>{}\[\]\x01\x02]", plain.replace(" < ", "").replace(" > ", ""))
+        assert not any("{asked}" in unsaid for unsaid in words.get("unsaid", []))
 
 
 def test_what_names_a_row_may_stay_unsaid(lexicon: Lexicon) -> None:
@@ -131,21 +133,40 @@ def test_what_names_a_row_may_stay_unsaid(lexicon: Lexicon) -> None:
 
 
 def test_no_phrasing_is_the_benchmarks() -> None:
-    def key(phrasing: str) -> str:
-        return re.sub(r"[^\w{}<>]+", " ", phrasing.lower()).strip()
+    def plain(phrasing: str) -> str:
+        return " ".join(re.sub(r"[^\w{}]+", " ", phrasing.lower()).split())
 
-    theirs = {key(p) for words in POCKET.values() for part in words.values() for p in part}
-    ours = [p for words in PHRASINGS.values() for p in words["rich"] + words["terse"]]
-    for phrasing in [*ours, *(p for unsaid in NAMING.values() for p in unsaid)]:
-        forms = [phrasing]
-        while any("<" in form for form in forms):
-            forms = [
-                form.replace(f"<{slot}>", variant, 1)
-                for form in forms
-                for slot in re.findall(r"<(\w+)>", form)[:1] or [""]
-                for variant in (VARIANTS[slot] if slot else [""])
-            ]
-        assert not {key(form) for form in forms} & theirs, phrasing
+    def regex(template: str) -> re.Pattern[str]:
+        """What the template can become, marks and spaces aside."""
+        while found := re.search(r"<(\w+)>", template):
+            template = template.replace(found[0], f"[{'|'.join(VARIANTS[found[1]])}]")
+        parts = re.split(r"([\[\]|])", template)
+        spelled = {"[": "(?:", "]": ")", "|": "|"}
+        return re.compile(
+            "".join(
+                spelled.get(part) or "".join(f"(?: ?{re.escape(w)})" for w in plain(part).split())
+                for part in parts
+            ),
+            re.IGNORECASE,
+        )
+
+    assert regex("see [the|<no>] {things}.").fullmatch(plain("See none of the {things}?"))
+    for name, words in PHRASINGS.items():
+        theirs = [plain(p) for part in POCKET.get(name, {}).values() for p in part]
+        for template in every_template(words):
+            template = template.replace("{link}", "[{link}|<linkand>|<linkor>]")
+            ours = regex(template)
+            assert not [phrasing for phrasing in theirs if ours.fullmatch(phrasing)], template
+
+
+def every_template(words: dict[str, Any]) -> list[str]:
+    """All that a pattern's questions are made from, parts put together."""
+    whole = [*words["terse"], *words.get("rich", []), *words.get("unsaid", [])]
+    asks = [ask for kind in ("asks", "names") for ask in ASKS.get(words.get(kind, ""), [])]
+    if words.get("asks") == "figure":
+        asks += [ask for kind in FIGURES.values() for ask in kind]
+    sets = words.get("sets", words.get("ones", []))
+    return whole + [composed(words, ask, what) for ask in asks for what in sets]
 
 
 def test_no_question_is_the_benchmarks(lexicon: Lexicon) -> None:

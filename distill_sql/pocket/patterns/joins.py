@@ -12,7 +12,7 @@ def _link(speaker: Speaker) -> tuple[TableSpec, ColumnSpec, TableSpec] | None:
     return speaker.pick(links) if links else None
 
 
-def _join(child: TableSpec, column: ColumnSpec, parent: TableSpec, *, first: str) -> str:
+def join(child: TableSpec, column: ColumnSpec, parent: TableSpec, *, first: str) -> str:
     """FROM of a join; T1 is the child or the parent, T2 the other."""
     key = column.parent[1]
     if first == "child":
@@ -22,7 +22,7 @@ def _join(child: TableSpec, column: ColumnSpec, parent: TableSpec, *, first: str
 
 @pattern(weight=1.5)
 def children_of(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     if drawn is None:
         return None
     child, column, parent, slots = drawn
@@ -30,7 +30,7 @@ def children_of(speaker: Speaker) -> Draft | None:
     if condition is None or asked is None:
         return None
     return Draft(
-        f"SELECT T1.{asked.name} FROM {_join(child, column, parent, first='child')} "
+        f"SELECT T1.{asked.name} FROM {join(child, column, parent, first='child')} "
         f"WHERE {aliased(condition, 'T2')}",
         slots | {"col": speaker.say(asked.says), "cond": condition.words},
     )
@@ -38,13 +38,13 @@ def children_of(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=1.1)
 def count_children_of(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     condition = drawn and speaker.filter(drawn[2])
     if drawn is None or condition is None:
         return None
     child, column, parent, slots = drawn
     return Draft(
-        f"SELECT count(*) FROM {_join(child, column, parent, first='child')} "
+        f"SELECT count(*) FROM {join(child, column, parent, first='child')} "
         f"WHERE {aliased(condition, 'T2')}",
         slots | {"cond": condition.words},
     )
@@ -52,14 +52,14 @@ def count_children_of(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=0.8)
 def count_per_parent(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker, named=True)
+    drawn = drawn_link(speaker, named=True)
     if drawn is None:
         return None
     child, column, parent, slots = drawn
     label = parent.label
     assert label is not None
     return Draft(
-        f"SELECT T1.{label.name}, count(*) FROM {_join(child, column, parent, first='parent')} "
+        f"SELECT T1.{label.name}, count(*) FROM {join(child, column, parent, first='parent')} "
         f"GROUP BY T1.{column.parent[1]}",
         slots | {"col": speaker.say(label.says)},
     )
@@ -67,7 +67,7 @@ def count_per_parent(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=0.9)
 def parents_with_many(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker, named=True)
+    drawn = drawn_link(speaker, named=True)
     if drawn is None:
         return None
     child, column, parent, slots = drawn
@@ -75,7 +75,7 @@ def parents_with_many(speaker: Speaker) -> Draft | None:
     assert label is not None
     number = speaker.random.randint(2, 5)
     return Draft(
-        f"SELECT T1.{label.name} FROM {_join(child, column, parent, first='parent')} "
+        f"SELECT T1.{label.name} FROM {join(child, column, parent, first='parent')} "
         f"GROUP BY T1.{column.parent[1]} HAVING count(*) >= {number}",
         slots | {"col": speaker.say(label.says), "number": NUMBERS[number]},
     )
@@ -83,7 +83,7 @@ def parents_with_many(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=1.4)
 def parent_with_most(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker, named=True)
+    drawn = drawn_link(speaker, named=True)
     if drawn is None:
         return None
     child, column, parent, slots = drawn
@@ -91,7 +91,7 @@ def parent_with_most(speaker: Speaker) -> Draft | None:
     if asked is None:
         return None
     tail = (
-        f"FROM {_join(child, column, parent, first='parent')} "
+        f"FROM {join(child, column, parent, first='parent')} "
         f"GROUP BY T1.{column.parent[1]} ORDER BY count(*) DESC"
     )
     return Draft(
@@ -103,7 +103,7 @@ def parent_with_most(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=1.1)
 def parents_without(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     asked = drawn and speaker.asked(drawn[2])
     if drawn is None or asked is None:
         return None
@@ -118,7 +118,7 @@ def parents_without(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=1.0)
 def parents_in(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     asked = drawn and speaker.asked(drawn[2])
     condition = drawn and speaker.filter(drawn[0])
     if drawn is None or asked is None or condition is None:
@@ -133,7 +133,7 @@ def parents_in(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=0.8)
 def aggregate_of_children(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     measure = drawn and speaker.measure(drawn[0])
     condition = drawn and speaker.filter(drawn[2])
     if drawn is None or measure is None or condition is None:
@@ -141,7 +141,7 @@ def aggregate_of_children(speaker: Speaker) -> Draft | None:
     child, column, parent, slots = drawn
     function = speaker.pick(["avg", "max", "min", *(["sum"] if measure.unit else [])])
     return Draft(
-        f"SELECT {function}(T1.{measure.name}) FROM {_join(child, column, parent, first='child')} "
+        f"SELECT {function}(T1.{measure.name}) FROM {join(child, column, parent, first='child')} "
         f"WHERE {aliased(condition, 'T2')}",
         slots
         | {
@@ -154,7 +154,7 @@ def aggregate_of_children(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=1.0)
 def parent_of_superlative(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     measure = drawn and speaker.measure(drawn[0], whole=True)
     asked = drawn and speaker.asked(drawn[2])
     if drawn is None or measure is None or asked is None or drawn[1].nulls:
@@ -165,7 +165,7 @@ def parent_of_superlative(speaker: Speaker) -> Draft | None:
     if not words:
         return None
     tail = (
-        f"FROM {_join(child, column, parent, first='child')} "
+        f"FROM {join(child, column, parent, first='child')} "
         f"ORDER BY T1.{measure.name} {'DESC' if down else 'ASC'}"
     )
     return Draft(
@@ -177,7 +177,7 @@ def parent_of_superlative(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=1.0)
 def pairs(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     if drawn is None:
         return None
     child, column, parent, slots = drawn
@@ -189,7 +189,7 @@ def pairs(speaker: Speaker) -> Draft | None:
         return None
     return Draft(
         f"SELECT T1.{asked.name}, T2.{asked2.name} FROM "
-        f"{_join(child, column, parent, first='child')} "
+        f"{join(child, column, parent, first='child')} "
         f"WHERE {aliased(first, 'T1')} AND {aliased(second, 'T2')}",
         slots
         | {
@@ -203,7 +203,7 @@ def pairs(speaker: Speaker) -> Draft | None:
 
 @pattern(weight=0.7)
 def group_by_parent(speaker: Speaker) -> Draft | None:
-    drawn = _drawn_link(speaker)
+    drawn = drawn_link(speaker)
     measure = drawn and speaker.measure(drawn[0])
     categories = drawn[2].with_role("category") if drawn else []
     if drawn is None or measure is None or not categories:
@@ -213,7 +213,7 @@ def group_by_parent(speaker: Speaker) -> Draft | None:
     function = speaker.pick(["avg", "max", "min"])
     return Draft(
         f"SELECT T2.{category.name}, {function}(T1.{measure.name}) FROM "
-        f"{_join(child, column, parent, first='child')} GROUP BY T2.{category.name}",
+        f"{join(child, column, parent, first='child')} GROUP BY T2.{category.name}",
         slots
         | {
             "col": speaker.say(category.says),
@@ -255,7 +255,7 @@ def through_bridge(speaker: Speaker) -> Draft | None:
     )
 
 
-def _drawn_link(
+def drawn_link(
     speaker: Speaker, *, named: bool = False
 ) -> tuple[TableSpec, ColumnSpec, TableSpec, dict[str, str]] | None:
     """A foreign key with the words for both of its ends; ``named``: the parent has a label."""
