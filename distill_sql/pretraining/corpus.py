@@ -173,9 +173,7 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
         if language == "rich" and random.random() < REASONING:
             mode = "reasoning"
         sql = without_aliases(draft.sql)
-        unsaid = (
-            language == "rich" and asks_for_label(world, sql) and random.random() < UNSAID
-        )
+        unsaid = language == "rich" and asks_for_label(world, sql) and random.random() < UNSAID
         templates = phrasings(random, pattern.name, language, sql, unsaid=unsaid)
         verb = lexicon.verbs.draw(random).word.split(" ")[0]
         words = mentions.mark(phrase(random, random.choice(templates), draft, language, verb))
@@ -255,9 +253,7 @@ def expanded(random: Random, template: str, verb: str = "") -> str:
     return template
 
 
-def phrase(
-    random: Random, template: str, draft: Draft, language: Language, verb: str = ""
-) -> str:
+def phrase(random: Random, template: str, draft: Draft, language: Language, verb: str = "") -> str:
     """A drawn question in words."""
     slots = dict(draft.slots)
     for noun in NOUNS & slots.keys():

@@ -35,8 +35,8 @@ FRONT = "\x01"
 
 
 class Quantity(NamedTuple):
-    """Something measured: names, the adjectives of its two ends, units, a range, whether numbers are
-    whole, and what the measured are said to do."""
+    """Something measured: names, the adjectives of its two ends, units, a range, whether numbers
+    are whole, and what the measured are said to do."""
 
     names: tuple[str, ...]
     most: tuple[str, ...]
@@ -87,7 +87,10 @@ class _Maker:
         tables: list[TableSpec] = []
         prefixed = self.random.random() < 0.3
         for place in range(count):
-            tables.append(self.table(tables, prefixed=prefixed, last=place == count - 1))
+            table = self.table(tables, prefixed=prefixed, last=place == count - 1)
+            # The plural of one word may be another word.
+            if table.name not in {other.name for other in tables}:
+                tables.append(table)
         return Domain(f"world_{number}", "train", "", tuple(tables))
 
     def chance(self, share: float) -> bool:
@@ -322,8 +325,14 @@ class _Maker:
             above += (f"{_comparative(kind.most[0])} than {{v}}{tail}",)
             below += (f"{_comparative(kind.least[0])} than {{v}}{tail}",)
         for does in kind.does:
-            above += (f"that {does} more than {{v}}{tail}", f"{does.removesuffix('e')}ing over {{v}}{tail}")
-            below += (f"that {does} less than {{v}}{tail}", f"{does.removesuffix('e')}ing under {{v}}{tail}")
+            above += (
+                f"that {does} more than {{v}}{tail}",
+                f"{does.removesuffix('e')}ing over {{v}}{tail}",
+            )
+            below += (
+                f"that {does} less than {{v}}{tail}",
+                f"{does.removesuffix('e')}ing under {{v}}{tail}",
+            )
         return ColumnSpec(
             name, "integer" if kind.whole else "real", role="measure", says=says,
             range=(kind.low, kind.high), decimals=1, unit=unit, most=most, least=least,
