@@ -49,9 +49,9 @@ class Shape:
 LADDER = {
     shape.name: shape
     for shape in (
-        Shape("pocket-s", 96, 3, 288, 3, 1, 0.08, 8_000_000),
-        Shape("pocket-m", 128, 4, 384, 4, 2, 0.08, 11_000_000),
-        Shape("pocket-l", 192, 5, 576, 6, 2, 0.08, 16_000_000),
+        Shape("pocket-s", 96, 3, 288, 3, 1, 0.02, 8_000_000),
+        Shape("pocket-m", 128, 4, 384, 4, 2, 0.02, 11_000_000),
+        Shape("pocket-l", 192, 5, 576, 6, 2, 0.02, 16_000_000),
         Shape("pocket-teacher", 192, 7, 576, 6, 2, 1.0, 16_000_000),
     )
 }
