@@ -218,7 +218,9 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
     step = seen = 0
-    start, seconds = GROWN * readings(after), 0.0
+    # Every run reads lessons of its own.
+    runs = len(runs_of(read_json(after / "pretraining.json"))) if after else 0
+    start, seconds = GROWN * runs, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
@@ -331,13 +333,10 @@ def export(model: Any, tokenizer: ChatTokenizer, folder: Path) -> None:
     save_model(copy.deepcopy(model).to(torch.bfloat16), tokenizer, folder)
 
 
-def readings(model: Path | None) -> int:
-    """How many runs of pretraining a model went through; each reads lessons of its own."""
-    record = read_json(model / "pretraining.json") if model else None
-    found = 0
-    while record:
-        found, record = found + 1, record.get("after")
-    return found
+def runs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of a model's runs, the first one first: each holds that of the run before it."""
+    before = record.get("after")
+    return [*(runs_of(before) if before else []), record]
 
 
 def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | None) -> None:
