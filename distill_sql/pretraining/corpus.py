@@ -246,7 +246,7 @@ def expanded(random: Random, template: str, verb: str = "") -> str:
     def choice(match: re.Match[str]) -> str:
         if match[1] == "verb" and verb and random.random() < ANY_VERB:
             return verb
-        return random.choice(VARIANTS[match[1]] if match[1] else match[2].split("|"))
+        return str(random.choice(VARIANTS[match[1]] if match[1] else match[2].split("|")))
 
     while pattern.search(template):
         template = pattern.sub(choice, template)

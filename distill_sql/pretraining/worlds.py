@@ -353,7 +353,7 @@ class _Maker:
         word = self.pick(sense.words) if self.chance(0.5) else sense.word
         name = sense.word.replace(" ", "_")
         name = self.pick((name, name, f"is_{name}"))
-        where1 = (
+        where1: tuple[str, ...] = (
             f"that are {word}",
             f"that are marked as {word}",
             f"being {word}",
@@ -361,7 +361,7 @@ class _Maker:
             f"{FRONT}{word}{FRONT}",
             f"{FRONT}{word}{FRONT}",
         )
-        where0 = (
+        where0: tuple[str, ...] = (
             f"that are not {word}",
             f"not marked as {word}",
             f"which are not {word}",
