@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -41,6 +42,13 @@ BATCH = 4096
 CHUNK = 1024
 #: Lessons that are sorted by the length of their contexts together, so that a batch pads little.
 POOL = 256
+#: Share of lessons in which words are given other names, and of their words.
+RENAMED, RENAMED_WORDS = 0.5, 0.5
+#: Words that mean something to SQL or to the prompt, which keep their names.
+KEPT = frozenset((
+    "avg", "count", "date", "flag", "id", "max", "min", "name", "names", "no", "question", "sql",
+    "sum", "system", "the", "to", "user",
+))  # fmt: skip
 #: Longest turn, in tokens; a longer one is cut.
 LENGTH = 320
 MUON_RATE = 0.004
@@ -102,13 +110,58 @@ def encode(lesson: Lesson, tokenizer: ChatTokenizer) -> Encoded:
     return Encoded(context, turns)
 
 
+class Words(NamedTuple):
+    """Tokens that are letters only, and those of them that may be a name in a schema."""
+
+    letters: frozenset[int]
+    plain: frozenset[int]
+
+
+def words_of(tokenizer: ChatTokenizer) -> Words:
+    """The words among a tokenizer's tokens."""
+    letters = {
+        t: i for t, i in tokenizer.backend.get_vocab().items() if re.fullmatch("[A-Za-z]+", t)
+    }
+    plain = [i for t, i in letters.items() if re.fullmatch("[a-z]{2,}", t) and t not in KEPT]
+    return Words(frozenset(letters.values()), frozenset(plain))
+
+
+def renamed(random: Random, lesson: Encoded, words: Words) -> Encoded:
+    """``lesson`` with some of the words in its context replaced by others, wherever they stand.
+
+    What is rarely a name is rarely copied, and a token that is rarely copied cannot be: models that
+    read a hundred thousand lessons without this could not copy one of six. So any word stands for
+    any other now and then.
+    """
+    inside = lesson.context
+    found = {
+        token
+        for before, token, after in zip(inside, inside[1:], inside[2:], strict=False)
+        if token in words.plain and before not in words.letters and after not in words.letters
+    }
+    changed = [token for token in sorted(found) if random.random() < RENAMED_WORDS]
+    others = random.sample(sorted(words.plain - set(inside)), len(changed))
+    names = dict(zip(changed, others, strict=True))
+
+    def put(ids: list[int]) -> list[int]:
+        return [names.get(token, token) for token in ids]
+
+    return Encoded(put(inside), [(put(ids), put(labels)) for ids, labels in lesson.turns])
+
+
 def batches(
     lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int
 ) -> Iterator[Batch]:
     """Endless batches from lesson ``start`` on, in an order that only the seed decides."""
     stream = lessons(lexicon, shape.rich, seed=shape.seed, start=start)
+    words = words_of(tokenizer)
     while True:
+        random = Random(start)
         pool = [encode(lesson, tokenizer) for lesson in islice(stream, POOL)]
+        pool = [
+            renamed(random, lesson, words) if random.random() < RENAMED else lesson
+            for lesson in pool
+        ]
         start += POOL
         pool.sort(key=lambda lesson: len(lesson.context))
         groups: list[list[Encoded]] = [[]]

@@ -30,6 +30,8 @@ from distill_sql.pretraining.lexicon import (
 INVENTED = 0.12
 #: Share of other names for a column that its schema name does not suggest.
 UNRELATED = 0.05
+#: Names of keys that say nothing about their table.
+GENERIC_KEYS = ("id", "code_no")
 #: The mark around a condition that may stand before its noun.
 FRONT = "\x01"
 
@@ -120,10 +122,9 @@ class _Maker:
         name = (plural(ones[0]) if self.chance(0.2) else ones[0]).replace(" ", "_")
         who = sense.file == PERSON
         columns: dict[str, ColumnSpec] = {}
-        key = self.pick(
-            (f"{ones[0].replace(' ', '_')}_id",) * 4
-            + ("id", f"{ones[0]}_no".replace(" ", "_"), "code_no")
-        )
+        key = self.key(ones[0].replace(" ", "_"))
+        if key == name:
+            key = f"{key}_id"
 
         def add(column: ColumnSpec | None) -> None:
             if column and column.name not in columns and column.name != name:
@@ -150,6 +151,14 @@ class _Maker:
         return TableSpec(
             name, tuple(ones), tuple(plural(one) for one in ones), 30, tuple(columns.values()), who
         )
+
+    def key(self, table: str) -> str:
+        """A primary key's name, which need not remind of its table."""
+        if self.chance(0.6):
+            return f"{table}_id"
+        stem = self.pick((table, table[: self.random.randint(1, 4)], self.some_property()[0]))
+        own = f"{stem.replace(' ', '_')}_{self.pick(('id', 'no', 'code', 'number', 'key'))}"
+        return str(self.pick((own, own, *GENERIC_KEYS)))
 
     def says(self, words: Sequence[str]) -> tuple[str, ...]:
         """A column's names: the schema's own first, then other words for it."""
@@ -213,11 +222,10 @@ class _Maker:
 
     def reference(self, parent: TableSpec) -> ColumnSpec:
         key = parent.keys[0]
-        name = (
-            key if parent.name.split("_")[0] in key else f"{parent.one[0].replace(' ', '_')}_{key}"
-        )
-        if self.chance(0.1):
-            name = self.lexicon.things.draw(self.random).word.replace(" ", "_") + "_id"
+        name = f"{parent.one[0].replace(' ', '_')}_{key}" if key in GENERIC_KEYS else key
+        if self.chance(0.25):
+            word = self.lexicon.things.draw(self.random).word.replace(" ", "_")
+            name = self.pick((word, f"{word}_id", f"{word}_{parent.name}", f"{word}_{key}"))
         verb = (
             self.pick(WORDS["verbs"])
             if self.chance(0.6)

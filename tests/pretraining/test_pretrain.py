@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -45,6 +46,35 @@ def test_a_turn_is_read_as_the_chat_that_a_student_sees(
                 f"{turn.answer}<|im_end|>"
             )
             assert ids[-len(learned) :] == learned
+
+
+def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
+    lexicon: Lexicon,  # noqa: F811
+    tokenizer: ChatTokenizer,
+) -> None:
+    words = script.words_of(tokenizer)
+    stream = islice(lessons(lexicon, 1.0, start=40_001), 8)
+    changed = 0
+    for number, lesson in enumerate(stream):
+        before = script.encode(lesson, tokenizer)
+        after = script.renamed(Random(number), before, words)
+        names: dict[int, int] = {}
+        pairs = [(before.context, after.context)]
+        for (ids, labels), (new_ids, new_labels) in zip(before.turns, after.turns, strict=True):
+            pairs += [(ids, new_ids), (labels, new_labels)]
+        for old, new in pairs:
+            for one, other in zip(old, new, strict=True):
+                assert names.setdefault(one, other) == other
+        different = {one: other for one, other in names.items() if one != other}
+        assert different.keys() | set(different.values()) <= words.plain
+        assert set(different) <= set(before.context)
+        assert not set(different.values()) & set(before.context)
+        system = tokenizer.encode(
+            f"<|im_start|>system\n{lesson.system}<|im_end|>\n<|im_start|>user\n"
+        )
+        assert after.context[: len(system)] == system
+        changed += len(different)
+    assert changed > 40
 
 
 def test_the_loss_is_the_mean_over_turns_read_one_by_one(
