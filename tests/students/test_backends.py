@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from distill_sql.datasets import Dataset
+from distill_sql.pocket import CHECKPOINTS
 from distill_sql.prompts import prompt_messages
 from distill_sql.recipes import Recipe
 from distill_sql.students import Framework, answers, make_rows, open_student, train_student
@@ -50,20 +51,21 @@ def test_logits_agree(recipe: Recipe, pocket_train: Dataset) -> None:
 
 
 def test_losses_agree_over_fifty_updates(
-    recipe: Recipe, traces: list[Trace], tiny: Path, tmp_path: Path
+    recipe: Recipe, traces: list[Trace], tmp_path: Path
 ) -> None:
-    """From the same first adapter, on the same rows, in the same order."""
+    """From the same first adapter, on the same rows, in the same order, of a model that learns."""
     pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
     from distill_sql.students import mlx_backend, torch_backend
 
-    first = replace(recipe, learning_rate=1e-9)
-    rows = make_rows(traces[:8], load_tokenizer(tiny), first)
-    start = torch_backend.train(tiny, first, rows, tmp_path / "start", progress=False).adapter
-    recipe = replace(recipe, epochs=2, learning_rate=1e-2)
-    rows = make_rows(traces, load_tokenizer(tiny), recipe)
-    one = torch_backend.train(tiny, recipe, rows, tmp_path / "t", progress=False, start=start)
+    base = CHECKPOINTS / "pocket-s"
+    first = replace(recipe, base=str(base), learning_rate=1e-9)
+    rows = make_rows(traces[:8], load_tokenizer(base), first)
+    start = torch_backend.train(base, first, rows, tmp_path / "start", progress=False).adapter
+    recipe = replace(first, epochs=2, learning_rate=5e-3)
+    rows = make_rows(traces, load_tokenizer(base), recipe)
+    one = torch_backend.train(base, recipe, rows, tmp_path / "t", progress=False, start=start)
     two = mlx_backend.train(
-        tiny, recipe, rows, tmp_path / "m", progress=False,
+        base, recipe, rows, tmp_path / "m", progress=False,
         start=mlx_backend.from_peft(start, tmp_path / "converted"),
     )  # fmt: skip
     assert len(one.updates) == len(two.updates) == 50
@@ -72,7 +74,7 @@ def test_losses_agree_over_fifty_updates(
         assert mine.loss == pytest.approx(other.loss, rel=0.02)
     losses = [update.loss for update in one.updates]
     # Updates differ in their examples: ten of each end say whether anything was learned.
-    assert sum(losses[-10:]) / 10 < sum(losses[:10]) / 10 - 0.03, losses
+    assert sum(losses[-10:]) < sum(losses[:10]) / 2, losses
 
 
 def test_the_rate_ends_where_the_schedule_does(
