@@ -16,7 +16,8 @@ from typing import Any, Literal
 from distill_sql.errors import ParameterError
 from distill_sql.prompts import Style
 
-Precision = Literal["float32", "bfloat16", "nf4"]
+#: How weights are held; ``mixed``: in float32, multiplied in bfloat16 while training.
+Precision = Literal["float32", "mixed", "bfloat16", "nf4"]
 
 #: Every linear layer of a decoder block, by Qwen2's names.
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -66,6 +67,11 @@ class Recipe:
             )
 
     @property
+    def full_width(self) -> bool:
+        """Whether weights are held in 32 bits."""
+        return self.precision in ("float32", "mixed")
+
+    @property
     def pocket(self) -> bool:
         """Whether the base is one of the models that the package carries."""
         return self.base.startswith("pocket-")
@@ -87,7 +93,7 @@ _HOLD: Mapping[str, Mapping[str, Any]] = {
 #: The pocket ladder's settings, the same for all its sizes.
 _POCKET: Mapping[str, Any] = {
     "style": "compact",
-    "precision": "float32",
+    "precision": "mixed",
     "length": 512,
     "rank": 32,
     "alpha": 64,

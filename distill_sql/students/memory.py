@@ -17,7 +17,7 @@ from distill_sql.recipes import RECIPES, Recipe
 from distill_sql.schema import read_json
 
 #: Bytes that a weight takes, scales and offsets of 4-bit groups included.
-WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.53}
+WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
 #: Values kept for the backward pass per token and layer, in units of the hidden width, besides the
 #: feed-forward's three.
 KEPT = 14
@@ -59,14 +59,14 @@ def estimate(config: dict[str, Any], recipe: Recipe, *, micro_batch: int) -> Mem
     linear = layers * sum(rows * columns for rows, columns in shapes.values())
     embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
     adapter = layers * sum(recipe.rank * sum(shapes[name]) for name in recipe.targets)
-    item = 4 if recipe.precision == "float32" else 2
+    item = 4 if recipe.full_width else 2
     tokens = micro_batch * recipe.length
     per_layer = tokens * (KEPT * width + 3 * inner) * item
     # With checkpointing a layer keeps its input only, and one layer at a time is computed again.
     kept = (
         layers * tokens * width * item + per_layer if recipe.checkpointing else layers * per_layer
     )
-    full = 4 if recipe.precision == "float32" else 2
+    full = 4 if recipe.full_width else 2
     return Memory(
         weights=int(linear * WEIGHT_BYTES[recipe.precision] + embeddings * full),
         adapter=adapter * 16,

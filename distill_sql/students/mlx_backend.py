@@ -119,7 +119,7 @@ def _load_model(folder: Path, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
         # MLX has no NF4; its own 4 bits, in groups of 64, take as much room.
         nn.quantize(model, group_size=64, bits=4)
     else:
-        model.set_dtype(mx.float32 if recipe.precision == "float32" else mx.bfloat16)
+        model.set_dtype(mx.float32 if recipe.full_width else mx.bfloat16)
     return model, config
 
 

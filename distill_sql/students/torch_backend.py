@@ -48,6 +48,14 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; where it does not, float32 is faster."""
+    import torch
+
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
 class TorchStudent:
     """A model in PyTorch, in evaluation mode."""
 
@@ -195,7 +203,7 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
         )
         options["dtype"] = torch.bfloat16
     else:
-        options["dtype"] = torch.float32 if recipe.precision == "float32" else torch.bfloat16
+        options["dtype"] = torch.float32 if recipe.full_width else torch.bfloat16
     if on_gpu:
         # Under accelerate every process has a device of its own.
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
@@ -265,7 +273,7 @@ def train(
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
         activation_checkpointing=recipe.checkpointing,
-        bf16=on_gpu and recipe.precision != "float32",
+        bf16=recipe.precision != "float32" and (on_gpu or multiplies_bfloat16()),
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         logging_steps=1,
