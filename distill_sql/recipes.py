@@ -16,7 +16,8 @@ from typing import Any, Literal
 from distill_sql.errors import ParameterError
 from distill_sql.prompts import Style
 
-#: How weights are held; ``mixed``: in float32, multiplied in bfloat16 while training.
+#: How weights are held; ``mixed``: in float32, and PyTorch multiplies them in bfloat16 while it
+#: trains, where the machine can.
 Precision = Literal["float32", "mixed", "bfloat16", "nf4"]
 
 #: Every linear layer of a decoder block, by Qwen2's names.

@@ -66,9 +66,8 @@ def estimate(config: dict[str, Any], recipe: Recipe, *, micro_batch: int) -> Mem
     kept = (
         layers * tokens * width * item + per_layer if recipe.checkpointing else layers * per_layer
     )
-    full = 4 if recipe.full_width else 2
     return Memory(
-        weights=int(linear * WEIGHT_BYTES[recipe.precision] + embeddings * full),
+        weights=int(linear * WEIGHT_BYTES[recipe.precision] + embeddings * item),
         adapter=adapter * 16,
         activations=kept,
         # In float32, with their gradient, for the learned quarter of the tokens.
