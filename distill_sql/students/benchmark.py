@@ -96,7 +96,10 @@ def gold_traces(dataset: Dataset) -> list[Trace]:
 
 
 def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
-    """Seconds of a run through trl, and of a bare loop over the same batches."""
+    """Seconds of a run through trl, and of a bare loop over the same batches.
+
+    The loop is what one would write first: transformers' own loss, torch's AdamW.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
+    parser.add_argument("--batch", type=int, help="rows of an update (else the recipe's)")
     options = parser.parse_args()
     dataset = load_dataset(options.dataset, path=options.path)
     some = some_questions(dataset, DATABASES, options.questions)
@@ -155,6 +159,7 @@ def main() -> None:
             found = time_generation(folder, some, options.max_tokens)
         else:
             recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
+            recipe = replace(recipe, batch=options.batch or recipe.batch)
             found = time_training(folder, some, recipe)
     for name, value in found.items():
         print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value:,}")
