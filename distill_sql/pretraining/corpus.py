@@ -35,6 +35,9 @@ from distill_sql.schema import Column, Schema, Table
 from distill_sql.tokenizer import Message
 
 Language = Literal["rich", "terse"]
+#: How a lesson is written: as the chat that a student sees, or as plain text, each question a
+#: comment above its query.
+Form = Literal["chat", "text"]
 Part = TypeVar("Part", Table, Column)
 
 #: Fewest and most questions about one world: the schema is read once for all of them, and the more
@@ -62,6 +65,8 @@ COMPOSED = 0.65
 IN_OTHER_WORDS = 0.3
 #: Share of openings with any verb of the dictionary: whatever it is, what follows is wanted.
 ANY_VERB = 0.1
+#: Share of queries in plain text that show more than was asked for.
+SHOWN = 0.8
 #: How often a value stands before the noun, or in its place.
 FRONTED = 0.25
 #: Slots that hold nouns, and the mark around them while a question is put together.
@@ -94,25 +99,31 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What several turns have in common, and the turns; each is read by itself."""
+    """What several turns have in common, and the turns; each is read by itself.
 
-    system: str
+    A plain text has no system prompt.
+    """
+
+    system: str | None
     context: str
     turns: tuple[Turn, ...]
 
     def chat(self, turn: Turn) -> list[Message]:
         """One turn as the chat that a student would see, its answer included."""
         return [
-            {"role": "system", "content": self.system},
+            {"role": "system", "content": self.system or ""},
             {"role": "user", "content": self.context + turn.question},
             {"role": "assistant", "content": turn.answer},
         ]
 
 
-def lessons(lexicon: Lexicon, rich: float, *, seed: int = 42, start: int = 0) -> Iterator[Lesson]:
+def lessons(
+    lexicon: Lexicon, rich: float, form: Form = "chat", *, seed: int = 42, start: int = 0
+) -> Iterator[Lesson]:
     """An endless stream in which the share ``rich`` of lessons is in sentences.
 
-    Lesson ``n`` depends on seed, share and ``n`` only.
+    Lesson ``n`` depends on seed, share, form and ``n`` only; the first ones, which are exercises,
+    are chats.
     """
     number = start
     while True:
@@ -121,7 +132,7 @@ def lessons(lexicon: Lexicon, rich: float, *, seed: int = 42, start: int = 0) ->
         if number < EXERCISES:
             yield _exercise(random, lexicon)
         else:
-            yield _lesson(random, lexicon, language, number - EXERCISES)
+            yield _lesson(random, lexicon, language, form, number - EXERCISES)
         number += 1
 
 
@@ -136,7 +147,9 @@ def _exercise(random: Random, lexicon: Lexicon) -> Lesson:
     return Lesson("Repeat the names.", text, (Turn("", text),))
 
 
-def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -> Lesson:
+def _lesson(
+    random: Random, lexicon: Lexicon, language: Language, form: Form, number: int
+) -> Lesson:
     world = make_world(random, lexicon, number, most=1 + number // GROWTH)
     rows = {
         table.name: list(
@@ -170,16 +183,21 @@ def _lesson(random: Random, lexicon: Lexicon, language: Language, number: int) -
         if draft is None or len(draft.sql.split()) > longest:
             continue
         mode: Mode = "direct"
-        if language == "rich" and random.random() < REASONING:
+        if form == "chat" and language == "rich" and random.random() < REASONING:
             mode = "reasoning"
         sql = without_aliases(draft.sql)
         unsaid = language == "rich" and asks_for_label(world, sql) and random.random() < UNSAID
         templates = phrasings(random, pattern.name, language, sql, unsaid=unsaid)
         verb = lexicon.verbs.draw(random).word.split(" ")[0]
         words = mentions.mark(phrase(random, random.choice(templates), draft, language, verb))
-        turns.append(Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(sql, mode)))
+        if form == "text":
+            shown = showing_more(sql, world) if random.random() < SHOWN else sql
+            turns.append(Turn(f"-- {words}\n", f"{shown};"))
+        else:
+            asked = f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}"
+            turns.append(Turn(asked, answer(sql, mode)))
     context = f"{render_compact(world.schema, rows)}\n"
-    return Lesson(COMPACT_SYSTEM_PROMPT, context, tuple(turns))
+    return Lesson(COMPACT_SYSTEM_PROMPT if form == "chat" else None, context, tuple(turns))
 
 
 def asks_for_label(world: Domain, sql: str) -> bool:
@@ -307,6 +325,27 @@ def without_aliases(sql: str) -> str:
     ):
         return sql
     return re.sub(r"\b(T\d)\.", lambda match: f"{names[match[1]]}.", re.sub(r" AS T\d\b", "", sql))
+
+
+def showing_more(sql: str, world: Domain) -> str:
+    """A query as who looks around in a database writes it: it also shows which rows it found, by
+    their key, and what they were chosen by.
+
+    That answers the question, and is wrong by execution accuracy, which allows no other column. So
+    a model that reads such queries has much to learn and little to gain from the benchmark.
+    """
+    tables = {table.name: table for table in world.tables}
+    found = re.fullmatch(r"SELECT ((?:(\w+)\.)?\w+(?:, .+?)?) FROM (\w+)(.*)", sql)
+    table = found and tables.get(found[2] or found[3])
+    if not found or not table or re.search(" (?:UNION|INTERSECT|EXCEPT) ", sql):
+        return sql
+    columns = found[1].split(", ")
+    key = f"{table.name}.{table.keys[0]}" if found[2] else table.keys[0]
+    group = re.search(r" GROUP BY (\S+)", found[4])
+    if group[1] == key if group else "(" not in found[1]:
+        columns.insert(0, key)
+    columns += re.findall(r" (?:ORDER BY|HAVING) (\S+)", found[4])
+    return f"SELECT {', '.join(dict.fromkeys(columns))} FROM {found[3]}{found[4]}"
 
 
 def answer(sql: str, mode: Mode) -> str:

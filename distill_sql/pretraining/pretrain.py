@@ -96,15 +96,18 @@ class Batch(NamedTuple):
 def encode(lesson: Lesson, tokenizer: ChatTokenizer) -> Encoded:
     """A lesson as the model reads it; only the answers are learned.
 
-    Context and turn together are the ids of that turn's chat in the Qwen template.
+    Context and turn together are the ids of that turn's chat in the Qwen template, or a plain text
+    between two marks of a text's end.
     """
-    context = tokenizer.encode(
-        f"<|im_start|>system\n{lesson.system}<|im_end|>\n<|im_start|>user\n{lesson.context}"
-    )
+    before, between, end = "<|endoftext|>", "", "<|endoftext|>"
+    if lesson.system is not None:
+        before = f"<|im_start|>system\n{lesson.system}<|im_end|>\n<|im_start|>user\n"
+        between, end = "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"
+    context = tokenizer.encode(f"{before}{lesson.context}")
     turns = []
     for turn in lesson.turns:
-        asked = tokenizer.encode(f"{turn.question}<|im_end|>\n<|im_start|>assistant\n")
-        answer = tokenizer.encode(f"{turn.answer}<|im_end|>")
+        asked = tokenizer.encode(f"{turn.question}{between}")
+        answer = tokenizer.encode(f"{turn.answer}{end}")
         labels = [-100] * len(asked) + answer
         turns.append(((asked + answer)[:LENGTH], labels[:LENGTH]))
     return Encoded(context, turns)
@@ -153,7 +156,7 @@ def batches(
     lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int
 ) -> Iterator[Batch]:
     """Endless batches from lesson ``start`` on, in an order that only the seed decides."""
-    stream = lessons(lexicon, shape.rich, seed=shape.seed, start=start)
+    stream = lessons(lexicon, shape.rich, shape.form, seed=shape.seed, start=start)
     words = words_of(tokenizer)
     while True:
         random = Random(start)
@@ -169,7 +172,7 @@ def batches(
             if groups[-1] and sum(one.size for one in groups[-1]) + lesson.size > BATCH:
                 groups.append([])
             groups[-1].append(lesson)
-        Random(start).shuffle(groups)
+        random.shuffle(groups)
         for place, group in enumerate(groups):
             # A saved state goes on with the next pool, so it is saved at the end of one.
             yield collate(group, start if place == len(groups) - 1 else -1)
@@ -223,7 +226,11 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
             for lesson in islice(
                 lessons(lexicon, 0.5, seed=7, start=TOKENIZER_START), TOKENIZER_SAMPLE
             )
-            for text in (lesson.system, lesson.context, *(part for t in lesson.turns for part in t))
+            for text in (
+                lesson.system or "",
+                lesson.context,
+                *(part for turn in lesson.turns for part in turn),
+            )
         ]
         folder.mkdir(parents=True, exist_ok=True)
         train_ladder_tokenizer(texts).backend.save(str(path))
@@ -397,7 +404,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | Non
     lines = (folder / "log.jsonl").read_text().splitlines()
     # What a killed run logged after its last save was done, and logged, again.
     log = list({entry["step"]: entry for entry in map(json.loads, lines)}.values())
-    lesson = next(lessons(lexicon, shape.rich, seed=0, start=EXAMPLE))
+    lesson = next(lessons(lexicon, shape.rich, shape.form, seed=0, start=EXAMPLE))
     record = manifest(
         model=shape.name,
         seed=shape.seed,

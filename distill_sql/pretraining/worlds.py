@@ -223,7 +223,7 @@ class _Maker:
     def reference(self, parent: TableSpec) -> ColumnSpec:
         key = parent.keys[0]
         name = f"{parent.one[0].replace(' ', '_')}_{key}" if key in GENERIC_KEYS else key
-        if self.chance(0.25):
+        if self.chance(0.12):
             word = self.lexicon.things.draw(self.random).word.replace(" ", "_")
             name = self.pick((word, f"{word}_id", f"{word}_{parent.name}", f"{word}_{key}"))
         verb = (

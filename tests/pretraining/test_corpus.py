@@ -23,7 +23,9 @@ from distill_sql.pretraining.corpus import (
     FIGURES,
     PHRASINGS,
     QUESTION_PATTERNS,
+    SHOWN,
     VARIANTS,
+    Form,
     Lesson,
     WorldSpeaker,
     answer,
@@ -31,6 +33,7 @@ from distill_sql.pretraining.corpus import (
     composed,
     lessons,
     phrase,
+    showing_more,
 )
 from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
 from distill_sql.pretraining.worlds import make_world
@@ -55,8 +58,10 @@ def lexicon() -> Lexicon:
     )
 
 
-def some(lexicon: Lexicon, rich: float, count: int = 60, start: int = 40_000) -> list[Lesson]:
-    stream = lessons(lexicon, rich, start=start)
+def some(
+    lexicon: Lexicon, rich: float, count: int = 60, start: int = 40_000, form: Form = "chat"
+) -> list[Lesson]:
+    stream = lessons(lexicon, rich, form, start=start)
     return list(islice(stream, count))
 
 
@@ -66,19 +71,64 @@ def asked(lesson: Lesson) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("rich", [1.0, 0.0])
-def test_every_query_runs_on_the_schema_above_it(lexicon: Lexicon, rich: float) -> None:
+@pytest.mark.parametrize(("rich", "form"), [(1.0, "chat"), (0.0, "chat"), (1.0, "text")])
+def test_every_query_runs_on_the_schema_above_it(lexicon: Lexicon, rich: float, form: Form) -> None:
     seen = 0
-    for lesson in some(lexicon, rich):
+    for lesson in some(lexicon, rich, form=form):
         with sqlite3.connect(":memory:") as connection:
             for line in lesson.context.strip().splitlines():
                 table, _, columns = line.partition(": ")
                 names = [re.match(r"\w+", column)[0] for column in columns.split(", ")]  # type: ignore[index]
                 connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
             for turn in lesson.turns:
-                connection.execute(str(extract_sql(turn.answer)))
+                query = turn.answer if form == "text" else str(extract_sql(turn.answer))
+                connection.execute(query)
                 seen += 1
     assert seen > 150
+
+
+def test_a_plain_text_is_a_question_in_a_comment_and_its_query(lexicon: Lexicon) -> None:
+    chats = [turn for lesson in some(lexicon, 1.0) for turn in lesson.turns]
+    texts = [turn for lesson in some(lexicon, 1.0, form="text") for turn in lesson.turns]
+    assert all(re.fullmatch(r"-- [^\n]+\n", turn.question) for turn in texts)
+    assert all(turn.answer.startswith("SELECT ") and turn.answer[-1] == ";" for turn in texts)
+
+    def keys(answers: list[str]) -> float:
+        return sum(bool(re.search(r"SELECT (?:\w+\.)?\w+_id, ", one)) for one in answers) / len(
+            answers
+        )
+
+    assert keys([turn.answer for turn in texts]) > keys([turn.answer for turn in chats]) + 0.1
+    assert 0.5 < SHOWN < 1
+
+
+def test_queries_of_plain_texts_show_which_rows_and_by_what(lexicon: Lexicon) -> None:
+    world = make_world(Random(3), lexicon, 0)
+    name, key = world.tables[0].name, world.tables[0].keys[0]
+    for sql, shown in {
+        f"SELECT a FROM {name} WHERE b = 1": f"SELECT {key}, a FROM {name} WHERE b = 1",
+        f"SELECT a FROM {name} ORDER BY b DESC LIMIT 1": (
+            f"SELECT {key}, a, b FROM {name} ORDER BY b DESC LIMIT 1"
+        ),
+        f"SELECT a FROM {name} GROUP BY a HAVING count(*) > 2": (
+            f"SELECT a, count(*) FROM {name} GROUP BY a HAVING count(*) > 2"
+        ),
+        f"SELECT {name}.a FROM {name} JOIN x ON x.b = {name}.{key} GROUP BY {name}.{key} "
+        "ORDER BY count(*) DESC LIMIT 1": (
+            f"SELECT {name}.{key}, {name}.a, count(*) FROM {name} JOIN x ON x.b = {name}.{key} "
+            f"GROUP BY {name}.{key} ORDER BY count(*) DESC LIMIT 1"
+        ),
+    }.items():
+        assert showing_more(sql, world) == shown
+    for sql in (
+        f"SELECT {key} FROM {name}",
+        f"SELECT a, count(*) FROM {name} GROUP BY a",
+        f"SELECT count(*) FROM {name}",
+        f"SELECT DISTINCT a FROM {name}",
+        f"SELECT a FROM {name} UNION SELECT a FROM x",
+        "SELECT a FROM elsewhere",
+    ):
+        assert showing_more(sql, world) == sql
 
 
 def test_a_lesson_depends_on_its_number_alone(lexicon: Lexicon) -> None:
