@@ -35,9 +35,6 @@ from distill_sql.schema import Column, Schema, Table
 from distill_sql.tokenizer import Message
 
 Language = Literal["rich", "terse"]
-#: How a lesson is written: as the chat that a student sees, or as plain text, each question a
-#: comment above its query.
-Form = Literal["chat", "text"]
 Part = TypeVar("Part", Table, Column)
 
 #: Fewest and most questions about one world: the schema is read once for all of them, and the more
@@ -65,8 +62,6 @@ COMPOSED = 0.65
 IN_OTHER_WORDS = 0.3
 #: Share of openings with any verb of the dictionary: whatever it is, what follows is wanted.
 ANY_VERB = 0.1
-#: Share of queries in plain text that show more than was asked for.
-SHOWN = 0.8
 #: How often a value stands before the noun, or in its place.
 FRONTED = 0.25
 #: Slots that hold nouns, and the mark around them while a question is put together.
@@ -99,31 +94,28 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What several turns have in common, and the turns; each is read by itself.
+    """What several turns have in common, and the turns; each is read by itself."""
 
-    A plain text has no system prompt.
-    """
-
-    system: str | None
+    system: str
     context: str
     turns: tuple[Turn, ...]
 
     def chat(self, turn: Turn) -> list[Message]:
         """One turn as the chat that a student would see, its answer included."""
         return [
-            {"role": "system", "content": self.system or ""},
+            {"role": "system", "content": self.system},
             {"role": "user", "content": self.context + turn.question},
             {"role": "assistant", "content": turn.answer},
         ]
 
 
 def lessons(
-    lexicon: Lexicon, rich: float, form: Form = "chat", *, seed: int = 42, start: int = 0
+    lexicon: Lexicon, rich: float, shown: float = 0.0, *, seed: int = 42, start: int = 0
 ) -> Iterator[Lesson]:
     """An endless stream in which the share ``rich`` of lessons is in sentences.
 
-    Lesson ``n`` depends on seed, share, form and ``n`` only; the first ones, which are exercises,
-    are chats.
+    The share ``shown`` of queries shows more than was asked for, where that can be. Lesson ``n``
+    depends on seed, shares and ``n`` only.
     """
     number = start
     while True:
@@ -132,7 +124,7 @@ def lessons(
         if number < EXERCISES:
             yield _exercise(random, lexicon)
         else:
-            yield _lesson(random, lexicon, language, form, number - EXERCISES)
+            yield _lesson(random, lexicon, language, shown, number - EXERCISES)
         number += 1
 
 
@@ -148,7 +140,7 @@ def _exercise(random: Random, lexicon: Lexicon) -> Lesson:
 
 
 def _lesson(
-    random: Random, lexicon: Lexicon, language: Language, form: Form, number: int
+    random: Random, lexicon: Lexicon, language: Language, shown: float, number: int
 ) -> Lesson:
     world = make_world(random, lexicon, number, most=1 + number // GROWTH)
     rows = {
@@ -183,21 +175,18 @@ def _lesson(
         if draft is None or len(draft.sql.split()) > longest:
             continue
         mode: Mode = "direct"
-        if form == "chat" and language == "rich" and random.random() < REASONING:
+        if language == "rich" and random.random() < REASONING:
             mode = "reasoning"
         sql = without_aliases(draft.sql)
         unsaid = language == "rich" and asks_for_label(world, sql) and random.random() < UNSAID
         templates = phrasings(random, pattern.name, language, sql, unsaid=unsaid)
         verb = lexicon.verbs.draw(random).word.split(" ")[0]
         words = mentions.mark(phrase(random, random.choice(templates), draft, language, verb))
-        if form == "text":
-            shown = showing_more(sql, world) if random.random() < SHOWN else sql
-            turns.append(Turn(f"-- {words}\n", f"{shown};"))
-        else:
-            asked = f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}"
-            turns.append(Turn(asked, answer(sql, mode)))
+        if shown and random.random() < shown:
+            sql = showing_more(sql, world)
+        turns.append(Turn(f"Question: {words}\n{COMPACT_INSTRUCTIONS[mode]}", answer(sql, mode)))
     context = f"{render_compact(world.schema, rows)}\n"
-    return Lesson(COMPACT_SYSTEM_PROMPT if form == "chat" else None, context, tuple(turns))
+    return Lesson(COMPACT_SYSTEM_PROMPT, context, tuple(turns))
 
 
 def asks_for_label(world: Domain, sql: str) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from distill_sql.pretraining.corpus import Form
 from distill_sql.tokenizer import ChatTokenizer
 
 #: Tokens in the ladder's vocabulary, the 256 bytes and three markers included.
@@ -15,8 +14,8 @@ VOCABULARY = 2048
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2 decoder: widths, layers, heads of 32; what share of its lessons is in sentences, how
-    they are written, and how many tokens it reads."""
+    """A Qwen2 decoder: widths, layers, heads of 32; what share of its lessons is in sentences, and
+    of their queries shows more than was asked for; how many tokens it reads."""
 
     name: str
     width: int
@@ -25,7 +24,7 @@ class Shape:
     heads: int
     kv_heads: int
     rich: float
-    form: Form
+    shown: float
     tokens: int
     seed: int = 42
 
@@ -43,19 +42,18 @@ class Shape:
             # Qwen2.5's own, which mlx-lm takes for granted.
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
             "bos_token_id": bos,
-            # A base that has read plain texts may end an answer as it ends a text.
-            "eos_token_id": [eos, bos],
+            "eos_token_id": eos,
         }
 
 
-#: Three student bases, which read plain texts and no chats, and the teacher, which has more layers.
+#: Three student bases, with an idea of their own of an answer, and the teacher, with more layers.
 LADDER = {
     shape.name: shape
     for shape in (
-        Shape("pocket-s", 96, 3, 288, 3, 1, 1.0, "text", 8_000_000),
-        Shape("pocket-m", 128, 4, 384, 4, 2, 1.0, "text", 11_000_000),
-        Shape("pocket-l", 192, 5, 576, 6, 2, 1.0, "text", 16_000_000),
-        Shape("pocket-teacher", 192, 7, 576, 6, 2, 1.0, "chat", 16_000_000),
+        Shape("pocket-s", 96, 3, 288, 3, 1, 1.0, 0.8, 8_000_000),
+        Shape("pocket-m", 128, 4, 384, 4, 2, 1.0, 0.8, 11_000_000),
+        Shape("pocket-l", 192, 5, 576, 6, 2, 1.0, 0.8, 16_000_000),
+        Shape("pocket-teacher", 192, 7, 576, 6, 2, 1.0, 0.0, 16_000_000),
     )
 }
 

@@ -96,18 +96,15 @@ class Batch(NamedTuple):
 def encode(lesson: Lesson, tokenizer: ChatTokenizer) -> Encoded:
     """A lesson as the model reads it; only the answers are learned.
 
-    Context and turn together are the ids of that turn's chat in the Qwen template, or a plain text
-    between two marks of a text's end.
+    Context and turn together are the ids of that turn's chat in the Qwen template.
     """
-    before, between, end = "<|endoftext|>", "", "<|endoftext|>"
-    if lesson.system is not None:
-        before = f"<|im_start|>system\n{lesson.system}<|im_end|>\n<|im_start|>user\n"
-        between, end = "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"
-    context = tokenizer.encode(f"{before}{lesson.context}")
+    context = tokenizer.encode(
+        f"<|im_start|>system\n{lesson.system}<|im_end|>\n<|im_start|>user\n{lesson.context}"
+    )
     turns = []
     for turn in lesson.turns:
-        asked = tokenizer.encode(f"{turn.question}{between}")
-        answer = tokenizer.encode(f"{turn.answer}{end}")
+        asked = tokenizer.encode(f"{turn.question}<|im_end|>\n<|im_start|>assistant\n")
+        answer = tokenizer.encode(f"{turn.answer}<|im_end|>")
         labels = [-100] * len(asked) + answer
         turns.append(((asked + answer)[:LENGTH], labels[:LENGTH]))
     return Encoded(context, turns)
@@ -156,7 +153,7 @@ def batches(
     lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int
 ) -> Iterator[Batch]:
     """Endless batches from lesson ``start`` on, in an order that only the seed decides."""
-    stream = lessons(lexicon, shape.rich, shape.form, seed=shape.seed, start=start)
+    stream = lessons(lexicon, shape.rich, shape.shown, seed=shape.seed, start=start)
     words = words_of(tokenizer)
     while True:
         random = Random(start)
@@ -226,11 +223,7 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
             for lesson in islice(
                 lessons(lexicon, 0.5, seed=7, start=TOKENIZER_START), TOKENIZER_SAMPLE
             )
-            for text in (
-                lesson.system or "",
-                lesson.context,
-                *(part for turn in lesson.turns for part in turn),
-            )
+            for text in (lesson.system, lesson.context, *(part for t in lesson.turns for part in t))
         ]
         folder.mkdir(parents=True, exist_ok=True)
         train_ladder_tokenizer(texts).backend.save(str(path))
@@ -404,7 +397,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | Non
     lines = (folder / "log.jsonl").read_text().splitlines()
     # What a killed run logged after its last save was done, and logged, again.
     log = list({entry["step"]: entry for entry in map(json.loads, lines)}.values())
-    lesson = next(lessons(lexicon, shape.rich, shape.form, seed=0, start=EXAMPLE))
+    lesson = next(lessons(lexicon, shape.rich, shape.shown, seed=0, start=EXAMPLE))
     record = manifest(
         model=shape.name,
         seed=shape.seed,

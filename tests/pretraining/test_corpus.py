@@ -23,9 +23,7 @@ from distill_sql.pretraining.corpus import (
     FIGURES,
     PHRASINGS,
     QUESTION_PATTERNS,
-    SHOWN,
     VARIANTS,
-    Form,
     Lesson,
     WorldSpeaker,
     answer,
@@ -59,9 +57,9 @@ def lexicon() -> Lexicon:
 
 
 def some(
-    lexicon: Lexicon, rich: float, count: int = 60, start: int = 40_000, form: Form = "chat"
+    lexicon: Lexicon, rich: float, count: int = 60, start: int = 40_000, shown: float = 0.0
 ) -> list[Lesson]:
-    stream = lessons(lexicon, rich, form, start=start)
+    stream = lessons(lexicon, rich, shown, start=start)
     return list(islice(stream, count))
 
 
@@ -71,38 +69,34 @@ def asked(lesson: Lesson) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("rich", "form"), [(1.0, "chat"), (0.0, "chat"), (1.0, "text")])
-def test_every_query_runs_on_the_schema_above_it(lexicon: Lexicon, rich: float, form: Form) -> None:
+@pytest.mark.parametrize(("rich", "shown"), [(1.0, 0.0), (0.0, 0.0), (1.0, 1.0)])
+def test_every_query_runs_on_the_schema_above_it(
+    lexicon: Lexicon, rich: float, shown: float
+) -> None:
     seen = 0
-    for lesson in some(lexicon, rich, form=form):
+    for lesson in some(lexicon, rich, shown=shown):
         with sqlite3.connect(":memory:") as connection:
             for line in lesson.context.strip().splitlines():
                 table, _, columns = line.partition(": ")
                 names = [re.match(r"\w+", column)[0] for column in columns.split(", ")]  # type: ignore[index]
                 connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
             for turn in lesson.turns:
-                query = turn.answer if form == "text" else str(extract_sql(turn.answer))
-                connection.execute(query)
+                connection.execute(str(extract_sql(turn.answer)))
                 seen += 1
     assert seen > 150
 
 
-def test_a_plain_text_is_a_question_in_a_comment_and_its_query(lexicon: Lexicon) -> None:
-    chats = [turn for lesson in some(lexicon, 1.0) for turn in lesson.turns]
-    texts = [turn for lesson in some(lexicon, 1.0, form="text") for turn in lesson.turns]
-    assert all(re.fullmatch(r"-- [^\n]+\n", turn.question) for turn in texts)
-    assert all(turn.answer.startswith("SELECT ") and turn.answer[-1] == ";" for turn in texts)
+def test_a_share_of_queries_shows_more_than_was_asked(lexicon: Lexicon) -> None:
+    def wide(shown: float) -> float:
+        """Share of queries that first show a key."""
+        answers = [t.answer for one in some(lexicon, 1.0, shown=shown) for t in one.turns]
+        return sum("_id, " in one.partition(" FROM ")[0] for one in answers) / len(answers)
 
-    def keys(answers: list[str]) -> float:
-        return sum(bool(re.search(r"SELECT (?:\w+\.)?\w+_id, ", one)) for one in answers) / len(
-            answers
-        )
-
-    assert keys([turn.answer for turn in texts]) > keys([turn.answer for turn in chats]) + 0.1
-    assert 0.5 < SHOWN < 1
+    none, half, most = map(wide, (0.0, 0.5, 1.0))
+    assert none + 0.1 < half < most - 0.1
 
 
-def test_queries_of_plain_texts_show_which_rows_and_by_what(lexicon: Lexicon) -> None:
+def test_what_is_shown_besides_is_the_key_and_what_rows_were_chosen_by(lexicon: Lexicon) -> None:
     world = make_world(Random(3), lexicon, 0)
     name, key = world.tables[0].name, world.tables[0].keys[0]
     for sql, shown in {

@@ -21,7 +21,7 @@ from tests.pretraining.test_corpus import lexicon  # noqa: F401
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
-TINY = Shape("tiny", 64, 2, 96, 2, 1, 1.0, "chat", 12_000)
+TINY = Shape("tiny", 64, 2, 96, 2, 1, 1.0, 0.0, 12_000)
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +46,6 @@ def test_a_turn_is_read_as_the_chat_that_a_student_sees(
                 f"{turn.answer}<|im_end|>"
             )
             assert ids[-len(learned) :] == learned
-
-
-def test_a_text_is_read_between_two_ends_of_texts(
-    lexicon: Lexicon,  # noqa: F811
-    tokenizer: ChatTokenizer,
-) -> None:
-    for lesson in islice(lessons(lexicon, 1.0, "text", start=40_001), 5):
-        encoded = script.encode(lesson, tokenizer)
-        for turn, (ids, labels) in zip(lesson.turns, encoded.turns, strict=True):
-            text = tokenizer.backend.decode(encoded.context + ids, skip_special_tokens=False)
-            end = "<|endoftext|>"
-            assert text == f"{end}{lesson.context}{turn.question}{turn.answer}{end}"
-            learned = [one for one in labels if one != -100]
-            assert ids[-len(learned) :] == learned
-            assert learned == tokenizer.encode(f"{turn.answer}{end}")
 
 
 def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
