@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from transformers.models.qwen2.modeling_qwen2 import rotate_half
 
+from distill_sql.students.torch_backend import multiplies_bfloat16
+
 if TYPE_CHECKING:
     from distill_sql.pretraining.pretrain import Batch
 
 #: What one layer is to :func:`_layer`: norms, products, a bias.
 Weights = tuple[torch.Tensor, ...]
-#: What layers compute in.
-PRECISION = torch.bfloat16
+#: What layers compute in: bfloat16 where the processor multiplies it; elsewhere that is far slower.
+PRECISION = torch.bfloat16 if multiplies_bfloat16() else torch.float32
 #: What is added to the score of a position that is not to be seen.
 UNSEEN = float("-inf")
 #: What keeps a norm from dividing by zero, in every Qwen2 model.
@@ -29,7 +31,7 @@ def loss(model: Any, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy over the learned tokens of a batch; only their logits are computed.
 
     ``model`` is a ``Qwen2ForCausalLM`` in float32 with tied embeddings; its layers compute in
-    bfloat16, what they add up and the loss are float32.
+    :data:`PRECISION`, what they add up and the loss are float32.
     """
     layers = [_weights(layer) for layer in model.model.layers]
     embedding, final = model.model.embed_tokens.weight, model.model.norm.weight

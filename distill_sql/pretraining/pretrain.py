@@ -392,6 +392,14 @@ def runs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(runs_of(before) if before else []), record]
 
 
+def tokens_read(record: dict[str, Any], form: str, language: str) -> float:
+    """Tokens, over all runs of a model, of lessons in a form (``chat``, ``text``) and a language
+    (``keywords``, ``sentences``), as their shares say."""
+    runs = [run for run in runs_of(record) if run["shape"].get("form", "chat") == form]
+    rich = sum(run["tokens"] * run["shape"]["rich"] for run in runs)
+    return rich if language == "sentences" else sum(run["tokens"] for run in runs) - rich
+
+
 def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | None) -> None:
     """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
     lines = (folder / "log.jsonl").read_text().splitlines()

@@ -197,3 +197,20 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     assert (whole / "model.safetensors").stat().st_size == (
         resumed / "model.safetensors"
     ).stat().st_size
+
+
+def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
+    first = {"tokens": 1000, "shape": {"rich": 0.25, "form": "chat"}}
+    second = {"tokens": 400, "shape": {"rich": 1.0, "form": "text"}, "after": first}
+    last = {"tokens": 200, "shape": {"rich": 1.0}, "after": second}
+    found = {
+        (form, language): script.tokens_read(last, form, language)
+        for form in ("chat", "text")
+        for language in ("keywords", "sentences")
+    }
+    assert found == {
+        ("chat", "keywords"): 750,
+        ("chat", "sentences"): 450,
+        ("text", "keywords"): 0,
+        ("text", "sentences"): 400,
+    }
