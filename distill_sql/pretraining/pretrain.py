@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
+from distill_sql.errors import TrainingError
 from distill_sql.pretraining.corpus import Lesson, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
@@ -240,8 +241,9 @@ def pretrain(
 ) -> Path:
     """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped.
 
-    ``after`` is a pretrained model of the same shape and tokenizer, whose training goes on for
-    ``tokens`` more, with lessons behind those that grow.
+    ``after`` is a pretrained model of the same tokenizer and widths, whose training goes on for
+    ``tokens`` more, with lessons behind those that grow; if it has fewer layers, it is expanded
+    first. Raises :class:`TrainingError` if the shape cannot come of it.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -255,9 +257,7 @@ def pretrain(
     config = Qwen2Config(**shape.config(bos=bos, eos=eos))
     model = Qwen2ForCausalLM(config)
     if after:
-        model.load_state_dict(
-            Qwen2ForCausalLM.from_pretrained(after, dtype=torch.float32).state_dict()
-        )
+        expand(Qwen2ForCausalLM.from_pretrained(after, dtype=torch.float32), model)
     else:
         begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
@@ -367,6 +367,38 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
         second.k_proj.weight[slow] = place[: len(slow)]
         second.v_proj.weight[:size] = 0.3 * own
         second.o_proj.weight[:, :size] = 0.3 * own.T
+
+
+def expand(small: Any, model: Any) -> None:
+    """Let ``model`` begin as ``small``, whose layers it has once, twice or more.
+
+    Every layer is followed by copies of itself that add nothing yet, since what they add is
+    multiplied by zero (block expansion; Wu et al., *LLaMA Pro*, 2024): the logits are the same.
+    Raises :class:`TrainingError` if the models differ in more than layers.
+    """
+    import torch
+
+    here, there = small.config, model.config
+    times, rest = divmod(there.num_hidden_layers, here.num_hidden_layers)
+    alike = [
+        [p.shape for p in (*m.model.layers[0].parameters(), m.model.embed_tokens.weight)]
+        for m in (small, model)
+    ]
+    if rest or not times or alike[0] != alike[1]:
+        raise TrainingError(
+            f"A model of {here.num_hidden_layers} layers, {here.hidden_size} wide, cannot become "
+            f"one of {there.num_hidden_layers}, {there.hidden_size} wide: expected the same widths "
+            "and vocabulary, and as many layers or a multiple. Give a model that fits, or none."
+        )
+    layers = model.model.layers
+    with torch.no_grad():
+        model.model.embed_tokens.weight.copy_(small.model.embed_tokens.weight)
+        model.model.norm.weight.copy_(small.model.norm.weight)
+        for number, layer in enumerate(layers):
+            layer.load_state_dict(small.model.layers[number // times].state_dict())
+            if number % times:
+                layer.self_attn.o_proj.weight.zero_()
+                layer.mlp.down_proj.weight.zero_()
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

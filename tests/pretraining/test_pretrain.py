@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from distill_sql.errors import TrainingError
 from distill_sql.pretraining import forward
 from distill_sql.pretraining import pretrain as script
 from distill_sql.pretraining.corpus import lessons
@@ -214,3 +216,31 @@ def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
         ("text", "keywords"): 0,
         ("text", "sentences"): 400,
     }
+
+
+def test_more_layers_begin_as_the_smaller_model() -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    small = Qwen2ForCausalLM(Qwen2Config(**TINY.config(bos=0, eos=2))).eval()
+    shape = replace(TINY, layers=3 * TINY.layers)
+    large = Qwen2ForCausalLM(Qwen2Config(**shape.config(bos=0, eos=2))).eval()
+    script.expand(small, large)
+    ids = torch.arange(40)[None]
+    assert torch.equal(small(ids).logits, large(ids).logits)
+    layers = large.model.layers
+    assert [bool(layer.mlp.down_proj.weight.any()) for layer in layers] == [1, 0, 0, 1, 0, 0]
+    assert torch.equal(layers[3].mlp.up_proj.weight, layers[5].mlp.up_proj.weight)
+
+
+@pytest.mark.parametrize(
+    "shape", [replace(TINY, layers=3), replace(TINY, layers=1), replace(TINY, inner=128)]
+)
+def test_a_model_that_cannot_become_the_shape_is_refused(shape: Shape) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    small, large = (
+        Qwen2ForCausalLM(Qwen2Config(**one.config(bos=0, eos=2))) for one in (TINY, shape)
+    )
+    with pytest.raises(TrainingError, match="2 layers, 64 wide, cannot become one of"):
+        script.expand(small, large)
