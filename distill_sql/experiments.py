@@ -44,10 +44,12 @@ MAX_TOKENS = 160
 
 @dataclass(frozen=True)
 class Experiment:
-    """A recipe and what it learns from: nothing for a base row."""
+    """A recipe, what it learns from (nothing for a base row), and whether it then answers by the
+    schema's grammar."""
 
     recipe: Recipe
     traces: tuple[Trace, ...] = ()
+    grammar: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def run_experiment(
 ) -> Outcome:
     """Train, ask and score one student in its place under ``folder``.
 
+    Two that differ in the grammar alone are one student, trained once.
+
     Raises what :func:`~distill_sql.students.train_student` raises.
     """
     recipe = experiment.recipe
@@ -80,8 +84,9 @@ def run_experiment(
         trained = train_student(
             recipe, experiment.traces, place, framework=framework, progress=progress
         )
-    predictions = place / "predictions.jsonl"
-    record = place / "predictions.manifest.json"
+    name = "predictions.grammar" if experiment.grammar else "predictions"
+    predictions = place / f"{name}.jsonl"
+    record = place / f"{name}.manifest.json"
     if not record.exists():
         began = time.monotonic()
         student = open_student(
@@ -94,6 +99,7 @@ def run_experiment(
             model=place.name,
             style=recipe.style,
             max_tokens=MAX_TOKENS,
+            grammar=experiment.grammar,
             progress=progress,
         )
         write_json(
@@ -106,6 +112,7 @@ def run_experiment(
                 wall_time_s=time.monotonic() - began,
                 overridden=overridden(recipe),
                 framework=framework,
+                grammar=experiment.grammar,
             ),
         )
     report = score(read_predictions(predictions, dev), dev)

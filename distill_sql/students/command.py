@@ -61,6 +61,9 @@ def configure_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     parser.add_argument("--mode", choices=("direct", "reasoning"), default="direct")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="questions at a time")
+    parser.add_argument(
+        "--grammar", action="store_true", help="allow only queries on what the database has"
+    )
     parser.set_defaults(run=run_generate)
 
 
@@ -148,6 +151,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
         mode=arguments.mode,
         style=recipe.style,
         batch=arguments.batch,
+        grammar=arguments.grammar,
     )
     print(f"{out}: {len(dataset.limit(arguments.limit))} predictions; now: distill-sql score {out}")
     return 0

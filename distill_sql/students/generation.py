@@ -23,6 +23,7 @@ from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import PredictionError
 from distill_sql.prompts import Mode, Style, extract_sql, prompt_messages
 from distill_sql.provenance import write_text
+from distill_sql.students.grammar import QueryGrammar, vocabulary
 from distill_sql.students.protocol import ClosingFence, Student
 
 #: Questions answered together.
@@ -59,9 +60,15 @@ def answers(
     style: Style = "full",
     batch: int = BATCH,
     max_tokens: int = MAX_TOKENS,
+    grammar: bool = False,
 ) -> Iterator[list[Answer]]:
-    """Answers to ``examples``, a batch at a time, in the order that is fastest to compute."""
+    """Answers to ``examples``, a batch at a time, in the order that is fastest to compute.
+
+    By ``grammar`` an answer can only be a query on its database
+    (:mod:`~distill_sql.students.grammar`).
+    """
     tokenizer = student.tokenizer
+    tokens = vocabulary(tokenizer) if grammar else None
     finished = ClosingFence(tokenizer)
     asked = [
         _Asked(
@@ -75,8 +82,9 @@ def answers(
         for example in examples
     ]
     asked.sort(key=lambda one: (one.example.db_id, len(one.ids), one.example.question_id))
-    for _, group in groupby(asked, key=lambda one: one.example.db_id):
+    for db_id, group in groupby(asked, key=lambda one: one.example.db_id):
         members = list(group)
+        queries = QueryGrammar(dataset.schema(db_id), tokens) if grammar else None
         for start in range(0, len(members), batch):
             together = members[start : start + batch]
             shared = shared_prefix([one.ids for one in together])
@@ -86,6 +94,7 @@ def answers(
                 [one.ids[shared:] for one in together],
                 max_tokens=max_tokens,
                 finished=finished,
+                writers=[queries.writer() for _ in together] if queries else None,
             )
             seconds = (time.monotonic() - began) / len(together)
             yield [
@@ -124,6 +133,7 @@ def generate(
     style: Style = "full",
     batch: int = BATCH,
     max_tokens: int = MAX_TOKENS,
+    grammar: bool = False,
     progress: bool = True,
 ) -> Path:
     """Write a prediction per example of ``dataset`` to ``out`` as JSON Lines, and return it.
@@ -133,7 +143,7 @@ def generate(
     """
     part = out.with_name(f"{out.name}.part")
     settings = {"model": model, "mode": mode, "style": style, "max_tokens": max_tokens,
-                "dataset": dataset.fingerprint}  # fmt: skip
+                "grammar": grammar, "dataset": dataset.fingerprint}  # fmt: skip
     done = _read_part(part, settings)
     if not done:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +155,14 @@ def generate(
     ):
         bar.set_description(model)
         for together in answers(
-            student, dataset, missing, mode=mode, style=style, batch=batch, max_tokens=max_tokens
+            student,
+            dataset,
+            missing,
+            mode=mode,
+            style=style,
+            batch=batch,
+            max_tokens=max_tokens,
+            grammar=grammar,
         ):
             for answer in together:
                 done[answer.question_id] = asdict(answer)

@@ -20,7 +20,7 @@ from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.provenance import write_json
 from distill_sql.recipes import Recipe
 from distill_sql.students.models import check_vocabulary
-from distill_sql.students.protocol import Framework, Trained, Update, learning_rate
+from distill_sql.students.protocol import Framework, Trained, Update, Writer, learning_rate
 from distill_sql.students.rows import Row, Rows, share_of_batch, updates
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
@@ -59,6 +59,7 @@ class MlxStudent:
         *,
         max_tokens: int,
         finished: Callable[[Sequence[int]], bool],
+        writers: Sequence[Writer] | None = None,
     ) -> list[list[int]]:
         """Greedy continuations; see :class:`~distill_sql.students.protocol.Student`."""
         mx = _mlx()
@@ -79,7 +80,12 @@ class MlxStudent:
             prefill_batch_size=len(suffixes),
         )
         answers: dict[int, list[int]] = {
-            uid: [] for uid in generator.insert([list(s) for s in suffixes], caches=caches)
+            uid: []
+            for uid in generator.insert(
+                [list(s) for s in suffixes],
+                caches=caches,
+                logits_processors=[[_chosen_by(writer)] for writer in writers] if writers else None,
+            )
         }
         while responses := generator.next_generated():
             over = []
@@ -94,6 +100,19 @@ class MlxStudent:
                 generator.remove(over)
         generator.close()
         return list(answers.values())
+
+
+def _chosen_by(writer: Writer) -> Callable[[Any, Any], Any]:
+    """A processor of mlx-lm's that leaves the token alone that a writer chooses."""
+    import numpy as np
+
+    mx = _mlx()
+
+    def process(_: Any, logits: Any) -> Any:
+        token = writer(np.array(logits[0].astype(mx.float32)))
+        return mx.where(mx.arange(logits.shape[-1]) == token, logits, -mx.inf)
+
+    return process
 
 
 def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> MlxStudent:

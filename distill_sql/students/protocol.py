@@ -11,11 +11,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from distill_sql.tokenizer import ChatTokenizer
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Framework = Literal["torch", "mlx"]
+
+#: Chooses an answer's next token from the scores of all tokens, a vector, and remembers it.
+Writer: TypeAlias = "Callable[[np.ndarray[Any, Any]], int]"
 
 #: What opens and closes an answer's query.
 FENCE = "```"
@@ -34,11 +40,13 @@ class Student(Protocol):
         *,
         max_tokens: int,
         finished: Callable[[Sequence[int]], bool],
+        writers: Sequence[Writer] | None = None,
     ) -> list[list[int]]:
         """Greedy continuations of ``prefix + suffix`` for every suffix, as token ids.
 
         ``prefix`` is computed once. A continuation ends before the model's end marker, after
-        ``max_tokens``, or when ``finished`` says so of what it holds.
+        ``max_tokens``, or when ``finished`` says so of what it holds. ``writers`` choose the
+        tokens, one writer per suffix; without them the likeliest are taken.
         """
         ...
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.recipes import Recipe
 from distill_sql.students.models import check_vocabulary
-from distill_sql.students.protocol import Framework, Trained, Update, learning_rate
+from distill_sql.students.protocol import Framework, Trained, Update, Writer, learning_rate
 from distill_sql.students.rows import Rows, share_of_batch, updates
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
@@ -76,16 +76,20 @@ class TorchStudent:
         *,
         max_tokens: int,
         finished: Callable[[Sequence[int]], bool],
+        writers: Sequence[Writer] | None = None,
         choose: Callable[[Any, list[int]], Any] | None = None,
         copies: int = 1,
     ) -> list[list[int]]:
         """Continuations; see :class:`~distill_sql.students.protocol.Student`.
 
-        ``choose`` picks the next tokens from logits and the rows that these are of; without it
-        the likeliest are taken. Each suffix is read once and continued ``copies`` times.
+        ``choose`` picks the next tokens of all rows at once, from logits and the rows that these
+        are of. Each suffix is read once and continued ``copies`` times.
         """
         import torch
         from transformers import DynamicCache
+
+        if writers:
+            choose = _row_by_row(writers)
 
         with torch.inference_mode():
             where = self.model.device
@@ -144,6 +148,17 @@ class TorchStudent:
                 positions = positions[:, -1:] + 1
                 mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
             return answers
+
+
+def _row_by_row(writers: Sequence[Writer]) -> Callable[[Any, list[int]], Any]:
+    import torch
+
+    def choose(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
+        scores = logits.float().cpu().numpy()
+        chosen = [writers[row](one) for row, one in zip(rows, scores, strict=True)]
+        return torch.tensor(chosen, device=logits.device)
+
+    return choose
 
 
 def _ids(value: int | list[int] | None) -> list[int]:
