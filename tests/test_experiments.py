@@ -57,6 +57,26 @@ def test_a_finished_experiment_is_read_back(
 
 
 @pytest.mark.usefixtures("short")
+def test_with_and_without_a_grammar_one_student_answers(
+    recipe: Recipe,  # noqa: F811
+    traces: list[Trace],  # noqa: F811
+    dev: Dataset,
+    tmp_path: Path,
+) -> None:
+    free = Experiment(recipe, tuple(traces[:16]))
+    outcomes = [
+        run_experiment(one, dev, tmp_path, framework="torch", progress=False)
+        for one in (free, replace(free, grammar=True))
+    ]
+    one, other = (outcome.trained for outcome in outcomes)
+    assert one is not None
+    assert other is not None
+    assert (one.adapter, one.updates) == (other.adapter, other.updates)
+    records = [read_json(outcome.predictions.with_suffix(".manifest.json")) for outcome in outcomes]
+    assert [record["grammar"] for record in records] == [False, True]
+
+
+@pytest.mark.usefixtures("short")
 def test_what_decides_a_result_has_a_folder_of_its_own(
     recipe: Recipe,  # noqa: F811
     traces: list[Trace],  # noqa: F811

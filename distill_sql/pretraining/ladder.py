@@ -46,7 +46,8 @@ class Shape:
         }
 
 
-#: Three student bases, with an idea of their own of an answer, and the teacher, with more layers.
+#: Three student bases, with an idea of their own of an answer, and the teacher, which is wider.
+#: pocket-l begins as pocket-m, whose layers it has twice.
 LADDER = {
     shape.name: shape
     for shape in (

@@ -288,6 +288,9 @@ def test_the_verbs(
     answer = ["generate", "pocket-s", *changes, *adapter, "--limit", "3", "--out"]
     assert main([*answer, str(tmp_path / "p.jsonl"), "--framework", "torch"]) == 0
     assert "3 predictions; now: distill-sql score" in capsys.readouterr().out
+    assert main([*answer, str(tmp_path / "g.jsonl"), "--framework", "torch", "--grammar"]) == 0
+    assert len((tmp_path / "g.jsonl").read_text().splitlines()) == 3
+    capsys.readouterr()
     assert main(["train", "pocket-s", "--traces", str(tmp_path / "no"), "--out", "x"]) == 2
     assert main([*run, "x", "--set", "seed"]) == 2
     assert "expected NAME=VALUE" in capsys.readouterr().err
