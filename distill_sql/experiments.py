@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import random
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -139,8 +140,10 @@ def run_experiments(
     workers = max(1, min(processes, len(plan)))
     if workers > 1:
         _side_by_side(plan, dev, folder, framework, workers)
+    # A chapter's page is no place for a progress bar.
+    progress = workers == 1 and sys.stderr.isatty()
     return [
-        run_experiment(one, dev, folder, framework=framework, progress=workers == 1) for one in plan
+        run_experiment(one, dev, folder, framework=framework, progress=progress) for one in plan
     ]
 
 
