@@ -32,7 +32,7 @@ _FONT = (
 )
 _THEME = "distill_sql"
 # Single views and layers: the only specifications for which Vega-Lite can fit a container.
-_COMPOSED = frozenset({"facet", "repeat", "concat", "hconcat", "vconcat"})
+_COMPOSED = frozenset({"facet", "row", "column", "repeat", "concat", "hconcat", "vconcat"})
 _STATIC_WIDTH = 640
 
 
@@ -80,7 +80,8 @@ def specify(chart: altair.TopLevelMixin) -> dict[str, Any]:
 
     with altair.theme.enable(_THEME):
         specification: dict[str, Any] = chart.to_dict()
-    if not _COMPOSED & specification.keys() and "width" not in specification:
+    parts = specification.keys() | specification.get("encoding", {}).keys()
+    if not _COMPOSED & parts and "width" not in specification:
         specification["width"] = "container"
         specification["autosize"] = {"type": "fit-x", "contains": "padding"}
         # Upright where there is room; a small facet keeps Vega-Lite's vertical labels.

@@ -60,7 +60,7 @@ def test_caption_and_alt_are_required(bars: alt.Chart, caption: str, alt_text: s
 def test_only_single_views_take_the_width_of_the_page(bars: alt.Chart) -> None:
     assert charts.specify(bars + bars)["width"] == "container"
     assert charts.specify(bars.properties(width=200))["width"] == 200
-    for composed in (bars | bars, bars & bars, bars.facet("size:N")):
+    for composed in (bars | bars, bars & bars, bars.facet("size:N"), bars.encode(row="size:N")):
         assert "width" not in charts.specify(composed)
 
 

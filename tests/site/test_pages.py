@@ -58,6 +58,7 @@ def test_charts_are_drawn_and_nothing_is_fetched(page: Path, tmp_path: Path) -> 
     assert specifications == page.read_text().count('class="ds-spec"')
     drawn = re.findall(r'<div class="ds-view[^"]*"[^>]*>(?:(?!</figure>).)*?<svg', dom, re.DOTALL)
     assert len(drawn) == specifications
+    assert 'class="marks" width="0"' not in dom, "a chart has no room"
 
 
 def test_a_narrow_page_does_not_scroll_sideways(tmp_path: Path) -> None:
