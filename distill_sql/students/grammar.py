@@ -67,6 +67,7 @@ COMMA: / ?,( |\n {0,12})?/
 _SELECT = r"""
 core_{x}: "select"i WS ("distinct"i WS?)? items_{x} WS "from"i WS {source} rest_{x}
 rest_{x}: (WS "where"i WS condition_{x})? groups_{x}? (WS "order by"i WS by_{x})? limit?
+on_{x}: WS "on"i WS condition_{x}
 groups_{x}: WS "group by"i WS list_{x} (WS "having"i WS condition_{x})?
 items_{x}: item_{x} (COMMA item_{x})*
 item_{x}: "*" | {owner} "." "*" | value_{x} (WS "as"i WS NAME)?
@@ -113,27 +114,18 @@ def grammar_of(schema: Schema) -> str:
         for key in schema.foreign_keys
     }
     for one, two in sorted(joined | {(n, n) for n in range(len(tables))}):
-        for letter, owner in (("t", f"(t{one} | t{two})"), ("a", "ALIAS")):
+        for letter, mine, other in (("t", f"t{one}", f"t{two}"), ("a", "ALIAS", "ALIAS")):
             x, left, right = f"{letter}{one}_{two}", f"{letter}{one}", f"{letter}{two}"
-            rules.append(
-                f"from_{x}: ({left} next {right} | {right} next {left})"
-                f' (WS "on"i WS condition_{x})?'
-            )
-            mine, other = (f"t{n}" if letter == "t" else "ALIAS" for n in (one, two))
-            select(x, f"from_{x}", owner, f'({mine} ".")? c{one} | ({other} ".")? c{two}')
+            source = f"({left} next {right} | {right} next {left}) on_{x}?"
+            columns = f'({mine} ".")? c{one} | ({other} ".")? c{two}'
+            select(x, source, f"({mine} | {other})", columns)
     everyone = range(len(tables))
     rules += [f"any_{letter}: " + " | ".join(f"{letter}{n}" for n in everyone) for letter in "tac"]
-    for letter in "ta":
-        rules.append(
-            f'from_{letter}: any_{letter} (next any_{letter} (WS "on"i WS condition_{letter})?)+'
-        )
-    select("t", "from_t", "any_t", " | ".join(f't{n} "." c{n}' for n in everyone))
-    select("a", "from_a", "ALIAS", 'ALIAS "." any_c')
-    rules += [
-        "from_d: derived (next (derived | any_a | any_t) on_d?)*",
-        'on_d: WS "on"i WS condition_d',
-    ]
-    select("d", "from_d", "(any_t | ALIAS)", '((any_t | ALIAS) ".")? (any_c | ALIAS)')
+    own = " | ".join(f't{n} "." c{n}' for n in everyone)
+    select("t", "any_t (next any_t on_t?)+", "any_t", own)
+    select("a", "any_a (next any_a on_a?)+", "ALIAS", 'ALIAS "." any_c')
+    anything = "derived (next (derived | any_a | any_t) on_d?)*"
+    select("d", anything, "(any_t | ALIAS)", '((any_t | ALIAS) ".")? (any_c | ALIAS)')
     answer = _ANSWER.replace("{cores}", " | ".join(cores))
     answer = answer.replace("{functions}", f"{_FUNCTIONS}|{_FUNCTIONS.upper()}").replace(
         "{keywords}", _KEYWORDS

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,12 @@ torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
 TINY = Shape("tiny", 64, 2, 96, 2, 1, 1.0, 0.0, 12_000)
+
+
+def model_of(shape: Shape) -> Any:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    return Qwen2ForCausalLM(Qwen2Config(**shape.config(bos=0, eos=2))).eval()
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +90,8 @@ def test_the_loss_is_the_mean_over_turns_read_one_by_one(
     lexicon: Lexicon,  # noqa: F811
     tokenizer: ChatTokenizer,
 ) -> None:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(**TINY.config(bos=0, eos=2)))
+    model = model_of(TINY)
     script.begin_with_copying(model, TINY)
     group = [
         script.encode(one, tokenizer) for one in islice(lessons(lexicon, 1.0, start=30_000), 6)
@@ -219,12 +224,8 @@ def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
 
 
 def test_more_layers_begin_as_the_smaller_model() -> None:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
     torch.manual_seed(0)
-    small = Qwen2ForCausalLM(Qwen2Config(**TINY.config(bos=0, eos=2))).eval()
-    shape = replace(TINY, layers=3 * TINY.layers)
-    large = Qwen2ForCausalLM(Qwen2Config(**shape.config(bos=0, eos=2))).eval()
+    small, large = model_of(TINY), model_of(replace(TINY, layers=3 * TINY.layers))
     script.expand(small, large)
     ids = torch.arange(40)[None]
     assert torch.equal(small(ids).logits, large(ids).logits)
@@ -237,10 +238,5 @@ def test_more_layers_begin_as_the_smaller_model() -> None:
     "shape", [replace(TINY, layers=3), replace(TINY, layers=1), replace(TINY, inner=128)]
 )
 def test_a_model_that_cannot_become_the_shape_is_refused(shape: Shape) -> None:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    small, large = (
-        Qwen2ForCausalLM(Qwen2Config(**one.config(bos=0, eos=2))) for one in (TINY, shape)
-    )
     with pytest.raises(TrainingError, match="2 layers, 64 wide, cannot become one of"):
-        script.expand(small, large)
+        script.expand(model_of(TINY), model_of(shape))
