@@ -46,15 +46,15 @@ class Shape:
         }
 
 
-#: Three student bases, with an idea of their own of an answer, and the teacher, which is wider.
-#: pocket-l begins as pocket-m, whose layers it has twice.
+#: Three student bases, with an idea of their own of an answer, and the teacher, which is deeper.
+#: pocket-l begins as pocket-m, whose layers it has twice, and the teacher as pocket-l.
 LADDER = {
     shape.name: shape
     for shape in (
         Shape("pocket-s", 96, 3, 288, 3, 1, 1.0, 0.8, 8_000_000),
         Shape("pocket-m", 128, 4, 384, 4, 2, 1.0, 0.8, 11_000_000),
         Shape("pocket-l", 128, 8, 384, 4, 2, 1.0, 0.8, 8_000_000),
-        Shape("pocket-teacher", 192, 7, 576, 6, 2, 1.0, 0.0, 16_000_000),
+        Shape("pocket-teacher", 128, 12, 384, 4, 2, 1.0, 0.0, 9_000_000),
     )
 }
 

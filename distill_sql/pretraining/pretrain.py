@@ -12,8 +12,8 @@ import argparse
 import json
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from distill_sql.errors import TrainingError
-from distill_sql.pretraining.corpus import Lesson, lessons
+from distill_sql.pretraining.corpus import Lesson, Turn, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
 from distill_sql.provenance import manifest, write_json
@@ -45,10 +45,12 @@ CHUNK = 1024
 POOL = 256
 #: Share of lessons in which words are given other names, and of their words.
 RENAMED, RENAMED_WORDS = 0.5, 0.5
+#: Of how many pieces the other words are, one as likely as the next.
+PIECES = (1, 1, 2, 2, 3)
 #: Words that mean something to SQL or to the prompt, which keep their names.
 KEPT = frozenset((
-    "avg", "count", "date", "flag", "id", "max", "min", "name", "names", "no", "question", "sql",
-    "sum", "system", "the", "to", "user",
+    "and", "avg", "count", "date", "flag", "has", "max", "min", "name", "names", "per", "question",
+    "sql", "sum", "system", "the", "user", "with",
 ))  # fmt: skip
 #: Longest turn, in tokens; a longer one is cut.
 LENGTH = 320
@@ -111,43 +113,40 @@ def encode(lesson: Lesson, tokenizer: ChatTokenizer) -> Encoded:
     return Encoded(context, turns)
 
 
-class Words(NamedTuple):
-    """Tokens that are letters only, and those of them that may be a name in a schema."""
-
-    letters: frozenset[int]
-    plain: frozenset[int]
+def pieces_of(tokenizer: ChatTokenizer) -> list[str]:
+    """What names are made of: the tokens that are small letters only, sorted."""
+    return sorted(t for t in tokenizer.backend.get_vocab() if re.fullmatch("[a-z]+", t))
 
 
-def words_of(tokenizer: ChatTokenizer) -> Words:
-    """The words among a tokenizer's tokens."""
-    letters = {
-        t: i for t, i in tokenizer.backend.get_vocab().items() if re.fullmatch("[A-Za-z]+", t)
-    }
-    plain = [i for t, i in letters.items() if re.fullmatch("[a-z]{2,}", t) and t not in KEPT]
-    return Words(frozenset(letters.values()), frozenset(plain))
-
-
-def renamed(random: Random, lesson: Encoded, words: Words) -> Encoded:
+def renamed(random: Random, lesson: Lesson, pieces: Sequence[str]) -> Lesson:
     """``lesson`` with some of the words in its context replaced by others, wherever they stand.
 
-    What is rarely a name is rarely copied, and a token that is rarely copied cannot be: models that
-    read a hundred thousand lessons without this could not copy one of six. So any word stands for
-    any other now and then.
+    The others are one piece or a few. What is rarely part of a name is rarely copied, and a token
+    that is rarely copied cannot be: models that read a hundred thousand lessons without this could
+    not copy one word of six, and with words of one piece only could not finish *runways*.
+
+    >>> turn = Turn("Age [tree.age]?", "SELECT age FROM tree")
+    >>> lesson = Lesson("", "tree: tree_id, age", (turn,))
+    >>> after = renamed(Random(3), lesson, ["lo", "mi", "ra"])
+    >>> after.context, *after.turns[0]
+    ('tree: tree_id, lorami', 'Age [tree.lorami]?', 'SELECT lorami FROM tree')
     """
-    inside = lesson.context
-    found = {
-        token
-        for before, token, after in zip(inside, inside[1:], inside[2:], strict=False)
-        if token in words.plain and before not in words.letters and after not in words.letters
-    }
-    changed = [token for token in sorted(found) if random.random() < RENAMED_WORDS]
-    others = random.sample(sorted(words.plain - set(inside)), len(changed))
-    names = dict(zip(changed, others, strict=True))
+    word = re.compile("(?<![A-Za-z])[a-z]{3,}(?![A-Za-z])")
+    found = sorted({*word.findall(lesson.context)} - KEPT)
+    names: dict[str, str] = {}
+    taken = {*found, *KEPT}
+    for old in found:
+        if random.random() < RENAMED_WORDS:
+            new = "".join(random.choices(pieces, k=random.choice(PIECES)))
+            if len(new) > 1 and new not in taken:
+                names[old] = new
+                taken.add(new)
 
-    def put(ids: list[int]) -> list[int]:
-        return [names.get(token, token) for token in ids]
+    def put(text: str) -> str:
+        return word.sub(lambda match: names.get(match[0], match[0]), text)
 
-    return Encoded(put(inside), [(put(ids), put(labels)) for ids, labels in lesson.turns])
+    turns = tuple(Turn(put(turn.question), put(turn.answer)) for turn in lesson.turns)
+    return replace(lesson, context=put(lesson.context), turns=turns)
 
 
 def batches(
@@ -155,13 +154,14 @@ def batches(
 ) -> Iterator[Batch]:
     """Endless batches from lesson ``start`` on, in an order that only the seed decides."""
     stream = lessons(lexicon, shape.rich, shape.shown, seed=shape.seed, start=start)
-    words = words_of(tokenizer)
+    pieces = pieces_of(tokenizer)
     while True:
         random = Random(start)
-        pool = [encode(lesson, tokenizer) for lesson in islice(stream, POOL)]
         pool = [
-            renamed(random, lesson, words) if random.random() < RENAMED else lesson
-            for lesson in pool
+            encode(
+                renamed(random, lesson, pieces) if random.random() < RENAMED else lesson, tokenizer
+            )
+            for lesson in islice(stream, POOL)
         ]
         start += POOL
         pool.sort(key=lambda lesson: len(lesson.context))
@@ -370,33 +370,32 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
 
 
 def expand(small: Any, model: Any) -> None:
-    """Let ``model`` begin as ``small``, whose layers it has once, twice or more.
+    """Let ``model`` begin as ``small``, which has no more layers: the logits are the same.
 
-    Every layer is followed by copies of itself that add nothing yet, since what they add is
-    multiplied by zero (block expansion; Wu et al., *LLaMA Pro*, 2024): the logits are the same.
+    Some of its layers, evenly spread, are followed by copies that add nothing yet, since what they
+    add is multiplied by zero (block expansion; Wu et al., *LLaMA Pro*, 2024).
     Raises :class:`TrainingError` if the models differ in more than layers.
     """
     import torch
 
-    here, there = small.config, model.config
-    times, rest = divmod(there.num_hidden_layers, here.num_hidden_layers)
+    few, many = small.config.num_hidden_layers, model.config.num_hidden_layers
     alike = [
         [p.shape for p in (*m.model.layers[0].parameters(), m.model.embed_tokens.weight)]
         for m in (small, model)
     ]
-    if rest or not times or alike[0] != alike[1]:
+    if few > many or alike[0] != alike[1]:
         raise TrainingError(
-            f"A model of {here.num_hidden_layers} layers, {here.hidden_size} wide, cannot become "
-            f"one of {there.num_hidden_layers}, {there.hidden_size} wide: expected the same widths "
-            "and vocabulary, and as many layers or a multiple. Give a model that fits, or none."
+            f"A model of {few} layers, {small.config.hidden_size} wide, cannot become one of "
+            f"{many}, {model.config.hidden_size} wide: expected the same widths and vocabulary, "
+            "and as many layers or more. Give a model that fits, or none."
         )
-    layers = model.model.layers
+    source = [number * few // many for number in range(many)]
     with torch.no_grad():
         model.model.embed_tokens.weight.copy_(small.model.embed_tokens.weight)
         model.model.norm.weight.copy_(small.model.norm.weight)
-        for number, layer in enumerate(layers):
-            layer.load_state_dict(small.model.layers[number // times].state_dict())
-            if number % times:
+        for number, layer in enumerate(model.model.layers):
+            layer.load_state_dict(small.model.layers[source[number]].state_dict())
+            if number and source[number] == source[number - 1]:
                 layer.self_attn.o_proj.weight.zero_()
                 layer.mlp.down_proj.weight.zero_()
 

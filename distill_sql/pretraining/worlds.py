@@ -30,6 +30,9 @@ from distill_sql.pretraining.lexicon import (
 INVENTED = 0.12
 #: Share of other names for a column that its schema name does not suggest.
 UNRELATED = 0.05
+#: Share of references that are not called by the key that they hold: models that met few of them
+#: wrote the key's name in every join.
+OTHERWISE = 0.35
 #: Names of keys that say nothing about their table.
 GENERIC_KEYS = ("id", "code_no")
 #: The mark around a condition that may stand before its noun.
@@ -223,7 +226,7 @@ class _Maker:
     def reference(self, parent: TableSpec) -> ColumnSpec:
         key = parent.keys[0]
         name = f"{parent.one[0].replace(' ', '_')}_{key}" if key in GENERIC_KEYS else key
-        if self.chance(0.12):
+        if self.chance(OTHERWISE):
             word = self.lexicon.things.draw(self.random).word.replace(" ", "_")
             name = self.pick((word, f"{word}_id", f"{word}_{parent.name}", f"{word}_{key}"))
         verb = (
