@@ -238,12 +238,14 @@ def pretrain(
     *,
     tokens: int | None = None,
     after: Path | None = None,
+    share: float = 1.0,
 ) -> Path:
     """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped.
 
     ``after`` is a pretrained model of the same tokenizer and widths, whose training goes on for
     ``tokens`` more, with lessons behind those that grow; if it has fewer layers, it is expanded
-    first. Raises :class:`TrainingError` if the shape cannot come of it.
+    first. ``share`` scales the learning rates, for a model that needs no more than a little.
+    Raises :class:`TrainingError` if the shape cannot come of it.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -266,7 +268,7 @@ def pretrain(
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    rates = [MUON_RATE, ADAM_RATE]
+    rates = {"muon": share * MUON_RATE, "adam": share * ADAM_RATE}
     folder = out / shape.name
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
@@ -283,10 +285,10 @@ def pretrain(
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=shape.name)
     began = saved_at = time.monotonic()
     for batch in batches(lexicon, shape, tokenizer, start):
-        share = rate(seen, step, total)
-        for optimizer, full in zip(optimizers, rates, strict=True):
+        now = rate(seen, step, total)
+        for optimizer, full in zip(optimizers, rates.values(), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = full * share
+                group["lr"] = full * now
         loss = batch_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -327,7 +329,7 @@ def pretrain(
             break
     bar.close()
     export(model, tokenizer, folder)
-    write_record(shape, lexicon, folder, after)
+    write_record(shape, lexicon, folder, after, rates)
     return folder
 
 
@@ -431,7 +433,9 @@ def tokens_read(record: dict[str, Any], form: str, language: str) -> float:
     return rich if language == "sentences" else sum(run["tokens"] for run in runs) - rich
 
 
-def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | None) -> None:
+def write_record(
+    shape: Shape, lexicon: Lexicon, folder: Path, after: Path | None, rates: dict[str, float]
+) -> None:
     """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
     lines = (folder / "log.jsonl").read_text().splitlines()
     # What a killed run logged after its last save was done, and logged, again.
@@ -443,7 +447,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path, after: Path | Non
         wall_time_s=log[-1]["seconds"],
         shape=asdict(shape),
         batch=BATCH,
-        rates={"muon": MUON_RATE, "adam": ADAM_RATE},
+        rates=rates,
         updates=log[-1]["step"],
         tokens=log[-1]["tokens"],
         losses=_means(log, 200),
@@ -471,9 +475,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--after", type=Path, help="a pretrained model, to go on from")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates")
     options = parser.parse_args()
-    lexicon = load_lexicon(options.wordnet)
-    pretrain(LADDER[options.name], lexicon, options.out, tokens=options.tokens, after=options.after)
+    pretrain(
+        LADDER[options.name],
+        load_lexicon(options.wordnet),
+        options.out,
+        tokens=options.tokens,
+        after=options.after,
+        share=options.rate,
+    )
 
 
 if __name__ == "__main__":
