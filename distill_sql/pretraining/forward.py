@@ -27,11 +27,12 @@ UNSEEN = float("-inf")
 EPSILON = 1e-6
 
 
-def loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy over the learned tokens of a batch; only their logits are computed.
+def losses(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of every learned token of a batch, and which token that is (both flat); only
+    their logits are computed.
 
     ``model`` is a ``Qwen2ForCausalLM`` in float32 with tied embeddings; its layers compute in
-    :data:`PRECISION`, what they add up and the loss are float32.
+    :data:`PRECISION`, what they add up and the losses are float32.
     """
     layers = [_weights(layer) for layer in model.model.layers]
     embedding, final = model.model.embed_tokens.weight, model.model.norm.weight
@@ -62,7 +63,8 @@ def loss(model: Any, batch: Batch) -> torch.Tensor:
         targets.append(target[target != -100])
     last = F.rms_norm(torch.cat(hidden), final.shape, final, EPSILON)
     logits = F.linear(last.to(PRECISION), embedding.to(PRECISION))
-    return F.cross_entropy(logits.float(), torch.cat(targets))
+    learned = torch.cat(targets)
+    return F.cross_entropy(logits.float(), learned, reduction="none"), learned
 
 
 def _weights(layer: Any) -> Weights:

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,6 +47,10 @@ POOL = 256
 RENAMED, RENAMED_WORDS = 0.5, 0.5
 #: Of how many pieces the other words are, one as likely as the next.
 PIECES = (1, 1, 2, 2, 3)
+#: Of the weight of a piece in the draw, what does not depend on how badly it is copied.
+FLOOR = 0.1
+#: How fast what is known of that is forgotten.
+FORGET = 0.3
 #: Words that mean something to SQL or to the prompt, which keep their names.
 KEPT = frozenset((
     "and", "avg", "count", "date", "flag", "has", "max", "min", "name", "names", "per", "question",
@@ -118,16 +122,19 @@ def pieces_of(tokenizer: ChatTokenizer) -> list[str]:
     return sorted(t for t in tokenizer.backend.get_vocab() if re.fullmatch("[a-z]+", t))
 
 
-def renamed(random: Random, lesson: Lesson, pieces: Sequence[str]) -> Lesson:
+def renamed(
+    random: Random, lesson: Lesson, pieces: Sequence[str], weights: Sequence[float]
+) -> Lesson:
     """``lesson`` with some of the words in its context replaced by others, wherever they stand.
 
-    The others are one piece or a few. What is rarely part of a name is rarely copied, and a token
-    that is rarely copied cannot be: models that read a hundred thousand lessons without this could
-    not copy one word of six, and with words of one piece only could not finish *runways*.
+    The others are one piece or a few, drawn by their weights. What is rarely part of a name is
+    rarely copied, and a token that is rarely copied cannot be: models that read a hundred thousand
+    lessons without this could not copy one word of six, and with words of one piece only could not
+    finish *runways*.
 
     >>> turn = Turn("Age [tree.age]?", "SELECT age FROM tree")
     >>> lesson = Lesson("", "tree: tree_id, age", (turn,))
-    >>> after = renamed(Random(3), lesson, ["lo", "mi", "ra"])
+    >>> after = renamed(Random(3), lesson, ["lo", "mi", "ra"], [1, 1, 1])
     >>> after.context, *after.turns[0]
     ('tree: tree_id, lorami', 'Age [tree.lorami]?', 'SELECT lorami FROM tree')
     """
@@ -135,9 +142,10 @@ def renamed(random: Random, lesson: Lesson, pieces: Sequence[str]) -> Lesson:
     found = sorted({*word.findall(lesson.context)} - KEPT)
     names: dict[str, str] = {}
     taken = {*found, *KEPT}
+    upto = list(accumulate(weights))
     for old in found:
         if random.random() < RENAMED_WORDS:
-            new = "".join(random.choices(pieces, k=random.choice(PIECES)))
+            new = "".join(random.choices(pieces, cum_weights=upto, k=random.choice(PIECES)))
             if len(new) > 1 and new not in taken:
                 names[old] = new
                 taken.add(new)
@@ -150,16 +158,23 @@ def renamed(random: Random, lesson: Lesson, pieces: Sequence[str]) -> Lesson:
 
 
 def batches(
-    lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int
+    lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int, doubt: torch.Tensor
 ) -> Iterator[Batch]:
-    """Endless batches from lesson ``start`` on, in an order that only the seed decides."""
+    """Endless batches from lesson ``start`` on, in an order that only the seed decides.
+
+    ``doubt`` says of each token of the vocabulary how improbable it was of late where it was due
+    (0 to 1), and may change meanwhile: what is copied badly becomes part of more names.
+    """
     stream = lessons(lexicon, shape.rich, shape.shown, seed=shape.seed, start=start)
     pieces = pieces_of(tokenizer)
+    places = [tokenizer.backend.token_to_id(piece) for piece in pieces]
     while True:
         random = Random(start)
+        weights = (doubt[places] + FLOOR).tolist()
         pool = [
             encode(
-                renamed(random, lesson, pieces) if random.random() < RENAMED else lesson, tokenizer
+                renamed(random, lesson, pieces, weights) if random.random() < RENAMED else lesson,
+                tokenizer,
             )
             for lesson in islice(stream, POOL)
         ]
@@ -209,6 +224,20 @@ def collate(group: list[Encoded], after: int = -1) -> Batch:
     )
 
 
+def remember(doubt: torch.Tensor, losses: torch.Tensor, tokens: torch.Tensor) -> None:
+    """Let ``doubt`` know how improbable ``tokens`` were, from their losses.
+
+    >>> import torch
+    >>> doubt = torch.tensor([0.5, 0.5, 0.5])
+    >>> remember(doubt, torch.tensor([0.0, 50.0, 50.0]), torch.tensor([0, 2, 2]))
+    >>> [round(share, 2) for share in doubt.tolist()]
+    [0.35, 0.5, 0.65]
+    """
+    count = tokens.bincount(minlength=len(doubt))
+    wrong = tokens.bincount((1 - (-losses).exp()).double(), minlength=len(doubt)) / count
+    doubt.copy_(doubt.lerp(wrong.to(doubt.dtype), FORGET).where(count > 0, doubt))
+
+
 def rate(seen: int, step: int, total: int) -> float:
     """The share of the full learning rate after ``seen`` of ``total`` tokens."""
     left = (total - seen) / (DECAY * total)
@@ -250,7 +279,7 @@ def pretrain(
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from distill_sql.pretraining.forward import loss as batch_loss
+    from distill_sql.pretraining.forward import losses
 
     total = tokens or shape.tokens
     tokenizer = ladder_tokenizer(lexicon, out)
@@ -273,6 +302,7 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
     step = seen = 0
+    doubt = torch.full((config.vocab_size,), 0.5)
     # Every run reads lessons of its own.
     runs = len(runs_of(read_json(after / "pretraining.json"))) if after else 0
     start, seconds = GROWN * runs, 0.0
@@ -281,16 +311,19 @@ def pretrain(
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        doubt.copy_(state["doubt"])
         step, seen, start, seconds = (state[k] for k in ("step", "seen", "start", "seconds"))
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=shape.name)
     began = saved_at = time.monotonic()
-    for batch in batches(lexicon, shape, tokenizer, start):
+    for batch in batches(lexicon, shape, tokenizer, start, doubt):
         now = rate(seen, step, total)
         for optimizer, full in zip(optimizers, rates.values(), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = full * now
-        loss = batch_loss(model, batch)
+        each, learned = losses(model, batch)
+        loss = each.mean()
         loss.backward()
+        remember(doubt, each.detach(), learned)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -317,6 +350,7 @@ def pretrain(
                 state_file,
                 {
                     "model": model.state_dict(),
+                    "doubt": doubt,
                     "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                     "step": step,
                     "seen": seen,

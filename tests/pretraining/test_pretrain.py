@@ -65,7 +65,7 @@ def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
     pieces = script.pieces_of(tokenizer)
     changed: dict[str, str] = {}
     for number, lesson in enumerate(islice(lessons(lexicon, 1.0, start=40_001), 8)):
-        other = script.renamed(Random(number), lesson, pieces)
+        other = script.renamed(Random(number), lesson, pieces, [1.0] * len(pieces))
         assert other.system == lesson.system
         names: dict[str, str] = {}
         pairs = [(lesson.context, other.context)]
@@ -87,6 +87,30 @@ def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
     assert any(len(tokenizer.encode(word)) > 1 for word in changed.values())
 
 
+def test_what_is_copied_badly_becomes_part_of_more_names(
+    lexicon: Lexicon,  # noqa: F811
+    tokenizer: ChatTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"POOL": 16, "RENAMED": 1.0, "RENAMED_WORDS": 1.0}.items():
+        monkeypatch.setattr(script, name, value)
+    places = [tokenizer.encode(piece)[0] for piece in script.pieces_of(tokenizer)[::40]]
+    doubt = torch.zeros(len(tokenizer.backend.get_vocab()))
+    stream = script.batches(lexicon, TINY, tokenizer, 30_000, doubt)
+
+    def found_in_a_pool() -> int:
+        found = 0
+        while True:
+            batch = next(stream)
+            found += int(torch.isin(batch.contexts, torch.tensor(places)).sum())
+            if batch.after >= 0:
+                return found
+
+    before = found_in_a_pool()
+    doubt[places] = 1.0
+    assert found_in_a_pool() > 2 * before
+
+
 def test_the_loss_is_the_mean_over_turns_read_one_by_one(
     lexicon: Lexicon,  # noqa: F811
     tokenizer: ChatTokenizer,
@@ -106,7 +130,10 @@ def test_the_loss_is_the_mean_over_turns_read_one_by_one(
             losses.append(torch.nn.functional.cross_entropy(logits, target, reduction="none"))
             losses[-1] = losses[-1][target != -100]
     expected = torch.cat(losses).mean()
-    found = forward.loss(model, batch)
+    each, learned = forward.losses(model, batch)
+    found = each.mean()
+    labels = torch.cat([chunk.labels[:, 1:].flatten() for chunk in batch.chunks])
+    assert learned.tolist() == labels[labels != -100].tolist()
     assert found.item() == pytest.approx(expected.item(), rel=2e-3)
     parameters = list(model.parameters())
     exact, rounded = (
