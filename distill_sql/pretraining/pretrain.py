@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,18 +123,18 @@ def pieces_of(tokenizer: ChatTokenizer) -> list[str]:
 
 
 def renamed(
-    random: Random, lesson: Lesson, pieces: Sequence[str], weights: Sequence[float]
+    random: Random, lesson: Lesson, pieces: Sequence[str], cum_weights: Sequence[float]
 ) -> Lesson:
     """``lesson`` with some of the words in its context replaced by others, wherever they stand.
 
-    The others are one piece or a few, drawn by their weights. What is rarely part of a name is
-    rarely copied, and a token that is rarely copied cannot be: models that read a hundred thousand
-    lessons without this could not copy one word of six, and with words of one piece only could not
-    finish *runways*.
+    The others are one piece or a few, drawn as :func:`random.choices` draws. What is rarely part of
+    a name is rarely copied, and a token that is rarely copied cannot be: models that read a hundred
+    thousand lessons without this could not copy one word of six, and with words of one piece only
+    could not finish *runways*.
 
     >>> turn = Turn("Age [tree.age]?", "SELECT age FROM tree")
     >>> lesson = Lesson("", "tree: tree_id, age", (turn,))
-    >>> after = renamed(Random(3), lesson, ["lo", "mi", "ra"], [1, 1, 1])
+    >>> after = renamed(Random(3), lesson, ["lo", "mi", "ra"], [1, 2, 3])
     >>> after.context, *after.turns[0]
     ('tree: tree_id, lorami', 'Age [tree.lorami]?', 'SELECT lorami FROM tree')
     """
@@ -142,10 +142,9 @@ def renamed(
     found = sorted({*word.findall(lesson.context)} - KEPT)
     names: dict[str, str] = {}
     taken = {*found, *KEPT}
-    upto = list(accumulate(weights))
     for old in found:
         if random.random() < RENAMED_WORDS:
-            new = "".join(random.choices(pieces, cum_weights=upto, k=random.choice(PIECES)))
+            new = "".join(random.choices(pieces, cum_weights=cum_weights, k=random.choice(PIECES)))
             if len(new) > 1 and new not in taken:
                 names[old] = new
                 taken.add(new)
@@ -160,7 +159,7 @@ def renamed(
 def batches(
     lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int, doubt: torch.Tensor
 ) -> Iterator[Batch]:
-    """Endless batches from lesson ``start`` on, in an order that only the seed decides.
+    """Endless batches from lesson ``start`` on, in an order that only seed and ``doubt`` decide.
 
     ``doubt`` says of each token of the vocabulary how improbable it was of late where it was due
     (0 to 1), and may change meanwhile: what is copied badly becomes part of more names.
@@ -170,10 +169,12 @@ def batches(
     places = [tokenizer.backend.token_to_id(piece) for piece in pieces]
     while True:
         random = Random(start)
-        weights = (doubt[places] + FLOOR).tolist()
+        cum_weights = (doubt[places] + FLOOR).double().cumsum(0).tolist()
         pool = [
             encode(
-                renamed(random, lesson, pieces, weights) if random.random() < RENAMED else lesson,
+                renamed(random, lesson, pieces, cum_weights)
+                if random.random() < RENAMED
+                else lesson,
                 tokenizer,
             )
             for lesson in islice(stream, POOL)

@@ -65,7 +65,7 @@ def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
     pieces = script.pieces_of(tokenizer)
     changed: dict[str, str] = {}
     for number, lesson in enumerate(islice(lessons(lexicon, 1.0, start=40_001), 8)):
-        other = script.renamed(Random(number), lesson, pieces, [1.0] * len(pieces))
+        other = script.renamed(Random(number), lesson, pieces, range(1, len(pieces) + 1))
         assert other.system == lesson.system
         names: dict[str, str] = {}
         pairs = [(lesson.context, other.context)]
