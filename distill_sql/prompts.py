@@ -23,7 +23,14 @@ from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import ParameterError
 from distill_sql.mentions import mentions_of
 from distill_sql.pocket import CHECKPOINTS
-from distill_sql.schema import Schema, Table, connect_read_only, identifier, quote_identifier
+from distill_sql.schema import (
+    ForeignKey,
+    Schema,
+    Table,
+    connect_read_only,
+    identifier,
+    quote_identifier,
+)
 from distill_sql.tokenizer import (
     ChatTokenizer,
     Message,
@@ -132,31 +139,32 @@ def render_schema(schema: Schema, rows: SampleRows, *, rows_per_table: int = SAM
 
 
 def render_compact(schema: Schema, rows: SampleRows) -> str:
-    """The schema in a line a table: columns, the tables they refer to, what their values are like.
+    """The schema in a line a table, its columns and what their values are like, and a line a
+    foreign key: the join that it is for, as a query would spell it.
 
     ``rows`` are :data:`COMPACT_ROWS` or so of each table. A text column whose values recur in them
-    shows the commonest; dates, and flags of 0 and 1, say that they are such; a reference names the
-    column that it refers to, as a join would. Other columns show their name alone.
+    shows the commonest; dates, and flags of 0 and 1, say that they are such. Other columns show
+    their name alone. A small model copies a join more surely than it puts one together.
     """
     lines = []
     for table in schema.tables:
         shown = []
         for place, column in enumerate(table.columns):
             values = [row[place] for row in rows.get(table.name, ())]
-            refers = _reference(schema, table, column.name)
-            shown.append(identifier(column.name) + (refers or _value_hint(column.type, values)))
+            shown.append(identifier(column.name) + _value_hint(column.type, values))
         lines.append(f"{identifier(table.name)}: {', '.join(shown)}\n")
+    lines += [f"{_join(schema, key)}\n" for key in schema.foreign_keys]
     return "".join(lines)
 
 
-def _reference(schema: Schema, table: Table, column: str) -> str:
-    for key in schema.foreign_keys:
-        for own, other in zip(key.columns, key.ref_columns, strict=True):
-            if (key.table.lower(), own.lower()) != (table.name.lower(), column.lower()):
-                continue
-            target = schema.table(key.ref_table)
-            return f" = {identifier(target.name)}.{identifier(other)}"
-    return ""
+def _join(schema: Schema, key: ForeignKey) -> str:
+    child, parent = (identifier(schema.table(name).name) for name in (key.table, key.ref_table))
+    tables, one, two = f"{child} JOIN {parent}", child, parent
+    if child == parent:
+        tables, one, two = f"{child} AS T1 JOIN {parent} AS T2", "T1", "T2"
+    pairs = zip(key.columns, key.ref_columns, strict=True)
+    on = (f"{one}.{identifier(own)} = {two}.{identifier(other)}" for own, other in pairs)
+    return f"{tables} ON {' AND '.join(on)}"
 
 
 def _value_hint(type_: str, values: Sequence[Cell]) -> str:

@@ -64,6 +64,8 @@ IN_OTHER_WORDS = 0.3
 ANY_VERB = 0.1
 #: How often a value stands before the noun, or in its place.
 FRONTED = 0.25
+#: Rows that a table is taken to have: groups of two, or of many, may be asked for.
+ROWS = (12, 12, 40, 300)
 #: Slots that hold nouns, and the mark around them while a question is put together.
 NOUNS = frozenset(
     ("thing", "things", "child", "children", "parent", "parents", "others", "bridges")
@@ -177,7 +179,7 @@ def _lesson(
         mode: Mode = "direct"
         if language == "rich" and random.random() < REASONING:
             mode = "reasoning"
-        sql = without_aliases(draft.sql)
+        sql = joined_as_shown(without_aliases(draft.sql), world)
         unsaid = language == "rich" and asks_for_label(world, sql) and random.random() < UNSAID
         templates = phrasings(random, pattern.name, language, sql, unsaid=unsaid)
         verb = lexicon.verbs.draw(random).word.split(" ")[0]
@@ -316,6 +318,34 @@ def without_aliases(sql: str) -> str:
     return re.sub(r"\b(T\d)\.", lambda match: f"{names[match[1]]}.", re.sub(r" AS T\d\b", "", sql))
 
 
+def joined_as_shown(sql: str, world: Domain) -> str:
+    """A query whose joins go from a table to those that it refers to, as the prompt lists them.
+
+    It stays as it is if its tables have no such order, or names of their own.
+    """
+    found = re.search(r"FROM \w+((?: JOIN \w+ ON [\w.]+ = [\w.]+)+)", sql)
+    if not found:
+        return sql
+    refers = {
+        f"{child.name}.{column.name}": f"{parent.name}.{column.parent[1]}"
+        for child, column, parent in world.links
+    }
+    sides = re.findall(r"ON ([\w.]+) = ([\w.]+)", found[1])
+    edges = [(a, b) if refers.get(a) == b else (b, a) for a, b in sides]
+    tables = [(child.split(".")[0], parent.split(".")[0]) for child, parent in edges]
+    roots = {child for child, _ in tables} - {parent for _, parent in tables}
+    if len(roots) != 1 or any(refers.get(child) != parent for child, parent in edges):
+        return sql
+    (known,) = ordered = list(roots)
+    joins = f"FROM {known}"
+    while edges:
+        place = next(n for n, (child, _) in enumerate(tables) if child in ordered)
+        (own, other), (_, parent) = edges.pop(place), tables.pop(place)
+        ordered.append(parent)
+        joins += f" JOIN {parent} ON {own} = {other}"
+    return sql.replace(found[0], joins)
+
+
 def showing_more(sql: str, world: Domain) -> str:
     """A query as who looks around in a database writes it: it also shows which rows it found, by
     their key, and what they were chosen by.
@@ -382,15 +412,15 @@ class WorldSpeaker(Speaker):
         return words[0]
 
     def values(self, table: TableSpec, column: ColumnSpec) -> list[Any]:
-        """Values that the column could hold, sorted."""
-        return sorted(draw_values(self.random, column, 12))
+        """Values that the column could hold, sorted; of few rows or of many."""
+        return sorted(draw_values(self.random, column, self.pick(ROWS)))
 
     def _category(self, column: ColumnSpec, value: Any) -> Filter:
         condition = f"{{t}}{column.name} = {sql_value(value)}"
         name = self.say(column.says)
         if self.language == "terse":
             return Filter(condition, f"{name} {value}", column.name)
-        if self.random.random() < FRONTED:
+        if isinstance(value, str) and self.random.random() < FRONTED:
             return Filter(condition, f"{FRONT}{value}{FRONT}", column.name)
         if column.where and self.random.random() < 0.6:
             return Filter(condition, self.pick(column.where).format(v=value), column.name)

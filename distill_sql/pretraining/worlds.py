@@ -33,6 +33,8 @@ UNRELATED = 0.05
 #: Share of references that are not called by the key that they hold: models that met few of them
 #: wrote the key's name in every join.
 OTHERWISE = 0.35
+#: Share of categories that are numbers.
+NUMBERED = 0.12
 #: Names of keys that say nothing about their table.
 GENERIC_KEYS = ("id", "code_no")
 #: The mark around a condition that may stand before its noun.
@@ -258,7 +260,19 @@ class _Maker:
             nulls=0.1 if self.chance(0.15) else 0.0,
         )  # fmt: skip
 
+    def numbered(self) -> ColumnSpec:
+        """A category whose values are small numbers, or years: asked for as they stand."""
+        names = self.pick((*WORDS["numbered"], self.some_property(), self.some_property()))
+        name, says = self.named(names)
+        first = self.pick((0, 1, 1, 1, 1, self.random.randint(2, 9), self.random.randint(1990, 2020)))
+        values = tuple(range(first, first + self.random.randint(3, 8)))
+        phrases = ("of {c} {v}", "with {c} {v}", "on {c} {v}", "in {c} {v}", "at {c} {v}")
+        where = tuple(phrase.replace("{c}", self.pick(says)) for phrase in phrases)
+        return ColumnSpec(name, "integer", role="category", says=says, values=values, where=where)
+
     def category(self, table: str) -> ColumnSpec:
+        if self.chance(NUMBERED):
+            return self.numbered()
         names, values, where = self.pick(CATEGORIES)
         if self.chance(0.4):
             names, values, where = self.some_property(), (), ()

@@ -13,7 +13,7 @@ import pytest
 
 from distill_sql.datasets import load_dataset
 from distill_sql.errors import DatasetError
-from distill_sql.pocket.domains import load_domains
+from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec, load_domains
 from distill_sql.pocket.patterns.registry import PHRASINGS as POCKET
 from distill_sql.pocket.patterns.registry import Draft
 from distill_sql.pretraining.corpus import (
@@ -29,6 +29,7 @@ from distill_sql.pretraining.corpus import (
     answer,
     asks_for_label,
     composed,
+    joined_as_shown,
     lessons,
     phrase,
     showing_more,
@@ -78,12 +79,51 @@ def test_every_query_runs_on_the_schema_above_it(
         with sqlite3.connect(":memory:") as connection:
             for line in lesson.context.strip().splitlines():
                 table, _, columns = line.partition(": ")
+                if not columns:
+                    continue  # a join
                 names = [re.match(r"\w+", column)[0] for column in columns.split(", ")]  # type: ignore[index]
                 connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
             for turn in lesson.turns:
                 connection.execute(str(extract_sql(turn.answer)))
                 seen += 1
     assert seen > 150
+
+
+def test_joins_are_those_that_the_prompt_lists(lexicon: Lexicon) -> None:
+    joins = [
+        (join, lesson.context)
+        for lesson in some(lexicon, 1.0)
+        for turn in lesson.turns
+        for join in re.findall(r"FROM (\w+ JOIN \w+ ON [\w.]+ = [\w.]+)", turn.answer)
+    ]
+    assert len(joins) > 50
+    assert all(f"\n{join}\n" in context for join, context in joins)
+
+
+def test_a_bridge_comes_first_and_strange_joins_stay(lexicon: Lexicon) -> None:
+    def table(name: str, **refers: str) -> TableSpec:
+        columns = [ColumnSpec(f"{name}_id", "integer", key=True)]
+        columns += [ColumnSpec(own, "integer", references=other) for own, other in refers.items()]
+        return TableSpec(name, (name,), (f"{name}s",), 3, tuple(columns))
+
+    world = Domain(
+        "world", "train", "", (table("a"), table("b"), table("ab", x="a.a_id", y="b.b_id"))
+    )
+    assert joined_as_shown(
+        "SELECT a.a_id FROM a JOIN ab ON a.a_id = ab.x JOIN b ON ab.y = b.b_id LIMIT 1", world
+    ) == ("SELECT a.a_id FROM ab JOIN a ON ab.x = a.a_id JOIN b ON ab.y = b.b_id LIMIT 1")
+    for other in (
+        "SELECT count(*) FROM a",
+        "SELECT a.a_id FROM a JOIN b ON a.a_id = b.b_id",
+        "SELECT T1.x FROM ab AS T1 JOIN ab AS T2 ON T1.x = T2.y",
+    ):
+        assert joined_as_shown(other, world) == other
+
+
+def test_some_conditions_are_on_numbers_as_they_stand(lexicon: Lexicon) -> None:
+    answers = [turn.answer for one in some(lexicon, 1.0, 120) for turn in one.turns]
+    equal = [one for one in answers if re.search(r" = [2-9]\b", one)]
+    assert len(answers) / 200 < len(equal) < len(answers) / 10
 
 
 def test_a_share_of_queries_shows_more_than_was_asked(lexicon: Lexicon) -> None:
