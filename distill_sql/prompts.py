@@ -39,8 +39,8 @@ from distill_sql.tokenizer import (
 )
 
 Mode: TypeAlias = Literal["direct", "reasoning"]
-#: ``full`` shows tables as CREATE TABLE with rows; ``compact`` takes a line a table, few tokens,
-#: and marks what the question mentions (:mod:`distill_sql.mentions`).
+#: ``full`` shows tables as CREATE TABLE with rows; ``compact`` takes a line a table and
+#: one a join, few tokens, and marks what the question mentions (:mod:`distill_sql.mentions`).
 Style: TypeAlias = Literal["full", "compact"]
 Cell: TypeAlias = "str | int | float | bytes | None"
 #: The first rows of each table, by table name.

@@ -12,6 +12,7 @@ from distill_sql.prompts import (
     build_messages,
     extract_sql,
     prompt_messages,
+    render_compact,
     render_schema,
     sample_rows,
     tokenizer_for,
@@ -108,6 +109,34 @@ def test_cells_are_short_and_on_one_line(toy_dataset: Path) -> None:
     text = render_table(Schema("d", (table,)), table, [(1, "a\nb" + "x" * 90, b"\x00\xff")])
     shown = text.splitlines()[-2]
     assert shown == "1 | a b" + "x" * 34 + "... | <2 bytes>"
+
+
+def test_the_compact_style_lists_tables_and_joins_as_queries_spell_them(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "shop.sqlite") as database:
+        database.executescript("""
+            CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, boss INTEGER REFERENCES person);
+            CREATE TABLE "order line" (o INTEGER, n INTEGER, paid INTEGER, PRIMARY KEY (o, n));
+            CREATE TABLE refund (o INTEGER, n INTEGER, day DATE, why TEXT,
+                FOREIGN KEY (o, n) REFERENCES "order line" (o, n));
+        """)
+    schema = schema_from_sqlite(tmp_path / "shop.sqlite")
+    rows = {
+        "order line": [(7, 1, 0), (7, 2, 1)],
+        "refund": [(7, 2, "2020-01-01", why) for why in ("late", "late", "torn", "late")],
+    }
+    block = render_compact(schema, rows)
+    assert block.splitlines() == [
+        "person: id, name, boss",
+        '"order line": o, n, paid flag',
+        "refund: o, n, day date, why 'late' 'torn'",
+        "person AS T1 JOIN person AS T2 ON T1.boss = T2.id",
+        'refund JOIN "order line" ON refund.o = "order line".o AND refund.n = "order line".n',
+    ]
+    with sqlite3.connect(tmp_path / "shop.sqlite") as database:
+        for join in block.splitlines()[3:]:
+            database.execute(f"SELECT count(*) FROM {join}")
 
 
 def test_schema_naming_what_the_file_lacks_shows_no_rows(toy_dataset: Path) -> None:

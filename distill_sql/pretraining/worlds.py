@@ -264,8 +264,9 @@ class _Maker:
         """A category whose values are small numbers, or years: asked for as they stand."""
         names = self.pick((*WORDS["numbered"], self.some_property(), self.some_property()))
         name, says = self.named(names)
-        first = self.pick((0, 1, 1, 1, 1, self.random.randint(2, 9), self.random.randint(1990, 2020)))
-        values = tuple(range(first, first + self.random.randint(3, 8)))
+        draw = self.random.randint
+        first = self.pick((0, 1, 1, 1, 1, draw(2, 9), draw(1990, 2020)))
+        values = tuple(range(first, first + draw(3, 8)))
         phrases = ("of {c} {v}", "with {c} {v}", "on {c} {v}", "in {c} {v}", "at {c} {v}")
         where = tuple(phrase.replace("{c}", self.pick(says)) for phrase in phrases)
         return ColumnSpec(name, "integer", role="category", says=says, values=values, where=where)
