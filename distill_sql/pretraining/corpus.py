@@ -326,24 +326,18 @@ def joined_as_shown(sql: str, world: Domain) -> str:
     found = re.search(r"FROM \w+((?: JOIN \w+ ON [\w.]+ = [\w.]+)+)", sql)
     if not found:
         return sql
-    refers = {
-        f"{child.name}.{column.name}": f"{parent.name}.{column.parent[1]}"
-        for child, column, parent in world.links
-    }
+    refers = {f"{child.name}.{column.name}": column.references for child, column, _ in world.links}
     sides = re.findall(r"ON ([\w.]+) = ([\w.]+)", found[1])
-    edges = [(a, b) if refers.get(a) == b else (b, a) for a, b in sides]
-    tables = [(child.split(".")[0], parent.split(".")[0]) for child, parent in edges]
-    roots = {child for child, _ in tables} - {parent for _, parent in tables}
-    if len(roots) != 1 or any(refers.get(child) != parent for child, parent in edges):
+    joins = [(a, b) if refers.get(a) == b else (b, a) for a, b in sides]
+    tables = [(own.split(".")[0], other.split(".")[0]) for own, other in joins]
+    first = {child for child, _ in tables} - {parent for _, parent in tables}
+    if len(first) != 1 or any(refers.get(own) != other for own, other in joins):
         return sql
-    (known,) = ordered = list(roots)
-    joins = f"FROM {known}"
-    while edges:
-        place = next(n for n, (child, _) in enumerate(tables) if child in ordered)
-        (own, other), (_, parent) = edges.pop(place), tables.pop(place)
-        ordered.append(parent)
-        joins += f" JOIN {parent} ON {own} = {other}"
-    return sql.replace(found[0], joins)
+    # Tables refer to earlier ones, so a later one is joined before those that it refers to.
+    places = [table.name for table in world.tables]
+    ordered = sorted(zip(tables, joins, strict=True), key=lambda one: -places.index(one[0][0]))
+    listed = "".join(f" JOIN {parent} ON {own} = {other}" for (_, parent), (own, other) in ordered)
+    return sql.replace(found[0], f"FROM {first.pop()}{listed}")
 
 
 def showing_more(sql: str, world: Domain) -> str:

@@ -100,7 +100,7 @@ def test_joins_are_those_that_the_prompt_lists(lexicon: Lexicon) -> None:
     assert all(f"\n{join}\n" in context for join, context in joins)
 
 
-def test_a_bridge_comes_first_and_strange_joins_stay(lexicon: Lexicon) -> None:
+def test_a_bridge_comes_first_and_strange_joins_stay() -> None:
     def table(name: str, **refers: str) -> TableSpec:
         columns = [ColumnSpec(f"{name}_id", "integer", key=True)]
         columns += [ColumnSpec(own, "integer", references=other) for own, other in refers.items()]
