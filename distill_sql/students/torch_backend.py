@@ -62,7 +62,16 @@ class TorchStudent:
     framework: Framework = "torch"
 
     def __init__(self, model: Any, tokenizer: ChatTokenizer) -> None:
+        from distill_sql.students import attention
+
+        kinds = set(getattr(model.config, "layer_types", None) or ()) - {"full_attention"}
+        if kinds:
+            raise TrainingError(
+                f"{tokenizer.name} has layers of {', '.join(sorted(kinds))}; expected every layer "
+                "to see the whole prompt, as Qwen2.5's do. Use such a model."
+            )
         self.model = model.eval()
+        self.model.set_attn_implementation(attention.NAME)
         self.tokenizer = tokenizer
         self._end = set(_ids(model.generation_config.eos_token_id)) | set(
             _ids(model.config.eos_token_id)
@@ -86,31 +95,26 @@ class TorchStudent:
         are of. Each suffix is read once and continued ``copies`` times.
         """
         import torch
-        from transformers import DynamicCache
+
+        from distill_sql.students import attention
 
         if writers:
             choose = _row_by_row(writers)
 
         with torch.inference_mode():
             where = self.model.device
-            cache = DynamicCache(config=self.model.config)
-            width = max(map(len, suffixes))
-            count = len(suffixes)
-            if prefix:
-                self.model.model(
-                    input_ids=torch.tensor([list(prefix)], device=where),
-                    past_key_values=cache,
-                    use_cache=True,
-                )
-                cache.batch_repeat_interleave(count)
+            shared = attention.read(self.model.model, prefix) if prefix else None
+            cache = attention.new_cache()
             # Suffixes end together: shorter ones are padded in front, between prefix and suffix.
-            pads = torch.tensor([width - len(suffix) for suffix in suffixes], device=where)
+            lengths = list(map(len, suffixes))
+            count, width = len(lengths), max(lengths)
             ids = torch.tensor(
                 [[0] * (width - len(suffix)) + list(suffix) for suffix in suffixes], device=where
             )
-            places = torch.arange(width, device=where)[None] - pads[:, None]
-            mask = torch.cat([torch.ones(count, len(prefix), device=where), places >= 0], 1).long()
-            positions = len(prefix) + places.clamp(min=0)
+            places = torch.arange(width, device=where) - width
+            positions = (places + torch.tensor(lengths, device=where)[:, None]).clamp(min=0)
+            positions += len(prefix)
+            mask = attention.own_mask(lengths, len(prefix), self.model)
             alive = list(range(count * copies))
             answers: list[list[int]] = [[] for _ in alive]
             for step in range(max_tokens):
@@ -120,6 +124,7 @@ class TorchStudent:
                     position_ids=positions,
                     past_key_values=cache,
                     use_cache=True,
+                    prefix=shared,
                 ).last_hidden_state
                 last = hidden[:, -1]
                 if step == 0 and copies > 1:
@@ -146,7 +151,7 @@ class TorchStudent:
                     alive = [alive[row] for row in keep]
                 ids = following[:, None]
                 positions = positions[:, -1:] + 1
-                mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
+                mask = torch.nn.functional.pad(mask[:, :, -1:], (0, 1))
             return answers
 
 

@@ -135,12 +135,12 @@ def test_plain_generate_agrees(recipe: Recipe, pocket_train: Dataset) -> None:
     shared = len(prompts[0]) // 2
     ours = student.complete(
         prompts[0][:shared], [p[shared:] for p in prompts if p[:shared] == prompts[0][:shared]],
-        max_tokens=16, finished=lambda _: False,
+        max_tokens=40, finished=lambda _: False,
     )  # fmt: skip
     assert len(ours) >= 2
     for ids, mine in zip(prompts, ours, strict=False):
         reference = student.model.generate(  # type: ignore[attr-defined]
-            torch.tensor([ids]), max_new_tokens=16, do_sample=False, pad_token_id=0
+            torch.tensor([ids]), max_new_tokens=40, do_sample=False, pad_token_id=0
         )[0, len(ids) :]
         assert reference.tolist()[: len(mine)] == mine
 
