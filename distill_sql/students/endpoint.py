@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -112,20 +113,28 @@ class Engine:
 
 
 def groups(waiting: Sequence[Asked]) -> list[list[Asked]]:
-    """Requests that are answered together: drawn alike, their prompts begun alike."""
-    found: list[list[Asked]] = []
+    """Requests that are answered together: drawn alike, their prompts begun alike, of like length.
+
+    Rows are padded to the longest, so each group holds neighbours in length, and about as many as
+    the next.
+    """
+    alike: list[list[Asked]] = []
     for asked in sorted(waiting, key=lambda one: (one.drawn, one.ids)):
-        group = found[-1] if found else []
-        alike = (
-            group
-            and group[0].drawn == asked.drawn
-            and (len(group) + 1) * asked.samples <= ROWS
-            and shared_prefix([group[0].ids, asked.ids]) >= COMMON * len(asked.ids)
-        )
-        if alike:
-            group.append(asked)
+        first = alike[-1][0] if alike else asked
+        if (
+            alike
+            and first.drawn == asked.drawn
+            and shared_prefix([first.ids, asked.ids]) >= COMMON * len(asked.ids)
+        ):
+            alike[-1].append(asked)
         else:
-            found.append([asked])
+            alike.append([asked])
+    found = []
+    for some in alike:
+        some.sort(key=lambda one: len(one.ids))
+        pieces = -(-len(some) * some[0].samples // ROWS)
+        cuts = [len(some) * piece // pieces for piece in range(pieces + 1)]
+        found += [some[start:end] for start, end in pairwise(cuts)]
     return found
 
 
@@ -243,7 +252,7 @@ def server(student: TorchStudent, port: int) -> ThreadingHTTPServer:
             """Nothing: a request is no news."""
 
     ThreadingHTTPServer.daemon_threads = True
-    ThreadingHTTPServer.request_queue_size = 128
+    ThreadingHTTPServer.request_queue_size = 256
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
