@@ -65,6 +65,8 @@ DECAY = 0.6
 SECONDS_BETWEEN_SAVES = 240
 #: Where a pretrained model goes on: lessons have grown by then, and few runs come so far.
 GROWN = 40_000
+#: From one branch's first lesson to the next one's.
+APART = 10_000
 #: The lesson that a model's record shows.
 EXAMPLE = 30_000
 
@@ -267,15 +269,18 @@ def pretrain(
     out: Path,
     *,
     tokens: int | None = None,
-    after: Path | None = None,
+    after: Sequence[Path] = (),
+    branch: int = 0,
     share: float = 1.0,
 ) -> Path:
     """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped.
 
     ``after`` is a pretrained model of the same tokenizer and widths, whose training goes on for
     ``tokens`` more, with lessons behind those that grow; if it has fewer layers, it is expanded
-    first. ``share`` scales the learning rates, for a model that needs no more than a little.
-    Raises :class:`TrainingError` if the shape cannot come of it.
+    first. Several runs may go on from one model side by side, each with lessons of its own, told
+    apart by ``branch``; all that they become, given as ``after``, are averaged. ``share`` scales
+    the learning rates, for a model that needs no more than a little.
+    Raises :class:`TrainingError` if the shape cannot come of what it is given.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -289,7 +294,8 @@ def pretrain(
     config = Qwen2Config(**shape.config(bos=bos, eos=eos))
     model = Qwen2ForCausalLM(config)
     if after:
-        expand(Qwen2ForCausalLM.from_pretrained(after, dtype=torch.float32), model)
+        known = [Qwen2ForCausalLM.from_pretrained(one, dtype=torch.float32) for one in after]
+        expand(mean_of(known), model)
     else:
         begin_with_copying(model, shape)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
@@ -305,8 +311,9 @@ def pretrain(
     step = seen = 0
     doubt = torch.full((config.vocab_size,), 0.5)
     # Every run reads lessons of its own.
-    runs = len(runs_of(read_json(after / "pretraining.json"))) if after else 0
-    start, seconds = GROWN * runs, 0.0
+    before = history(after)
+    runs = len(runs_of(before["after"])) if before["after"] else 0
+    start, seconds = GROWN * runs + APART * branch, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
@@ -332,7 +339,8 @@ def pretrain(
         step += 1
         seen += batch.tokens
         bar.update(batch.tokens)
-        if step % 10 == 0:
+        done = seen >= total
+        if done or step % 10 == 0:
             value = loss.item()
             bar.set_postfix(loss=f"{value:.3f}")
             record = {
@@ -343,7 +351,6 @@ def pretrain(
             }
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(record) + "\n")
-        done = seen >= total
         if batch.after >= 0:
             start = batch.after
         if done or (batch.after >= 0 and time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES):
@@ -364,7 +371,7 @@ def pretrain(
             break
     bar.close()
     export(model, tokenizer, folder)
-    write_record(shape, lexicon, folder, after, rates)
+    write_record(shape, lexicon, folder, rates=rates, branch=branch, **before)
     return folder
 
 
@@ -404,6 +411,18 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
         second.k_proj.weight[slow] = place[: len(slow)]
         second.v_proj.weight[:size] = 0.3 * own
         second.o_proj.weight[:, :size] = 0.3 * own.T
+
+
+def mean_of(branches: Sequence[Any]) -> Any:
+    """The first of several models of one shape, its weights now the means of all."""
+    import torch
+
+    first, *others = branches
+    with torch.no_grad():
+        for name, weight in first.named_parameters():
+            same = [other.get_parameter(name) for other in others]
+            weight.copy_(torch.stack([weight, *same]).mean(0))
+    return first
 
 
 def expand(small: Any, model: Any) -> None:
@@ -454,10 +473,30 @@ def export(model: Any, tokenizer: ChatTokenizer, folder: Path) -> None:
     save_model(copy.deepcopy(model).to(torch.bfloat16), tokenizer, folder)
 
 
+def history(after: Sequence[Path]) -> dict[str, Any]:
+    """What a record says of the models that a run goes on from: the first with all that led to it,
+    and those that branched off where it did.
+
+    Raises :class:`TrainingError` if some did not.
+    """
+    records = [read_json(folder / "pretraining.json") for folder in after]
+    for folder, record in zip(after, records, strict=True):
+        if record.get("after") != records[0].get("after"):
+            raise TrainingError(
+                f"{after[0]} and {folder} did not go on from the same model: expected its branches "
+                "(--after MODEL --branch NUMBER). Give those, or one model."
+            )
+    return {
+        "after": records[0] if records else None,
+        "beside": [{**record, "after": None} for record in records[1:]],
+    }
+
+
 def runs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The records of a model's runs, the first one first: each holds that of the run before it."""
+    """The records of a model's runs, the first one first: each holds that of the run before it, and
+    those of that run's other branches."""
     before = record.get("after")
-    return [*(runs_of(before) if before else []), record]
+    return [*(runs_of(before) if before else []), *record.get("beside", []), record]
 
 
 def tokens_read(record: dict[str, Any], form: str, language: str) -> float:
@@ -468,9 +507,7 @@ def tokens_read(record: dict[str, Any], form: str, language: str) -> float:
     return rich if language == "sentences" else sum(run["tokens"] for run in runs) - rich
 
 
-def write_record(
-    shape: Shape, lexicon: Lexicon, folder: Path, after: Path | None, rates: dict[str, float]
-) -> None:
+def write_record(shape: Shape, lexicon: Lexicon, folder: Path, **known: Any) -> None:
     """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
     lines = (folder / "log.jsonl").read_text().splitlines()
     # What a killed run logged after its last save was done, and logged, again.
@@ -482,12 +519,11 @@ def write_record(
         wall_time_s=log[-1]["seconds"],
         shape=asdict(shape),
         batch=BATCH,
-        rates=rates,
         updates=log[-1]["step"],
         tokens=log[-1]["tokens"],
         losses=_means(log, 200),
-        after=read_json(after / "pretraining.json") if after else None,
         example={"context": lesson.context, "turns": [turn._asdict() for turn in lesson.turns]},
+        **known,
     )
     write_json(folder / "pretraining.json", record)
 
@@ -509,7 +545,12 @@ def main() -> None:
     parser.add_argument("--wordnet", type=Path, required=True, help="WordNet's folder dict")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int)
-    parser.add_argument("--after", type=Path, help="a pretrained model, to go on from")
+    parser.add_argument(
+        "--after", type=Path, nargs="+", default=(), help="pretrained models, to go on from"
+    )
+    parser.add_argument(
+        "--branch", type=int, default=0, help="which of several runs that go on from one model"
+    )
     parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates")
     options = parser.parse_args()
     pretrain(
@@ -518,6 +559,7 @@ def main() -> None:
         options.out,
         tokens=options.tokens,
         after=options.after,
+        branch=options.branch,
         share=options.rate,
     )
 

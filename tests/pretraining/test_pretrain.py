@@ -234,6 +234,39 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     ).stat().st_size
 
 
+def test_branches_of_a_model_go_on_as_their_mean(
+    lexicon: Lexicon,  # noqa: F811
+    tokenizer: ChatTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(script, "BATCH", 512)
+    monkeypatch.setattr(script, "POOL", 8)
+
+    def run(name: str, **options: Any) -> Path:
+        (tmp_path / name).mkdir()
+        tokenizer.backend.save(str(tmp_path / name / "tokenizer.json"))
+        return script.pretrain(replace(TINY, tokens=600), lexicon, tmp_path / name, **options)
+
+    from safetensors.torch import load_file
+
+    root = run("root")
+    branches = [run(f"branch{n}", after=[root], branch=n) for n in (0, 1)]
+    # At no learning rate what comes of them is what they were averaged to.
+    both = run("both", after=branches, share=0.0)
+    one, two, mean = (
+        load_file(folder / "model.safetensors")["model.norm.weight"].float()
+        for folder in (*branches, both)
+    )
+    torch.testing.assert_close(mean, (one + two) / 2, atol=2**-8, rtol=0)
+    records = [read_json(folder / "pretraining.json") for folder in (root, *branches, both)]
+    assert records[1]["losses"] != records[2]["losses"]  # each has read lessons of its own
+    found = script.runs_of(records[3])
+    assert [run["losses"] for run in found] == [record["losses"] for record in records]
+    with pytest.raises(TrainingError, match="did not go on from the same model"):
+        run("wrong", after=[branches[0], both])
+
+
 def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
     first = {"tokens": 1000, "shape": {"rich": 0.25, "form": "chat"}}
     second = {"tokens": 400, "shape": {"rich": 1.0, "form": "text"}, "after": first}
