@@ -32,6 +32,7 @@ from distill_sql.pretraining.corpus import (
     joined_as_shown,
     lessons,
     phrase,
+    phrasings,
     showing_more,
 )
 from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
@@ -190,14 +191,20 @@ def test_copying_comes_first_then_short_questions_on_small_worlds(lexicon: Lexic
     assert words > 20
 
 
-def test_every_question_can_be_put_in_words(lexicon: Lexicon) -> None:
-    assert PHRASINGS.keys() == {pattern.name for pattern in QUESTION_PATTERNS}
+def drafts(lexicon: Lexicon) -> dict[str, Draft]:
+    """One of each pattern."""
     drawn: dict[str, Draft] = {}
     for number in range(60):
         speaker = WorldSpeaker(make_world(Random(number), lexicon, 0), Random(number), "rich", 0.3)
         for pattern in QUESTION_PATTERNS:
             if draft := pattern.draw(speaker):
                 drawn[pattern.name] = draft
+    return drawn
+
+
+def test_every_question_can_be_put_in_words(lexicon: Lexicon) -> None:
+    assert PHRASINGS.keys() == {pattern.name for pattern in QUESTION_PATTERNS}
+    drawn = drafts(lexicon)
     assert drawn.keys() == PHRASINGS.keys()
     for name, words in PHRASINGS.items():
         for template in every_template(words):
@@ -205,6 +212,17 @@ def test_every_question_can_be_put_in_words(lexicon: Lexicon) -> None:
             assert not re.search(r"[<>{}\[\]\x01\x02]", plain.replace(" < ", "").replace(" > ", ""))
         unsaid = " ".join(words.get("unsaid", []))
         assert not {"{asked}", "{label}"} & set(re.findall(r"{\w+}", unsaid))
+
+
+def test_questions_name_the_column_that_their_query_gives(lexicon: Lexicon) -> None:
+    """And not that of a condition: models did as they were told, and were wrong on pocket."""
+    for name, draft in drafts(lexicon).items():
+        if PHRASINGS[name].get("asks") not in ("many", "one", "once"):
+            continue
+        wanted = "{asked}" if "asked" in draft.slots else "{col}"
+        for seed in range(5):
+            for template in phrasings(Random(seed), name, "rich", draft.sql):
+                assert wanted in template, (name, template)
 
 
 def test_what_names_a_row_may_stay_unsaid(lexicon: Lexicon) -> None:
@@ -279,8 +297,8 @@ def test_no_world_is_a_database_of_the_benchmark(lexicon: Lexicon) -> None:
 
 
 def test_conditions_name_what_they_compare() -> None:
-    for phrasings in CONDITIONS.values():
-        assert all("{value}" in phrasing for phrasing in phrasings)
+    for ways in CONDITIONS.values():
+        assert all("{value}" in way for way in ways)
 
 
 def test_reasons_come_before_the_query() -> None:
