@@ -321,6 +321,7 @@ def pretrain(
             optimizer.load_state_dict(saved)
         doubt.copy_(state["doubt"])
         step, seen, start, seconds = (state[k] for k in ("step", "seen", "start", "seconds"))
+        _forget_after(step, folder / "log.jsonl")
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=shape.name)
     began = saved_at = time.monotonic()
     for batch in batches(lexicon, shape, tokenizer, start, doubt):
@@ -464,6 +465,12 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     scratch.replace(path)
 
 
+def _forget_after(step: int, log: Path) -> None:
+    """Take out what a killed run logged after its last save: that is done again."""
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+
+
 def export(model: Any, tokenizer: ChatTokenizer, folder: Path) -> None:
     """Write weights (bfloat16) and tokenizer in Hugging Face's layout."""
     import copy
@@ -509,9 +516,7 @@ def tokens_read(record: dict[str, Any], form: str, language: str) -> float:
 
 def write_record(shape: Shape, lexicon: Lexicon, folder: Path, **known: Any) -> None:
     """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    # What a killed run logged after its last save was done, and logged, again.
-    log = list({entry["step"]: entry for entry in map(json.loads, lines)}.values())
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     lesson = next(lessons(lexicon, shape.rich, shape.shown, seed=0, start=EXAMPLE))
     record = manifest(
         model=shape.name,
