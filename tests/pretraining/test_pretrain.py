@@ -218,6 +218,9 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     with pytest.raises(Stop):
         script.pretrain(TINY, lexicon, tmp_path / "stopped")
     monkeypatch.setattr(script, "_save", save)
+    # As if it had been killed a while after that save.
+    with (tmp_path / "stopped" / TINY.name / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 10_000, "tokens": 10**9, "loss": 0.0, "seconds": 1}) + "\n")
     resumed = script.pretrain(TINY, lexicon, tmp_path / "stopped")
     one, two = (
         json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
