@@ -214,7 +214,7 @@ def test_an_interrupt_lets_what_is_under_way_finish(pocket_train: Dataset, tmp_p
             while not books(url).get("samples"):
                 time.sleep(0.02)
             worker.send_signal(signal.SIGINT)
-            out, _ = worker.communicate(timeout=20)
+            out, _ = worker.communicate(timeout=60)
         assert out.strip() == "interrupted"
         assert spent(tmp_path) == books(url)["cost"]  # nothing is lost, nothing stays booked
 
