@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -188,19 +189,30 @@ def test_copying_is_learned_at_once_from_the_start_given() -> None:
     assert losses[1] < 3.5
 
 
-def test_a_stopped_run_ends_as_one_that_was_not(
+@pytest.fixture
+def run(
     lexicon: Lexicon,  # noqa: F811
     tokenizer: ChatTokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Callable[..., Path]:
+    """Pretrains a shape in a folder of that name, in small steps; goes on where it was stopped."""
     monkeypatch.setattr(script, "BATCH", 512)
     monkeypatch.setattr(script, "POOL", 8)
-    monkeypatch.setattr(script, "SECONDS_BETWEEN_SAVES", 0)
-    for name in ("whole", "stopped"):
-        (tmp_path / name).mkdir()
+
+    def pretrained(name: str, shape: Shape, **options: Any) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
         tokenizer.backend.save(str(tmp_path / name / "tokenizer.json"))
-    whole = script.pretrain(TINY, lexicon, tmp_path / "whole")
+        return script.pretrain(shape, lexicon, tmp_path / name, **options)
+
+    return pretrained
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "SECONDS_BETWEEN_SAVES", 0)
+    whole = run("whole", TINY)
 
     class Stop(Exception):
         pass
@@ -216,12 +228,12 @@ def test_a_stopped_run_ends_as_one_that_was_not(
 
     monkeypatch.setattr(script, "_save", stopping)
     with pytest.raises(Stop):
-        script.pretrain(TINY, lexicon, tmp_path / "stopped")
+        run("stopped", TINY)
     monkeypatch.setattr(script, "_save", save)
     # As if it had been killed a while after that save.
     with (tmp_path / "stopped" / TINY.name / "log.jsonl").open("a") as log:
         log.write(json.dumps({"step": 10_000, "tokens": 10**9, "loss": 0.0, "seconds": 1}) + "\n")
-    resumed = script.pretrain(TINY, lexicon, tmp_path / "stopped")
+    resumed = run("stopped", TINY)
     one, two = (
         json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
         for folder in (whole, resumed)
@@ -237,26 +249,14 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     ).stat().st_size
 
 
-def test_branches_of_a_model_go_on_as_their_mean(
-    lexicon: Lexicon,  # noqa: F811
-    tokenizer: ChatTokenizer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(script, "BATCH", 512)
-    monkeypatch.setattr(script, "POOL", 8)
-
-    def run(name: str, **options: Any) -> Path:
-        (tmp_path / name).mkdir()
-        tokenizer.backend.save(str(tmp_path / name / "tokenizer.json"))
-        return script.pretrain(replace(TINY, tokens=600), lexicon, tmp_path / name, **options)
-
+def test_branches_of_a_model_go_on_as_their_mean(run: Callable[..., Path]) -> None:
     from safetensors.torch import load_file
 
-    root = run("root")
-    branches = [run(f"branch{n}", after=[root], branch=n) for n in (0, 1)]
+    short = replace(TINY, tokens=600)
+    root = run("root", short)
+    branches = [run(f"branch{n}", short, after=[root], branch=n) for n in (0, 1)]
     # At no learning rate what comes of them is what they were averaged to.
-    both = run("both", after=branches, share=0.0)
+    both = run("both", short, after=branches, share=0.0)
     one, two, mean = (
         load_file(folder / "model.safetensors")["model.norm.weight"].float()
         for folder in (*branches, both)
@@ -265,9 +265,9 @@ def test_branches_of_a_model_go_on_as_their_mean(
     records = [read_json(folder / "pretraining.json") for folder in (root, *branches, both)]
     assert records[1]["losses"] != records[2]["losses"]  # each has read lessons of its own
     found = script.runs_of(records[3])
-    assert [run["losses"] for run in found] == [record["losses"] for record in records]
+    assert [one["losses"] for one in found] == [record["losses"] for record in records]
     with pytest.raises(TrainingError, match="did not go on from the same model"):
-        run("wrong", after=[branches[0], both])
+        run("wrong", short, after=[branches[0], both])
 
 
 def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
