@@ -120,22 +120,22 @@ def groups(waiting: Sequence[Asked]) -> list[list[Asked]]:
     """
     alike: list[list[Asked]] = []
     for asked in sorted(waiting, key=lambda one: (one.drawn, one.ids)):
-        first = alike[-1][0] if alike else asked
-        if (
-            alike
-            and first.drawn == asked.drawn
-            and shared_prefix([first.ids, asked.ids]) >= COMMON * len(asked.ids)
-        ):
+        if alike and _alike(alike[-1][0], asked):
             alike[-1].append(asked)
         else:
             alike.append([asked])
     found = []
     for some in alike:
         some.sort(key=lambda one: len(one.ids))
-        pieces = -(-len(some) * some[0].samples // ROWS)
+        pieces = -(-len(some) // (ROWS // some[0].samples))
         cuts = [len(some) * piece // pieces for piece in range(pieces + 1)]
         found += [some[start:end] for start, end in pairwise(cuts)]
     return found
+
+
+def _alike(first: Asked, other: Asked) -> bool:
+    common = shared_prefix([first.ids, other.ids])
+    return first.drawn == other.drawn and common >= COMMON * len(other.ids)
 
 
 def _seed(asked: Asked, number: int) -> int:

@@ -101,6 +101,8 @@ def test_requests_of_like_length_are_answered_together() -> None:
     many = [Asked((1,) * 9 + (n,) * n, 16, 0.3, 64) for n in lengths]
     found = [[len(asked.ids) - 9 for asked in group] for group in groups(many)]
     assert found == [[4, 4, 5, 5, 6], [6, 7, 8, 9, 9]]
+    sevens = groups([Asked((1, 2, n), 7, 0.3, 64) for n in range(27)])
+    assert [len(group) for group in sevens] == [9, 9, 9]  # two of them would hold 98 rows
 
 
 @pytest.mark.parametrize(
