@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,8 @@ class TorchStudent:
     ) -> list[list[int]]:
         """Continuations; see :class:`~distill_sql.students.protocol.Student`.
 
-        ``choose`` picks the next tokens of all rows at once, from logits and the rows that these
-        are of. Each suffix is read once and continued ``copies`` times.
+        ``choose`` picks the next tokens of all answers at once, from logits and the answers that
+        these are of. Each suffix is read once and continued ``copies`` times.
         """
         import torch
 
@@ -115,9 +116,10 @@ class TorchStudent:
             positions = (places + torch.tensor(lengths, device=where)[:, None]).clamp(min=0)
             positions += len(prefix)
             mask = attention.own_mask(lengths, len(prefix), self.model)
-            alive = list(range(count * copies))
-            answers: list[list[int]] = [[] for _ in alive]
-            for step in range(max_tokens):
+            # Answers that are alike so far are one row, which forks where they part.
+            rows = [list(range(row * copies, (row + 1) * copies)) for row in range(count)]
+            answers: list[list[int]] = [[] for _ in range(count * copies)]
+            for _ in range(max_tokens):
                 hidden = self.model.model(
                     input_ids=ids,
                     attention_mask=mask,
@@ -126,30 +128,26 @@ class TorchStudent:
                     use_cache=True,
                     prefix=shared,
                 ).last_hidden_state
-                last = hidden[:, -1]
-                if step == 0 and copies > 1:
-                    cache.batch_repeat_interleave(copies)
-                    last, mask, positions = (
-                        one.repeat_interleave(copies, 0) for one in (last, mask, positions)
-                    )
-                logits = self.model.lm_head(last)
-                following = choose(logits, alive) if choose else logits.argmax(-1)
-                keep = []
-                for row, token in enumerate(following.tolist()):
-                    answer = answers[alive[row]]
+                logits = self.model.lm_head(hidden[:, -1])
+                of = [row for row, group in enumerate(rows) for _ in group]
+                written = list(chain.from_iterable(rows))
+                following = choose(logits[of], written) if choose else logits.argmax(-1)[of]
+                alike: dict[tuple[int, int], list[int]] = {}
+                for row, answer, token in zip(of, written, following.tolist(), strict=True):
                     if token in self._end:
                         continue
-                    answer.append(token)
-                    if not finished(answer):
-                        keep.append(row)
-                if not keep:
+                    answers[answer].append(token)
+                    if not finished(answers[answer]):
+                        alike.setdefault((row, token), []).append(answer)
+                if not alike:
                     break
-                if len(keep) < len(alive):
-                    rows = torch.tensor(keep, device=where)
-                    cache.batch_select_indices(rows)
-                    following, mask, positions = following[rows], mask[rows], positions[rows]
-                    alive = [alive[row] for row in keep]
-                ids = following[:, None]
+                kept = [row for row, _ in alike]
+                if kept != list(range(len(rows))):
+                    places = torch.tensor(kept, device=where)
+                    cache.batch_select_indices(places)
+                    mask, positions = mask[places], positions[places]
+                rows = list(alike.values())
+                ids = torch.tensor([[token] for _, token in alike], device=where)
                 positions = positions[:, -1:] + 1
                 mask = torch.nn.functional.pad(mask[:, :, -1:], (0, 1))
             return answers
@@ -197,7 +195,9 @@ def with_adapter(model: Any, adapter: Path, *, merged: bool) -> Any:
 def load_base(folder: Path, recipe: Recipe) -> Any:
     """The base model; raises :class:`TrainingError` if 4-bit loading needs what is not there."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from distill_sql.students import lean
 
     options: dict[str, Any] = {"attn_implementation": "sdpa"}
     on_gpu = device() == "cuda"
@@ -227,6 +227,8 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
     if on_gpu:
         # Under accelerate every process has a device of its own.
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", "0"))}
+    elif recipe.full_width and lean.suits(AutoConfig.from_pretrained(folder), recipe):
+        return lean.LeanQwen2.from_pretrained(folder, **options)
     return AutoModelForCausalLM.from_pretrained(folder, **options)
 
 
@@ -254,6 +256,8 @@ def train(
         from transformers import PrinterCallback, TrainerCallback, set_seed
         from trl import SFTConfig, SFTTrainer
 
+        from distill_sql.students.lean import LeanQwen2
+
     datasets.disable_progress_bars()
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     on_gpu = device() == "cuda"
@@ -264,6 +268,10 @@ def train(
     with _quiet():
         model = load_base(folder, recipe)
     check_vocabulary(tokenizer, model.config.vocab_size, folder)
+    in_bfloat16 = recipe.precision != "float32" and (on_gpu or multiplies_bfloat16())
+    if in_bfloat16 and isinstance(model, LeanQwen2):
+        # Its layers round by themselves; autocast would round the adapters' sums, too.
+        model.model.precision, in_bfloat16 = torch.bfloat16, False
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
@@ -293,7 +301,7 @@ def train(
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
         activation_checkpointing=recipe.checkpointing,
-        bf16=recipe.precision != "float32" and (on_gpu or multiplies_bfloat16()),
+        bf16=in_bfloat16,
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         logging_steps=1,

@@ -1,0 +1,96 @@
+"""Qwen2 in few, large steps: transformers' numbers, forwards and backwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_sql.pocket import CHECKPOINTS
+from distill_sql.recipes import Recipe, recipe_for
+
+torch = pytest.importorskip("torch", reason="the extra train is not installed")
+
+from distill_sql.students import lean, torch_backend  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+IDS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14, 15, 0, 0, 0]]
+SEEN = [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0]]
+
+
+def adapted(kind: Any, folder: Path) -> Any:
+    """The model in a folder with an adapter that is not zero, the same for each kind."""
+    from peft import LoraConfig, get_peft_model
+
+    model = kind.from_pretrained(folder, dtype=torch.float32)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=list(Recipe("", "").targets))
+    model = get_peft_model(model, config).train()
+    draw = torch.Generator().manual_seed(3)
+    for name, weight in model.named_parameters():
+        if "lora" in name:
+            weight.data = 0.1 * torch.randn(weight.shape, generator=draw)
+    return model
+
+
+def test_logits_and_gradients_are_those_of_transformers(tiny: Path) -> None:
+    from transformers import Qwen2ForCausalLM
+
+    found = []
+    for kind in (Qwen2ForCausalLM, lean.LeanQwen2):
+        model = adapted(kind, tiny)
+        seen = torch.tensor(SEEN)
+        logits = model(input_ids=torch.tensor(IDS), attention_mask=seen).logits[seen.bool()]
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        gradients = torch.autograd.grad(logits.logsumexp(-1).sum(), trained)
+        found.append((logits, *gradients))
+    assert len(found[0]) == 1 + 2 * 2 * 7  # two matrices for each of seven products in two layers
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_change_in_training_are_seen_afterwards(tiny: Path) -> None:
+    model = adapted(lean.LeanQwen2, tiny).eval()
+    ids = torch.tensor(IDS[:1])
+    before = model(input_ids=ids).logits
+    model.train()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.zero_()
+    after = model.eval()(input_ids=ids).logits
+    plain = model.get_base_model()
+    with model.disable_adapter():
+        bare = plain.train()(input_ids=ids).logits
+    assert (before - after).abs().max() > 1e-2
+    torch.testing.assert_close(after, bare)
+
+
+def test_rows_padded_in_front_are_refused(tiny: Path) -> None:
+    model = lean.LeanQwen2.from_pretrained(tiny)
+    with pytest.raises(ValueError, match="padded in front"):
+        model(input_ids=torch.tensor(IDS), attention_mask=torch.tensor(SEEN).flip(1))
+
+
+def test_small_models_without_dropout_are_loaded_so(tiny: Path) -> None:
+    pocket = recipe_for("pocket-s")
+    folder = CHECKPOINTS / "pocket-s"
+    assert isinstance(torch_backend.load_base(folder, pocket), lean.LeanQwen2)
+    for other in (
+        replace(pocket, dropout=0.05),
+        replace(pocket, checkpointing=True),
+        replace(pocket, precision="bfloat16"),
+    ):
+        assert not isinstance(torch_backend.load_base(folder, other), lean.LeanQwen2)
+    asked = Recipe("tiny", str(tiny), trained=False, precision="float32")
+    assert isinstance(torch_backend.load_base(tiny, asked), lean.LeanQwen2)
+
+
+def test_wide_models_are_left_to_transformers() -> None:
+    from transformers import Qwen2Config
+
+    narrow, wide = (Qwen2Config(hidden_size=size) for size in (lean.WIDEST, 2 * lean.WIDEST))
+    recipe = recipe_for("pocket-s")
+    assert lean.suits(narrow, recipe)
+    assert not lean.suits(wide, recipe)
