@@ -2,8 +2,9 @@
 
 ``python -m distill_sql.students.benchmark generate --config FILE --tokenizer DIR`` asks a model of
 a real shape with random weights questions on four databases: batched with shared prefixes, then
-one at a time with the framework's own ``generate``. ``... train`` trains an adapter through trl,
-and with a bare PyTorch loop on the very same batches. Random weights take as long as trained ones.
+one at a time with the framework's own ``generate``. ``... train`` trains a recipe's adapter through
+trl, and with a bare PyTorch loop on the very same batches. Random weights take as long as trained
+ones.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.datasets import Dataset, load_dataset
-from distill_sql.prompts import prompt_messages
+from distill_sql.prompts import Style, prompt_messages
 from distill_sql.recipes import Recipe, recipe_for
 from distill_sql.schema import read_json
 from distill_sql.students import answers, make_rows, torch_backend
@@ -57,6 +58,7 @@ def time_generation(folder: Path, dataset: Dataset, max_tokens: int) -> dict[str
 
     recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
     student = torch_backend.load(folder, recipe)
+    plain = _plain(folder)
     tokenizer = student.tokenizer
     began = time.monotonic()
     batches = answers(student, dataset, dataset.examples, batch=QUESTIONS, max_tokens=max_tokens)
@@ -65,31 +67,40 @@ def time_generation(folder: Path, dataset: Dataset, max_tokens: int) -> dict[str
     same = 0
     for example in dataset:
         ids = tokenizer.encode(tokenizer.render(prompt_messages(dataset, example)))
-        output = student.model.generate(
-            torch.tensor([ids], device=student.model.device),
+        output = plain.generate(
+            torch.tensor([ids], device=plain.device),
             max_new_tokens=max_tokens,
             do_sample=False,
             pad_token_id=0,
         )
         text = tokenizer.backend.decode(output[0, len(ids) :].tolist())
         same += text == ours[example.question_id]
-    plain = time.monotonic() - middle
+    seconds, plain_seconds = middle - began, time.monotonic() - middle
     return {
         "questions": len(dataset),
         "same": same,
-        "seconds": middle - began,
-        "plain_seconds": plain,
-        "times_faster": plain / (middle - began),
+        "seconds": seconds,
+        "plain_seconds": plain_seconds,
+        "times_faster": plain_seconds / seconds,
     }
 
 
-def gold_traces(dataset: Dataset) -> list[Trace]:
+def _plain(folder: Path) -> Any:
+    """The model as transformers loads it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.to(torch_backend.device())
+
+
+def gold_traces(dataset: Dataset, style: Style) -> list[Trace]:
     """The gold queries as if a teacher had given them: of the right length, to be timed with."""
     return [
         Trace(
             e.question_id, e.db_id, e.question, e.query, "direct",
-            tuple(prompt_messages(dataset, e)), f"```sql\n{e.query}\n```", e.query, 1, 1, "gold",
-            0, 0, 0,
+            tuple(prompt_messages(dataset, e, style=style)), f"```sql\n{e.query}\n```", e.query,
+            1, 1, "gold", 0, 0, 0,
         )
         for e in dataset
     ]  # fmt: skip
@@ -103,18 +114,19 @@ def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, A
     import torch
     from peft import LoraConfig, get_peft_model
 
-    rows = make_rows(gold_traces(dataset), load_tokenizer(folder), recipe)
+    rows = make_rows(gold_traces(dataset, recipe.style), load_tokenizer(folder), recipe)
     with tempfile.TemporaryDirectory() as out:
         trained = torch_backend.train(folder, recipe, rows, Path(out), progress=False)
     torch.manual_seed(recipe.seed)
     model = get_peft_model(
-        torch_backend.load_base(folder, recipe),
+        _plain(folder),
         LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout,
                    target_modules=list(recipe.targets), task_type="CAUSAL_LM"),
     )  # fmt: skip
     optimizer = torch.optim.AdamW(
         (p for p in model.parameters() if p.requires_grad), lr=recipe.learning_rate
     )
+    rounded = recipe.precision == "mixed" and torch_backend.multiplies_bfloat16()
     model.train()
     began = time.monotonic()
     for first in range(0, len(rows.rows), recipe.batch):
@@ -126,7 +138,9 @@ def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, A
             ids[place, : len(row.ids)] = torch.tensor(row.ids)
             labels[place, row.prompt : len(row.ids)] = torch.tensor(row.ids[row.prompt :])
         ids, labels = ids.to(model.device), labels.to(model.device)
-        model(input_ids=ids, labels=labels, use_cache=False).loss.backward()
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=rounded):
+            loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -149,6 +163,7 @@ def main() -> None:
     parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
+    parser.add_argument("--recipe", default="0.5b", help="whose adapter is trained")
     parser.add_argument("--batch", type=int, help="rows of an update (else the recipe's)")
     options = parser.parse_args()
     dataset = load_dataset(options.dataset, path=options.path)
@@ -158,8 +173,9 @@ def main() -> None:
         if options.what == "generate":
             found = time_generation(folder, some, options.max_tokens)
         else:
-            recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
-            recipe = replace(recipe, batch=options.batch or recipe.batch)
+            recipe = recipe_for(options.recipe, base=str(folder), batch=options.batch)
+            if not recipe.full_width:
+                recipe = replace(recipe, precision="float32")
             found = time_training(folder, some, recipe)
     for name, value in found.items():
         print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value:,}")
