@@ -128,6 +128,38 @@ def test_batched_answers_are_those_of_one_at_a_time(
         assert answer.n_prompt_tokens == len(ids)
 
 
+def test_copies_are_one_row_until_they_part(
+    recipe: Recipe, pocket_train: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student: Any = open_student(recipe, framework="torch")
+    prompts = [ids_of(student, pocket_train, number) for number in (0, 1)]
+    rows: list[int] = []
+    forward = student.model.model.forward
+
+    def counted(**inputs: Any) -> Any:
+        rows.append(len(inputs["input_ids"]))
+        return forward(**inputs)
+
+    def choose(logits: Any, answers: list[int]) -> Any:
+        """The likeliest tokens, but for the third one of the third answer."""
+        tokens = logits.argmax(-1)
+        if len(rows) == 3:
+            tokens[answers.index(2)] = logits[answers.index(2)].topk(2).indices[1]
+        return tokens
+
+    monkeypatch.setattr(student.model.model, "forward", counted)
+    options = {"finished": lambda _: False, "max_tokens": 6}
+    written = student.complete([], prompts, choose=choose, copies=3, **options)
+    assert rows == [2, 2, 2, 3, 3, 3]
+    assert [len(answer) for answer in written] == [6] * 6
+    first, second, third, *others = written
+    assert first == second != third
+    assert first[:2] == third[:2]
+    assert others[0] == others[1] == others[2]
+    alone = student.complete([], [prompts[0], prompts[0] + third[:3], prompts[1]], **options)
+    assert [first, third[3:], others[0]] == [alone[0], alone[1][:3], alone[2]]
+
+
 def test_plain_generate_agrees(recipe: Recipe, pocket_train: Dataset) -> None:
     """transformers' own greedy decoding, one prompt at a time, is the reference."""
     from transformers import AutoModelForCausalLM
