@@ -126,7 +126,7 @@ def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, A
     optimizer = torch.optim.AdamW(
         (p for p in model.parameters() if p.requires_grad), lr=recipe.learning_rate
     )
-    rounded = recipe.precision == "mixed" and torch_backend.multiplies_bfloat16()
+    rounded = recipe.precision == "mixed" and torch_backend.rounds(model.device.type)
     model.train()
     began = time.monotonic()
     for first in range(0, len(rows.rows), recipe.batch):
@@ -175,7 +175,7 @@ def main() -> None:
         else:
             recipe = recipe_for(options.recipe, base=str(folder), batch=options.batch)
             if not recipe.full_width:
-                recipe = replace(recipe, precision="float32")
+                recipe = replace(recipe, precision="float32", checkpointing=False)
             found = time_training(folder, some, recipe)
     for name, value in found.items():
         print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value:,}")

@@ -146,7 +146,7 @@ def _seed(asked: Asked, number: int) -> int:
 def sampler(
     seeds: Sequence[int], temperature: float
 ) -> Callable[[torch.Tensor, list[int]], torch.Tensor] | None:
-    """Draws each row's next token with a generator of its own; None at temperature 0: greedy.
+    """Draws each answer's next token with a generator of its own; None at temperature 0: greedy.
 
     The largest of logits plus Gumbel noise is a draw from their softmax (Gumbel, 1954).
     """
@@ -156,8 +156,10 @@ def sampler(
         return None
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    def choose(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        even = torch.stack([torch.rand(logits.shape[-1], generator=draws[row]) for row in rows])
+    def choose(logits: torch.Tensor, answers: list[int]) -> torch.Tensor:
+        even = torch.stack(
+            [torch.rand(logits.shape[-1], generator=draws[answer]) for answer in answers]
+        )
         noise = -torch.log(-torch.log(even.clamp(1e-20, 1 - 1e-7)))
         return (logits.float().cpu() / temperature + noise).argmax(-1).to(logits.device)
 

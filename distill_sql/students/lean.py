@@ -51,7 +51,7 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         self._ready: list[Weights] | None = None
 
     def train(self, mode: bool = True) -> LeanDecoder:
-        """As of any module; what was made of the weights is forgotten."""
+        """As of any module; what inference made of the weights is forgotten."""
         self._ready = None
         return super().train(mode)  # type: ignore[no-any-return]
 
@@ -67,15 +67,22 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         """Hidden states of token ids, each of which sees those before it, or what a mask of four
         dimensions allows.
 
-        Rows that a mask of two dimensions pads must be padded at their end: ValueError otherwise.
+        Raises ValueError for a mask of two dimensions that does more than pad rows at their end,
+        and where a cache holds something and positions or a mask of four dimensions are missing.
         """
-        count = input_ids.shape[1]
+        started = past_key_values is not None and past_key_values.get_seq_length() > 0
         if position_ids is None:
-            position_ids = torch.arange(count)[None]
+            if started:
+                raise ValueError("The cache holds something: expected positions beside it.")
+            position_ids = torch.arange(input_ids.shape[1])[None]
         states = self.embed_tokens(input_ids)
         cosines, sines = self.rotary_emb(states.to(self.precision), position_ids)
-        if attention_mask is not None and attention_mask.ndim == 2:
-            if not attention_mask[:, 0].all():
+        if attention_mask is None or attention_mask.ndim == 2:
+            if started:
+                raise ValueError("The cache holds something: expected a mask of four dimensions.")
+            if attention_mask is not None and (
+                not attention_mask[:, 0].all() or (attention_mask.diff(dim=1) > 0).any()
+            ):
                 raise ValueError("Rows are padded in front: expected padding at their end.")
             attention_mask = None
         for layer, weights in zip(self.layers, self._weights(), strict=True):
@@ -103,7 +110,7 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         return mixed.flatten(2)
 
     def _weights(self) -> list[Weights]:
-        if self.training:
+        if not torch.is_inference_mode_enabled():
             return [weights_of(layer, self.precision) for layer in self.layers]
         if self._ready is None:
             self._ready = [weights_of(layer, self.precision) for layer in self.layers]
@@ -124,6 +131,9 @@ def suits(config: PreTrainedConfig, recipe: Recipe) -> bool:
     return (
         config.model_type == "qwen2"
         and config.hidden_size <= WIDEST
+        and config.hidden_act == "silu"
+        and not config.attention_dropout
+        and getattr(config, "quantization_config", None) is None
         and set(config.layer_types) == {"full_attention"}
         and not (recipe.trained and (recipe.dropout or recipe.checkpointing))
     )
@@ -147,7 +157,7 @@ def weights_of(layer: Any, precision: torch.dtype) -> Weights:
 def _adapted(linear: Any) -> torch.Tensor:
     weight: torch.Tensor = linear.weight
     if isinstance(linear, LoraLayer) and not (linear.disable_adapters or linear.merged):
-        for adapter in linear.active_adapters:
+        for adapter in linear.lora_A.keys() & set(linear.active_adapters):
             weight = weight + linear.get_delta_weight(adapter)
     return weight
 

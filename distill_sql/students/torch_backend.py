@@ -57,6 +57,11 @@ def multiplies_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
+def rounds(where: str) -> bool:
+    """Whether training on ``cuda`` or ``cpu`` multiplies in bfloat16 unless all is float32."""
+    return where == "cuda" or multiplies_bfloat16()
+
+
 class TorchStudent:
     """A model in PyTorch, in evaluation mode."""
 
@@ -100,7 +105,7 @@ class TorchStudent:
         from distill_sql.students import attention
 
         if writers:
-            choose = _row_by_row(writers)
+            choose = _one_by_one(writers)
 
         with torch.inference_mode():
             where = self.model.device
@@ -143,9 +148,9 @@ class TorchStudent:
                     break
                 kept = [row for row, _ in alike]
                 if kept != list(range(len(rows))):
-                    places = torch.tensor(kept, device=where)
-                    cache.batch_select_indices(places)
-                    mask, positions = mask[places], positions[places]
+                    chosen = torch.tensor(kept, device=where)
+                    cache.batch_select_indices(chosen)
+                    mask, positions = mask[chosen], positions[chosen]
                 rows = list(alike.values())
                 ids = torch.tensor([[token] for _, token in alike], device=where)
                 positions = positions[:, -1:] + 1
@@ -153,12 +158,12 @@ class TorchStudent:
             return answers
 
 
-def _row_by_row(writers: Sequence[Writer]) -> Callable[[Any, list[int]], Any]:
+def _one_by_one(writers: Sequence[Writer]) -> Callable[[Any, list[int]], Any]:
     import torch
 
-    def choose(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    def choose(logits: torch.Tensor, answers: list[int]) -> torch.Tensor:
         scores = logits.float().cpu().numpy()
-        chosen = [writers[row](one) for row, one in zip(rows, scores, strict=True)]
+        chosen = [writers[answer](one) for answer, one in zip(answers, scores, strict=True)]
         return torch.tensor(chosen, device=logits.device)
 
     return choose
@@ -268,7 +273,7 @@ def train(
     with _quiet():
         model = load_base(folder, recipe)
     check_vocabulary(tokenizer, model.config.vocab_size, folder)
-    in_bfloat16 = recipe.precision != "float32" and (on_gpu or multiplies_bfloat16())
+    in_bfloat16 = recipe.precision != "float32" and rounds(device())
     if in_bfloat16 and isinstance(model, LeanQwen2):
         # Its layers round by themselves; autocast would round the adapters' sums, too.
         model.model.precision, in_bfloat16 = torch.bfloat16, False

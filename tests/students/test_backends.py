@@ -24,14 +24,27 @@ from distill_sql.traces import Trace
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
+from distill_sql.students import lean  # noqa: E402
+
 FRAMEWORKS: list[Framework] = ["torch", "mlx"]
 
 
-@pytest.fixture(params=FRAMEWORKS)
-def framework(request: pytest.FixtureRequest) -> Framework:
+@pytest.fixture(params=["lean", "transformers"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether small models run through our decoder, as they do, or transformers', as all others."""
+    if request.param == "transformers":
+        monkeypatch.setattr(lean, "WIDEST", 0)
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=[*FRAMEWORKS, "torch with transformers' decoder"])
+def framework(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Framework:
     if request.param == "mlx":
         pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
-    return request.param  # type: ignore[no-any-return]
+        return "mlx"
+    if request.param != "torch":
+        monkeypatch.setattr(lean, "WIDEST", 0)
+    return "torch"
 
 
 def ids_of(student: Any, dataset: Dataset, number: int) -> list[int]:
@@ -128,6 +141,7 @@ def test_batched_answers_are_those_of_one_at_a_time(
         assert answer.n_prompt_tokens == len(ids)
 
 
+@pytest.mark.usefixtures("decoder")
 def test_copies_are_one_row_until_they_part(
     recipe: Recipe, pocket_train: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +174,7 @@ def test_copies_are_one_row_until_they_part(
     assert [first, third[3:], others[0]] == [alone[0], alone[1][:3], alone[2]]
 
 
+@pytest.mark.usefixtures("decoder")
 def test_plain_generate_agrees(recipe: Recipe, pocket_train: Dataset) -> None:
     """transformers' own greedy decoding, one prompt at a time, is the reference."""
     from transformers import AutoModelForCausalLM

@@ -26,7 +26,7 @@ from distill_sql.students.endpoint import Asked, groups, sampler  # noqa: E402
 
 @pytest.fixture(scope="module")
 def student(tiny: Path) -> torch_backend.TorchStudent:
-    return torch_backend.load(tiny, Recipe("tiny", str(tiny), precision="float32"))
+    return torch_backend.load(tiny, Recipe("tiny", str(tiny), trained=False, precision="float32"))
 
 
 @pytest.fixture(scope="module")

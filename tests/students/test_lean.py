@@ -13,7 +13,7 @@ from distill_sql.recipes import Recipe, recipe_for
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
-from distill_sql.students import lean, torch_backend  # noqa: E402
+from distill_sql.students import attention, lean, torch_backend  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -60,26 +60,46 @@ def test_logits_and_gradients_are_those_of_transformers(tiny: Path, precision: s
 def test_weights_that_change_in_training_are_seen_afterwards(tiny: Path) -> None:
     model = adapted(lean.LeanQwen2, tiny).eval()
     ids = torch.tensor(IDS[:1])
-    before = model(input_ids=ids).logits
+
+    def logits() -> Any:
+        with torch.inference_mode():
+            return model(input_ids=ids).logits
+
+    before = logits()
+    assert torch.equal(before, logits())
+    with model.disable_adapter():
+        bare = model(input_ids=ids).logits
     model.train()
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             weight.data.zero_()
-    after = model.eval()(input_ids=ids).logits
-    plain = model.get_base_model()
-    with model.disable_adapter():
-        bare = plain.train()(input_ids=ids).logits
-    assert (before - after).abs().max() > 1e-2
-    torch.testing.assert_close(after, bare)
+    model.eval()
+    assert (before - bare).abs().max() > 1e-2
+    torch.testing.assert_close(logits(), bare, check_device=False)
 
 
-def test_rows_padded_in_front_are_refused(tiny: Path) -> None:
+@pytest.mark.parametrize("seen", [[0, 0, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1, 1]])
+def test_a_mask_that_does_more_than_pad_the_end_is_refused(tiny: Path, seen: list[int]) -> None:
     model = lean.LeanQwen2.from_pretrained(tiny)
-    with pytest.raises(ValueError, match="padded in front"):
-        model(input_ids=torch.tensor(IDS), attention_mask=torch.tensor(SEEN).flip(1))
+    with pytest.raises(ValueError, match="expected padding at their end"):
+        model(input_ids=torch.tensor(IDS), attention_mask=torch.tensor([SEEN[0], seen]))
 
 
-def test_small_models_without_dropout_are_loaded_so(tiny: Path) -> None:
+def test_going_on_needs_positions_and_a_mask(tiny: Path) -> None:
+    model = lean.LeanQwen2.from_pretrained(tiny).model
+    cache = attention.new_cache()
+    ids = torch.tensor(IDS[:1])
+    model(input_ids=ids, past_key_values=cache)
+    with pytest.raises(ValueError, match="positions"):
+        model(input_ids=ids, past_key_values=cache)
+    with pytest.raises(ValueError, match="four dimensions"):
+        model(input_ids=ids, past_key_values=cache, position_ids=torch.arange(7, 14)[None])
+
+
+def test_small_models_without_dropout_are_loaded_so(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_backend, "device", lambda: "cpu")
     pocket = recipe_for("pocket-s")
     folder = CHECKPOINTS / "pocket-s"
     assert isinstance(torch_backend.load_base(folder, pocket), lean.LeanQwen2)
@@ -93,10 +113,19 @@ def test_small_models_without_dropout_are_loaded_so(tiny: Path) -> None:
     assert isinstance(torch_backend.load_base(tiny, asked), lean.LeanQwen2)
 
 
-def test_wide_models_are_left_to_transformers() -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hidden_size": 2 * lean.WIDEST},
+        {"hidden_act": "gelu"},
+        {"attention_dropout": 0.1},
+        {"use_sliding_window": True, "max_window_layers": 0},
+        {"quantization_config": {"bits": 4}},
+    ],
+)
+def test_other_models_are_left_to_transformers(other: dict[str, Any]) -> None:
     from transformers import Qwen2Config
 
-    narrow, wide = (Qwen2Config(hidden_size=size) for size in (lean.WIDEST, 2 * lean.WIDEST))
-    recipe = recipe_for("pocket-s")
-    assert lean.suits(narrow, recipe)
-    assert not lean.suits(wide, recipe)
+    recipe, narrow = recipe_for("pocket-s"), {"hidden_size": lean.WIDEST}
+    assert lean.suits(Qwen2Config(**narrow), recipe)
+    assert not lean.suits(Qwen2Config(**{**narrow, **other}), recipe)
