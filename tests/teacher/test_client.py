@@ -201,7 +201,9 @@ def test_a_refusal_and_a_cut_answer_are_answers(shop: Dataset, tmp_path: Path) -
 
 def test_an_interrupt_lets_what_is_under_way_finish(pocket_train: Dataset, tmp_path: Path) -> None:
     code = (
-        "import sys\n"
+        "import signal, sys\n"
+        # A shell's background jobs ignore interrupts, and so would the tests' child.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from distill_sql.datasets import load_dataset\n"
         "from tests.teacher.test_client import ask\n"
