@@ -39,8 +39,8 @@ def losses(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     rotate, like = model.model.rotary_emb, states.to(PRECISION)
     cosines, sines = rotate(like, torch.arange(width)[None])
     read: list[Known] = []
+    attend = partial(_attend_and_note, read, later(width, PRECISION))
     for weights in layers:
-        attend = partial(_attend_and_note, read, later(width, PRECISION))
         states = decoded(states, cosines, sines, weights, epsilon, attend)
     hidden, targets = [], []
     for chunk in batch.chunks:

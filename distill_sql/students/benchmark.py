@@ -126,7 +126,7 @@ def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, A
     optimizer = torch.optim.AdamW(
         (p for p in model.parameters() if p.requires_grad), lr=recipe.learning_rate
     )
-    rounded = recipe.precision == "mixed" and torch_backend.rounds(model.device.type)
+    rounded = torch_backend.trains_in_bfloat16(recipe)
     model.train()
     began = time.monotonic()
     for first in range(0, len(rows.rows), recipe.batch):

@@ -84,7 +84,9 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
                 not attention_mask[:, 0].all() or (attention_mask.diff(dim=1) > 0).any()
             ):
                 raise ValueError("Rows are padded in front: expected padding at their end.")
-            attention_mask = None
+            # PyTorch's own attention, which all others take, knows what is later without a mask.
+            ours = past_key_values is None and self.precision == torch.bfloat16
+            attention_mask = later(input_ids.shape[1], self.precision) if ours else None
         for layer, weights in zip(self.layers, self._weights(), strict=True):
             attend = partial(self._attend, layer.self_attn, attention_mask, past_key_values, prefix)
             states = decoded(states, cosines, sines, weights, self.config.rms_norm_eps, attend)
@@ -100,8 +102,8 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         keys: torch.Tensor,
         values: torch.Tensor,
     ) -> torch.Tensor:
-        if queries.dtype == torch.bfloat16 and cache is mask is None:
-            return products(queries, keys, values, later(queries.shape[2], queries.dtype))
+        if mask is not None and cache is None and queries.dtype == torch.bfloat16:
+            return products(queries, keys, values, mask)
         if cache is not None:
             keys, values = cache.update(keys, values, module.layer_idx)
         mixed, _ = attention.attention(

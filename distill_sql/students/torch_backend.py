@@ -57,9 +57,9 @@ def multiplies_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def rounds(where: str) -> bool:
-    """Whether training on ``cuda`` or ``cpu`` multiplies in bfloat16 unless all is float32."""
-    return where == "cuda" or multiplies_bfloat16()
+def trains_in_bfloat16(recipe: Recipe) -> bool:
+    """Whether training by a recipe multiplies in bfloat16 on this machine."""
+    return recipe.precision != "float32" and (device() == "cuda" or multiplies_bfloat16())
 
 
 class TorchStudent:
@@ -273,7 +273,7 @@ def train(
     with _quiet():
         model = load_base(folder, recipe)
     check_vocabulary(tokenizer, model.config.vocab_size, folder)
-    in_bfloat16 = recipe.precision != "float32" and rounds(device())
+    in_bfloat16 = trains_in_bfloat16(recipe)
     if in_bfloat16 and isinstance(model, LeanQwen2):
         # Its layers round by themselves; autocast would round the adapters' sums, too.
         model.model.precision, in_bfloat16 = torch.bfloat16, False

@@ -29,15 +29,11 @@ from distill_sql.students import lean  # noqa: E402
 FRAMEWORKS: list[Framework] = ["torch", "mlx"]
 
 
-@pytest.fixture(params=["lean", "transformers"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whether small models run through our decoder, as they do, or transformers', as all others."""
-    if request.param == "transformers":
-        monkeypatch.setattr(lean, "WIDEST", 0)
-    return request.param  # type: ignore[no-any-return]
+#: Small models run through our decoder, and wider ones through transformers', which they can, too.
+ON_TORCH = ["torch", "torch with transformers' decoder"]
 
 
-@pytest.fixture(params=[*FRAMEWORKS, "torch with transformers' decoder"])
+@pytest.fixture(params=[*ON_TORCH, "mlx"])
 def framework(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Framework:
     if request.param == "mlx":
         pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
@@ -141,11 +137,14 @@ def test_batched_answers_are_those_of_one_at_a_time(
         assert answer.n_prompt_tokens == len(ids)
 
 
-@pytest.mark.usefixtures("decoder")
+@pytest.mark.parametrize("framework", ON_TORCH, indirect=True)
 def test_copies_are_one_row_until_they_part(
-    recipe: Recipe, pocket_train: Dataset, monkeypatch: pytest.MonkeyPatch
+    framework: Framework,
+    recipe: Recipe,
+    pocket_train: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    student: Any = open_student(recipe, framework="torch")
+    student: Any = open_student(recipe, framework=framework)
     prompts = [ids_of(student, pocket_train, number) for number in (0, 1)]
     rows: list[int] = []
     forward = student.model.model.forward
@@ -174,13 +173,13 @@ def test_copies_are_one_row_until_they_part(
     assert [first, third[3:], others[0]] == [alone[0], alone[1][:3], alone[2]]
 
 
-@pytest.mark.usefixtures("decoder")
-def test_plain_generate_agrees(recipe: Recipe, pocket_train: Dataset) -> None:
+@pytest.mark.parametrize("framework", ON_TORCH, indirect=True)
+def test_plain_generate_agrees(framework: Framework, recipe: Recipe, pocket_train: Dataset) -> None:
     """transformers' own greedy decoding, one prompt at a time, is the reference."""
     from transformers import AutoModelForCausalLM
 
     plain = AutoModelForCausalLM.from_pretrained(recipe.base, dtype=torch.float32)
-    student = open_student(recipe, framework="torch")
+    student = open_student(recipe, framework=framework)
     prompts = [ids_of(student, pocket_train, number) for number in range(6)]
     shared = len(prompts[0]) // 2
     ours = student.complete(
