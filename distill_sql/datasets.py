@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import DatasetError
-from distill_sql.schema import Schema, Table, load_tables_json, read_json, schema_from_sqlite
+from distill_sql.files import read_json
+from distill_sql.schema import Schema, Table, load_tables_json, schema_from_sqlite
 
 #: Where the hub keeps the original archive (questions, schemas and databases in one zip file).
 SPIDER_HUB = ("xlangai/spider", "data/spider.zip")

@@ -23,6 +23,10 @@ class PredictionError(DistillSqlError):
     """A prediction file does not line up with the dataset it claims to answer."""
 
 
+class OutputError(DistillSqlError):
+    """A file or folder that was asked for cannot be written."""
+
+
 class ParameterError(DistillSqlError):
     """A parameter is unknown, or its value is not allowed."""
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from distill_sql.datasets import Dataset
-from distill_sql.provenance import manifest, write_json
+from distill_sql.files import write_json
+from distill_sql.provenance import manifest
 from distill_sql.recipes import Recipe, overridden
 from distill_sql.scoring import ScoreReport, read_predictions, score
 from distill_sql.students import (

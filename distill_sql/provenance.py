@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import html
-import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -43,37 +41,6 @@ PACKAGES = (
     "pandas",
     "altair",
 )
-
-
-def write_text(path: Path | str, text: str) -> Path:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all.
-
-    The text goes to a temporary file in the same folder, which then takes the place of ``path``: a
-    reader sees the old file or the new one, and a killed process leaves the old one.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp makes the file private; what replaces a normal file should be a normal file.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def write_json(path: Path | str, value: Any) -> Path:
-    """Write ``value`` as readable JSON, whole or not at all; see :func:`write_text`.
-
-    Keys keep their order. NaN and infinity are refused with ValueError: they are not JSON.
-    """
-    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def hardware() -> dict[str, Any]:

@@ -6,7 +6,6 @@ does too.
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import DatasetError
+from distill_sql.files import read_json
 
 #: Spider's words for column types.
 COARSE_TYPES = ("text", "number", "time", "boolean", "others")
@@ -352,20 +352,3 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
             "is a frequent cause)."
         ) from error
     return connection
-
-
-def read_json(path: Path) -> Any:
-    """Parse a JSON file; :class:`DatasetError` naming the file, line and column when that fails."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path} does not exist. Check the dataset's folder; see the README's section on data."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-    except json.JSONDecodeError as error:
-        raise DatasetError(
-            f"{path} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}. "
-            "The file is probably truncated; download it again."
-        ) from error

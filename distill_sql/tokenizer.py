@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from distill_sql.errors import DatasetError
-from distill_sql.schema import read_json
+from distill_sql.files import read_json
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -11,8 +11,8 @@ from distill_sql import experiments
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TrainingError
 from distill_sql.experiments import Experiment, run_experiment, run_experiments
+from distill_sql.files import read_json
 from distill_sql.recipes import Recipe
-from distill_sql.schema import read_json
 from distill_sql.traces import Trace
 from tests.students.conftest import pocket_train, recipe, tiny, tiny_tokenizer, traces  # noqa: F401
 

@@ -29,31 +29,6 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "new" / "run.json"
-    provenance.write_json(path, {"é": 1})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"é": 1}
-    with pytest.raises(ValueError, match="JSON"):
-        provenance.write_json(path, {"share": float("nan")})
-
-    def broken(self: Path, target: Path) -> Path:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        provenance.write_json(path, {"other": 2})
-    assert [p.name for p in path.parent.iterdir()] == ["run.json"]
-    assert json.loads(path.read_text(encoding="utf-8")) == {"é": 1}
-
-
-def test_a_written_file_has_the_usual_rights(tmp_path: Path) -> None:
-    (tmp_path / "usual").write_text("x")
-    written = provenance.write_text(tmp_path / "ours", "x")
-    assert written.stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
 def test_git_state_tells_commit_and_edits(tmp_path: Path) -> None:
     nothing = {"commit": None, "dirty": None}
     assert provenance.git_state(tmp_path) == nothing

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import cast
 
-from distill_sql import provenance
+from distill_sql import files
 from distill_sql.book.layout import Book
 from distill_sql.errors import ChapterError, MissingDependencyError
 
@@ -53,7 +53,7 @@ def install_vendor(book: Book) -> Path:
     vendor.mkdir(parents=True, exist_ok=True)
     for source, name in FILES.items():
         shutil.copyfile(project / "node_modules" / source, vendor / name)
-    provenance.write_text(stamp, _wanted(project) + "\n")
+    files.write_text(stamp, _wanted(project) + "\n")
     return vendor
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_sql import provenance
+from distill_sql import files
 from distill_sql.book import cache
 from distill_sql.book.chapters import Chapter
 from distill_sql.book.layout import Book, missing_book_extra
@@ -97,7 +97,7 @@ def execute(
     )
     notebook.metadata[cache.METADATA] = record.to_json()
     text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
-    provenance.write_text(book.chapters / f"{chapter.name}.ipynb", text)
+    files.write_text(book.chapters / f"{chapter.name}.ipynb", text)
     running.unlink(missing_ok=True)
     failed.unlink(missing_ok=True)
     return [f"{chapter.name}: {note}" for note in notes]
@@ -125,7 +125,7 @@ def _kernel_environment(book: Book) -> Iterator[None]:
     """
     from ipykernel.kernelspec import get_kernel_dict
 
-    provenance.write_json(book.work / "kernels" / _KERNEL / "kernel.json", get_kernel_dict())
+    files.write_json(book.work / "kernels" / _KERNEL / "kernel.json", get_kernel_dict())
     search = os.pathsep.join(filter(None, [str(book.work), os.environ.get("JUPYTER_PATH")]))
     changes = _QUIET | _KEEP_MEMORY | {"JUPYTER_PATH": search}
     before = {name: os.environ.get(name) for name in changes}
@@ -175,7 +175,7 @@ def _failure(
         else ""
     )
     trace = failed.with_suffix(".txt")
-    provenance.write_text(trace, _ANSI.sub("", "\n".join(error.traceback)) + "\n")
+    files.write_text(trace, _ANSI.sub("", "\n".join(error.traceback)) + "\n")
     return (
         f"chapter {chapter.name} failed in this cell ({where}):\n\n"
         + "\n".join(f"    {text}" for text in shown)

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from distill_sql import provenance
+from distill_sql import files
 from distill_sql.book import cache
 from distill_sql.book.browser import install_vendor
 from distill_sql.book.layout import Book, missing_book_extra
@@ -91,7 +91,7 @@ def build_site(book: Book, *, force: bool = False) -> bool:
             "the built pages are not self-contained:\n"
             + "\n".join(f"  {problem}" for problem in problems[:20])
         )
-    provenance.write_text(stamp, wanted + "\n")
+    files.write_text(stamp, wanted + "\n")
     return True
 
 

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from distill_sql.errors import TrainingError
+from distill_sql.files import read_json, write_json
 from distill_sql.pretraining.corpus import Lesson, Turn, lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon, load_lexicon
-from distill_sql.provenance import manifest, write_json
-from distill_sql.schema import read_json
+from distill_sql.provenance import manifest
 from distill_sql.students.models import save_model
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import DistillSqlError
+from distill_sql.files import write_json
 from distill_sql.neighbours import COUNT, build_neighbours
-from distill_sql.provenance import write_json
 from distill_sql.sandbox import DEADLINE
 from distill_sql.scoring.bird import score_bird
 from distill_sql.scoring.compare import compare

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.files import read_json, write_json
 from distill_sql.prompts import style_of
-from distill_sql.provenance import manifest, write_json
+from distill_sql.provenance import manifest
 from distill_sql.recipes import Recipe, overridden
-from distill_sql.schema import read_json
 from distill_sql.students.generation import Answer, answers, generate
 from distill_sql.students.memory import check_memory, estimate
 from distill_sql.students.models import base_folder, check_adapter, parameters

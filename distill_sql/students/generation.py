@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import PredictionError
+from distill_sql.files import write_text
 from distill_sql.prompts import Mode, Style, extract_sql, prompt_messages
-from distill_sql.provenance import write_text
 from distill_sql.students.grammar import QueryGrammar, vocabulary
 from distill_sql.students.protocol import ClosingFence, Student
 

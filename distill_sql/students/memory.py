@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import TrainingError
+from distill_sql.files import read_json
 from distill_sql.recipes import RECIPES, Recipe
-from distill_sql.schema import read_json
 
 #: Bytes that a weight takes, scales and offsets of 4-bit groups included.
 WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}

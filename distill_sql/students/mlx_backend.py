@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from distill_sql.errors import MissingDependencyError, TrainingError
-from distill_sql.provenance import write_json
+from distill_sql.files import write_json
 from distill_sql.recipes import Recipe
 from distill_sql.students.models import check_vocabulary
 from distill_sql.students.protocol import Framework, Trained, Update, Writer, learning_rate

@@ -8,9 +8,9 @@ import warnings
 from pathlib import Path
 
 from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.files import read_json
 from distill_sql.pocket import CHECKPOINTS
 from distill_sql.recipes import Recipe
-from distill_sql.schema import read_json
 from distill_sql.tokenizer import ChatTokenizer
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from distill_sql.errors import TrainingError
+from distill_sql.files import read_json
 from distill_sql.pretraining import forward
 from distill_sql.pretraining import pretrain as script
 from distill_sql.pretraining.corpus import lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon
-from distill_sql.schema import read_json
 from distill_sql.tokenizer import ChatTokenizer
 from tests.pretraining.test_corpus import lexicon  # noqa: F401
 

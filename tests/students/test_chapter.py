@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distill_sql.schema import read_json
+from distill_sql.files import read_json
 from distill_sql.traces import Trace
 
 jupytext = pytest.importorskip("jupytext", reason="the extra book is not installed")
