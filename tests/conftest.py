@@ -25,6 +25,15 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases(data_dir: Path) -> Path:
+    """The folder of small inputs that once failed: ``cases`` beside the real data."""
+    path = data_dir.parent / "cases"
+    if not path.is_dir():
+        pytest.skip(f"no cases at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def spider_dir(data_dir: Path) -> Path:
     return data_dir / "spider"
 
