@@ -59,17 +59,17 @@ def lines(text: str) -> list[str]:
     return [line[:-1] if line.endswith("\r") else line for line in found]
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, nan: bool = False) -> Any:
     """The value of a JSON text; ValueError, whatever is wrong with it.
 
-    Too deep a nesting, a number of thousands of digits and the non-standard ``NaN`` and
-    ``Infinity`` are errors. Half of a surrogate pair, which no UTF-8 file and no database can hold,
-    becomes U+FFFD.
+    Too deep a nesting and a number of thousands of digits are errors. So are ``NaN`` and
+    ``Infinity``, which JSON does not have and many programs write, unless ``nan`` lets them in.
+    Half of a surrogate pair, which no UTF-8 file and no database can hold, becomes U+FFFD.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=None if nan else _no_constant)
         return _without_surrogates(value) if _SURROGATE_ESCAPE.search(text) else value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -94,10 +94,12 @@ def clean(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text)
 
 
-def read_json(path: Path | str, *, error: type[DistillSqlError] = DatasetError) -> Any:
+def read_json(
+    path: Path | str, *, error: type[DistillSqlError] = DatasetError, nan: bool = False
+) -> Any:
     """The value of a JSON file; ``error`` naming the file, line and column if there is none."""
     try:
-        return parse_json(read_text(path, error=error))
+        return parse_json(read_text(path, error=error), nan=nan)
     except json.JSONDecodeError as found:
         raise error(
             f"{path} is not valid JSON at line {found.lineno}, column {found.colno}: {found.msg}. "
@@ -108,7 +110,11 @@ def read_json(path: Path | str, *, error: type[DistillSqlError] = DatasetError) 
 
 
 def read_json_lines(
-    path: Path | str, *, error: type[DistillSqlError] = DatasetError, fix: str
+    path: Path | str,
+    *,
+    error: type[DistillSqlError] = DatasetError,
+    fix: str,
+    nan: bool = False,
 ) -> Iterator[tuple[int, Any]]:
     """The values of a JSON Lines file with their line numbers; empty lines are passed over.
 
@@ -117,7 +123,7 @@ def read_json_lines(
     for number, line in enumerate(lines(read_text(path, error=error)), start=1):
         if line.strip():
             try:
-                value = parse_json(line)
+                value = parse_json(line, nan=nan)
             except ValueError as found:
                 raise error(f"{path}, line {number}: no JSON ({found}). {fix}") from None
             yield number, value
