@@ -13,28 +13,16 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distill_sql.datasets import cache_dir
 from distill_sql.errors import TeacherError
-
-#: The layout of the file; one with a higher number is from a newer version of this package.
-VERSION = 1
-
-_TABLES = """
-CREATE TABLE sample (
-  key BLOB PRIMARY KEY, request BLOB NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
-  finish TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-  cost INTEGER NOT NULL, created REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE request (key BLOB PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE spend (id INTEGER PRIMARY KEY CHECK (id = 1), total INTEGER NOT NULL);
-CREATE TABLE batch (id TEXT PRIMARY KEY, bound INTEGER NOT NULL, state TEXT NOT NULL);
-INSERT INTO spend VALUES (1, 0);
-"""
+from distill_sql.files import clean
+from distill_sql.teacher.claims import Claims
+from distill_sql.teacher.layout import open_cache
 
 
 @dataclass(frozen=True)
@@ -70,36 +58,10 @@ def _sample_key(request: bytes, number: int) -> bytes:
 class Store:
     """The cache of answers and the ledger; use it as a context manager."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
         self.path = path or default_path()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._db = sqlite3.connect(
-                self.path, timeout=30, isolation_level=None, check_same_thread=False
-            )
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            raise TeacherError(
-                f"{self.path} cannot be read as a cache of answers ({error}). It may be corrupt: "
-                "move it aside, or try `sqlite3 FILE .recover`, since it holds what was paid for."
-            ) from error
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        with closing(self._db.execute("BEGIN IMMEDIATE")):
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _TABLES.split(";\n"):
-                    if statement.strip():
-                        self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
-            self._db.execute("COMMIT")
-        if version > VERSION:
-            raise TeacherError(
-                f"{self.path} was written by a newer version of distill-sql (layout {version}, "
-                f"expected at most {VERSION}). Update distill-sql, or give another --cache."
-            )
+        self._db = open_cache(self.path, read_only=read_only)
+        self._claims = Claims(self._db, self.path)
 
     def __enter__(self) -> Store:
         return self
@@ -108,8 +70,29 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and give back what was claimed."""
+        self._claims.close()
         self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside is written at once, or not at all.
+
+        Raises :class:`TeacherError` if it cannot be written.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise TeacherError(
+                f"{self.path} cannot be written ({error}). Check that the disk has room, and that "
+                "no other program holds the file; what was answered so far is kept."
+            ) from error
 
     # --- Answers ------------------------------------------------------------------------------
 
@@ -137,26 +120,54 @@ class Store:
         *,
         bound: int,
     ) -> None:
-        """Keep a request's answers, and correct the booked ``bound`` to what they cost."""
+        """Keep a request's answers, and correct the booked ``bound`` to what they cost.
+
+        That may be more than the bound: the books hold what was really charged.
+        """
         now = time.time()
         rows = [
             (
-                _sample_key(request, number), request, str(body["model"]), sample.text,
-                sample.finish, sample.prompt_tokens, sample.completion_tokens, sample.cost, now,
+                _sample_key(request, number), request, str(body["model"]), clean(sample.text),
+                clean(sample.finish), sample.prompt_tokens, sample.completion_tokens, sample.cost,
+                now,
             )
             for number, sample in samples.items()
         ]  # fmt: skip
         cost = sum(sample.cost for sample in samples.values())
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-        )
-        self._db.execute(
-            "INSERT OR IGNORE INTO request VALUES (?, ?)",
-            (request, json.dumps(body, ensure_ascii=False)),
-        )
-        self._db.execute("UPDATE spend SET total = total + ?", (cost - bound,))
-        self._db.execute("COMMIT")
+        with self.transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.execute(
+                "INSERT OR IGNORE INTO request VALUES (?, ?)",
+                (request, json.dumps(body, ensure_ascii=False)),
+            )
+            db.execute("UPDATE spend SET total = total + ?", (cost - bound,))
+
+    # --- Who asks what ------------------------------------------------------------------------
+
+    def claim(self, request_key: bytes) -> bool:
+        """Take a request for this store before it is sent; whether it may be sent.
+
+        True if it was free, is ours already, or was claimed by a process that is dead. False while
+        another open store holds it, in this process or another; its answer may be there soon. Look
+        at :meth:`missing` and :meth:`batch_of` after claiming, since the last holder may have
+        answered it.
+        """
+        with self.transaction():
+            return self._claims.take(request_key)
+
+    def unclaim(self, request_key: bytes) -> None:
+        """Give a claimed request back: it was answered, or is given up."""
+        with self.transaction():
+            self._claims.drop(request_key)
+
+    def batch_of(self, request_key: bytes) -> str | None:
+        """The id of the open batch that holds a request, None if there is none."""
+        row = self._db.execute(
+            "SELECT batch FROM batch_request JOIN batch ON batch.id = batch "
+            "WHERE key = ? AND batch.state IN ('sending', 'open') AND batch_request.state = 'open'",
+            (request_key,),
+        ).fetchone()
+        return str(row[0]) if row else None
 
     # --- The ledger ---------------------------------------------------------------------------
 
@@ -183,7 +194,9 @@ class Store:
 
     def add_batch(self, batch_id: str, bound: int) -> None:
         """Remember a batch that was handed in, so that its answers are fetched by a later run."""
-        self._db.execute("INSERT INTO batch VALUES (?, ?, 'open')", (batch_id, bound))
+        self._db.execute(
+            "INSERT INTO batch (id, bound, state) VALUES (?, ?, 'open')", (batch_id, bound)
+        )
 
     def open_batches(self) -> list[tuple[str, int]]:
         """The batches whose answers are not here yet, with what was booked for each."""
@@ -221,7 +234,10 @@ class Store:
 
     def _prune(self, model: str) -> int:
         gone = self._db.execute("DELETE FROM sample WHERE model = ?", (model,)).rowcount
-        self._db.execute("DELETE FROM request WHERE key NOT IN (SELECT request FROM sample)")
+        self._db.execute(
+            "DELETE FROM request WHERE key NOT IN (SELECT request FROM sample) "
+            "AND key NOT IN (SELECT key FROM batch_request)"
+        )
         return gone
 
 

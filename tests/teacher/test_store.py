@@ -10,6 +10,7 @@ import pytest
 
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Price, Sample, Store, price_of
+from distill_sql.teacher.layout import APPLICATION_ID
 from distill_sql.teacher.prices import NANO, OPENAI_URL
 from distill_sql.teacher.store import request_key, share
 
@@ -92,6 +93,7 @@ def test_corrupt_and_newer_files_are_named(tmp_path: Path) -> None:
         Store(corrupt)
     newer = tmp_path / "newer.sqlite"
     with closing(sqlite3.connect(newer)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 99")
         connection.commit()
     with pytest.raises(TeacherError, match="newer version of distill-sql"):
