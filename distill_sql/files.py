@@ -187,25 +187,27 @@ def _is_finished(journal: Path) -> bool:
 # --- Writing ------------------------------------------------------------------------------------
 
 
-def check_output(path: Path | str) -> Path:
+def check_output(path: Path | str, *, beside: bool = False) -> Path:
     """Find out, before the work, that an output cannot be written; returns the path.
 
     Raises :class:`OutputError` if ``path`` is a folder, or is in none that can be written to. It
     makes the folders that are missing, and leaves nothing else behind. Whether the disk has room
-    for the output cannot be known.
+    for the output cannot be known. ``beside`` says that other files are written beside it, which
+    only a regular file has a place for.
     """
     path = Path(path)
     with _told(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if _is_special(path):
-            # A FIFO waits for its reader here, as it would when it is written to.
-            handle = os.open(path, os.O_WRONLY)
-            try:
-                if not stat.S_ISFIFO(os.fstat(handle).st_mode):
+            if beside:
+                raise OSError(errno.EINVAL, "it is no regular file, and files go beside it")
+            if not path.is_fifo():  # its reader would take an opening and closing for all there is
+                handle = os.open(path, os.O_WRONLY)
+                try:
                     os.write(handle, b"")  # a full device says so
-            finally:
-                os.close(handle)
+                finally:
+                    os.close(handle)
             return path
         target = _target(path)
         target.parent.mkdir(parents=True, exist_ok=True)

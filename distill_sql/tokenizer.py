@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from distill_sql.errors import DatasetError
-from distill_sql.files import read_json
+from distill_sql.files import read_json, read_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -99,7 +99,7 @@ def load_tokenizer(folder: Path | str) -> ChatTokenizer:
     config = folder / "tokenizer_config.json"
     settings: dict[str, Any] = read_json(config) if config.is_file() else {}
     template = folder / "chat_template.jinja"  # where newer folders keep it
-    own = template.read_text(encoding="utf-8") if template.is_file() else None
+    own = read_text(template) if template.is_file() else None
     return ChatTokenizer(folder.name, backend, own or settings.get("chat_template") or CHATML)
 
 

@@ -15,9 +15,9 @@ import hashlib
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,13 @@ from tqdm import tqdm
 
 from distill_sql.datasets import Dataset
 from distill_sql.errors import GoldQueryError, TeacherError
+from distill_sql.files import (
+    check_output,
+    parse_json,
+    read_json_lines,
+    resume_lines,
+    write_json_lines,
+)
 from distill_sql.prompts import extract_sql
 from distill_sql.sandbox import DEADLINE, Result
 from distill_sql.scoring.judge import Judge, Rules
@@ -49,6 +56,8 @@ REASONS: Mapping[str, str] = {
     "outvoted": "most samples give other rows (without gold queries)",
     "not the best": "it is right, and another sample of the question was kept",
 }
+
+_TEXTS = ("db_id", "question", "query", "mode", "completion", "sql", "model")
 
 #: Where the teacher chapter leaves its traces, and the training chapters look for some.
 FOLDER = Path("book/.work/traces")
@@ -250,7 +259,8 @@ def _key(result: Result | None) -> str:
 
 
 def _digest(request: Request, samples: Sequence[Sample]) -> str:
-    text = json.dumps([request.key.hex(), [[s.text, s.finish] for s in samples]])
+    answers = [[sample.text, sample.finish] for sample in samples]
+    text = json.dumps([request.key.hex(), request.example.query, answers])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -267,7 +277,7 @@ def write_traces(
     samples judges only those; the other two files are the same bytes either way. ``options`` names
     what else the verdicts depend on; with others, all are judged again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_output(path, beside=True)
     verdicts_path = path.with_name(f"{path.name}.judged.jsonl")
     done = _read_verdicts(verdicts_path, options)
     judged = []
@@ -280,6 +290,12 @@ def write_traces(
             if done.get(one.question_id, ("",))[0] != digest:
                 file.write(json.dumps({"digest": digest, "judged": asdict(one)}) + "\n")
                 file.flush()
+    if not judged and path.exists() and path.stat().st_size:
+        raise TeacherError(
+            f"No question has all its samples, so there is nothing to judge; the traces in {path} "
+            "are left as they are. Ask first, or give the model, the endpoint and the settings "
+            "that were asked with."
+        )
     dropped = (
         {"question_id": j.question_id, "db_id": j.db_id, "mode": j.mode, "sample": place,
          "reason": reason, "sql": sql}
@@ -287,39 +303,41 @@ def write_traces(
         for place, (reason, sql) in enumerate(zip(j.reasons, j.sqls, strict=True))
         if reason
     )  # fmt: skip
-    _write_lines(path.with_name(f"{path.name}.dropped.jsonl"), dropped)
-    _write_lines(path, (asdict(trace) for j in judged for trace in j.kept))
+    write_json_lines(path.with_name(f"{path.name}.dropped.jsonl"), dropped)
+    write_json_lines(path, (asdict(trace) for j in judged for trace in j.kept))
     return judged
 
 
-def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    scratch = path.with_name(f"{path.name}.new")
-    with scratch.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    scratch.replace(path)
-
-
 def _read_verdicts(path: Path, options: str) -> dict[int, tuple[str, Judged]]:
+    """The verdicts of an earlier run; what cannot be read is judged again."""
     done: dict[int, tuple[str, Judged]] = {}
-    if not path.exists():
+    first, *rest = resume_lines(path) or [""]
+    if first != json.dumps({"options": options}):
         return done
-    whole = [line for line in path.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
-    path.write_text("".join(whole), encoding="utf-8")  # a line cut short by a kill is no line
-    if not whole or json.loads(whole[0]) != {"options": options}:
-        return done
-    for line in whole[1:]:
-        record = json.loads(line)
-        fields = record["judged"]
-        for name in ("texts", "sqls", "reasons"):
-            fields[name] = tuple(fields[name])
-        fields["kept"] = tuple(map(_trace, fields["kept"]))
-        done[fields["question_id"]] = record["digest"], Judged(**fields)
+    for line in rest:
+        with suppress(ValueError, KeyError, TypeError):
+            record = parse_json(line)
+            fields = record["judged"]
+            for name in ("texts", "sqls", "reasons"):
+                fields[name] = tuple(fields[name])
+            fields["kept"] = tuple(map(_trace, fields["kept"]))
+            done[fields["question_id"]] = record["digest"], Judged(**fields)
     return done
 
 
 def _trace(record: Mapping[str, Any]) -> Trace:
-    return Trace(**{**record, "messages": tuple(record["messages"])})
+    """A trace from its record; ValueError or TypeError where a field is missing or no such value.
+
+    Text is where text belongs: what trains a student is not guessed at.
+    """
+    trace = Trace(**{**record, "messages": tuple(record["messages"])})
+    texts = [getattr(trace, name) for name in _TEXTS]
+    texts += [text for one in trace.messages for text in (one["role"], one["content"])]
+    if strange := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"found {strange[0]!r} where a text belongs")
+    if not isinstance(trace.question_id, int):
+        raise ValueError(f"question_id is {trace.question_id!r}, no whole number")
+    return trace
 
 
 def chapter_file(dataset: str) -> Path:
@@ -336,17 +354,15 @@ def chapter_traces(given: str, dataset: str) -> list[Trace]:
 
 def read_traces(path: Path) -> list[Trace]:
     """The traces of a file; raises :class:`TeacherError` naming the first line that is none."""
+    if not path.exists():
+        raise TeacherError(f"No traces at {path}. Make them: distill-sql teacher traces.")
+    fix = "Expected a line of `distill-sql teacher traces`; make the file again."
     traces = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise TeacherError(f"No traces at {path}. Make them: distill-sql teacher traces.") from None
-    for number, line in enumerate(lines, start=1):
+    for number, record in read_json_lines(path, error=TeacherError, fix=fix):
         try:
-            traces.append(_trace(json.loads(line)))
+            traces.append(_trace(record))
         except (ValueError, TypeError, KeyError) as error:
             raise TeacherError(
-                f"{path}, line {number}: no trace ({type(error).__name__}: {error}). Expected a "
-                "line of `distill-sql teacher traces`; make the file again."
+                f"{path}, line {number}: no trace ({type(error).__name__}: {error}). {fix}"
             ) from error
     return traces

@@ -84,6 +84,74 @@ def test_an_interrupt_is_status_130(
     assert "interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status", "message"),
+    [
+        (">&-", 2, "error: Standard output is closed"),
+        ("> /dev/full", 2, "error: Standard output cannot be written (No space left on device)"),
+        ("<&- 2>&-", 0, ""),
+        ("2> /dev/full", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_told(
+    redirection: str, status: int, message: str
+) -> None:
+    if "/dev/full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    command = f"exec {sys.executable} -m distill_sql.cli pocket {redirection}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == status
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    code = (
+        "import sys; from distill_sql import cli, doctor; from tests.test_cli import talk; talk()"
+    )
+    command = f"{sys.executable} -c '{code}' | head -c 10"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.stdout == "word word "
+    assert done.stderr == ""
+
+
+def talk() -> None:
+    """Run a verb that prints more than a pipe holds."""
+
+    def much() -> list[doctor.Check]:
+        print("word " * 1_000_000)
+        return []
+
+    doctor.checks = much
+    sys.exit(cli.main(["doctor"]))
+
+
+def test_what_the_system_refuses_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> list[doctor.Check]:
+        raise PermissionError(13, "Permission denied", "/somewhere/file")
+
+    monkeypatch.setattr(doctor, "checks", refused)
+    monkeypatch.setattr(cli, "_discard_output", lambda: None)
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err == "error: /somewhere/file: Permission denied\n"
+
+
+def test_lone_surrogates_are_printed_as_escapes() -> None:
+    done = run("score", "\udcff.jsonl")
+    assert done.returncode == 2
+    assert "No prediction file at" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> list[doctor.Check]:
         raise RuntimeError("bug")

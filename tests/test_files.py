@@ -52,7 +52,7 @@ def test_a_link_stays_a_link_and_a_fifo_a_fifo(tmp_path: Path) -> None:
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(fifo.read_text()))
     reader.start()
-    files.write_json(fifo, 2)
+    files.write_json(files.check_output(fifo), 2)
     reader.join()
     assert read == ["2\n"]
     assert stat.S_ISFIFO(fifo.stat().st_mode)

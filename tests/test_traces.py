@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,87 @@ def test_questions_without_all_their_samples_are_passed_over(shop: Dataset, tmp_
         filled(store, shop, fenced(GOLD), "no")
         with Sieve(shop, SETTINGS) as sieve:
             assert write_traces(sieve, store, tmp_path / "a.jsonl") == []
+
+
+def test_nothing_to_judge_leaves_the_traces_that_are_there(shop: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    out.write_text("traces\n")
+    with (
+        Store(tmp_path / "s.sqlite") as store,
+        Sieve(shop, SETTINGS) as sieve,
+        pytest.raises(TeacherError, match=r"nothing to judge; the traces in .* are left"),
+    ):
+        write_traces(sieve, store, out)
+    assert out.read_text() == "traces\n"
+
+
+def test_a_gold_query_that_changed_is_judged_by_again(shop: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    with Store(tmp_path / "s.sqlite") as store:
+        filled(store, shop, "no", "no", fenced(GOLD))
+        with Sieve(shop, SETTINGS) as sieve:
+            assert [len(one.kept) for one in write_traces(sieve, store, out)] == [1, 0]
+        other = shop.with_examples(replace(e, query="SELECT 'other'") for e in shop)
+        with Sieve(other, SETTINGS) as sieve:
+            assert [len(one.kept) for one in write_traces(sieve, store, out)] == [0, 0]
+
+
+def test_damaged_verdicts_are_judged_again(shop: Dataset, tmp_path: Path) -> None:
+    out, verdicts = tmp_path / "a.jsonl", tmp_path / "a.jsonl.judged.jsonl"
+    with Store(tmp_path / "s.sqlite") as store:
+        filled(store, shop, fenced(GOLD) + "\u2028\x85", "no", "no")
+        with Sieve(shop, SETTINGS) as sieve:
+            write_traces(sieve, store, out)
+            whole = out.read_bytes()
+            first, second, third = verdicts.read_bytes().split(b"\n")[:-1]
+            for damage in (
+                b'b", "x": 1}',
+                b"[" * 9999,
+                b"\xff\xfe",
+                b"[1]",
+                b'{"judged": {}}',
+                b"",
+            ):
+                verdicts.write_bytes(b"\n".join([first, damage, third, damage, b""]))
+                write_traces(sieve, store, out)
+                assert out.read_bytes() == whole
+            verdicts.write_bytes(b"\xff" + second)
+            write_traces(sieve, store, out)
+            assert out.read_bytes() == whole
+    assert "\u2028\x85" in read_traces(out)[0].completion
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sql": None}, "found None where a text belongs"),
+        ({"messages": None}, "TypeError"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "where a text belongs"),
+        ({"messages": [{"role": "user"}]}, "KeyError: 'content'"),
+        ({"question_id": "0"}, "question_id is '0', no whole number"),
+        ({"extra": 1}, "TypeError"),
+    ],
+)
+def test_what_is_no_trace_is_told_by_its_line(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    record = {
+        "question_id": 0, "db_id": "d", "question": "q", "query": "SELECT 1", "mode": "direct",
+        "messages": [{"role": "user", "content": "q"}], "completion": "c", "sql": "SELECT 1",
+        "n_samples": 1, "n_passed": 1, "model": "m", "prompt_tokens": 0, "completion_tokens": 0,
+        "cost": 0,
+    }  # fmt: skip
+    path = tmp_path / "x.jsonl"
+    path.write_text(f"{json.dumps(record)}\n\n{json.dumps(record | change)}\n")
+    with pytest.raises(TeacherError, match=r"x\.jsonl, line 3: no trace") as error:
+        read_traces(path)
+    assert message in str(error.value)
+
+
+def test_a_teachers_odd_line_ends_are_no_lines(cases: Path) -> None:
+    traces = read_traces(cases / "02_unicode_line_separators" / "traces_u2028.jsonl")
+    assert traces
+    assert any("\u2028" in trace.completion for trace in traces)
 
 
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:

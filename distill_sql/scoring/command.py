@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from distill_sql.datasets import Dataset, load_dataset
-from distill_sql.errors import DistillSqlError
-from distill_sql.files import write_json
+from distill_sql.errors import DistillSqlError, OutputError
+from distill_sql.files import check_output, write_json
 from distill_sql.neighbours import COUNT, build_neighbours
 from distill_sql.sandbox import DEADLINE
 from distill_sql.scoring.bird import score_bird
@@ -86,6 +86,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise DistillSqlError("Nothing to score: give a prediction FILE, or --compare A B.")
     if arguments.components and arguments.etype == "exec":
         raise DistillSqlError("--components belongs to exact set match: use --etype match or all.")
+    if arguments.json:
+        _check_json(arguments.json, files)
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
     if arguments.database:
         dataset = dataset.only(*arguments.database)
@@ -123,6 +125,12 @@ def _run(arguments: argparse.Namespace) -> int:
         found = [_record(file, report) for file, report in reports.items()]
         write_json(arguments.json, found[0] if len(found) == 1 else found)
     return 0
+
+
+def _check_json(out: Path, files: list[Path]) -> None:
+    if any(file.exists() and out.exists() and out.samefile(file) for file in files):
+        raise OutputError(f"--json {out} would replace the predictions. Name another file.")
+    check_output(out)
 
 
 def _compare(a: ScoreReport, b: ScoreReport) -> None:

@@ -72,6 +72,8 @@ def read_predictions(path: Path | str, dataset: Dataset) -> list[Prediction]:
     there, one too many; or saying how many are missing at the end.
     """
     path = Path(path)
+    if not path.exists():
+        raise PredictionError(f"No prediction file at {path}. Check the path.")
     predictions = []
     examples = iter(dataset)
     for entry in _entries(path):

@@ -12,6 +12,7 @@ from typing import Any
 
 from distill_sql.datasets import load_dataset
 from distill_sql.errors import ParameterError, TrainingError
+from distill_sql.files import check_folder, check_output
 from distill_sql.recipes import RECIPES, Recipe, overridden, recipe_for
 
 
@@ -91,6 +92,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     recipe = _recipe(arguments)
     traces = read_traces(arguments.traces)
+    check_folder(arguments.out)
     framework = arguments.framework or default_framework()
     if framework == "torch" and "WORLD_SIZE" not in os.environ:
         processes = _processes(arguments.processes)
@@ -139,6 +141,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
 
     recipe = _recipe(arguments)
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
+    check_output(arguments.out, beside=True)
     student = open_student(recipe, adapter=arguments.adapter, framework=arguments.framework)
     name = (
         recipe.name if arguments.adapter is None else f"{recipe.name}, {_digest(arguments.adapter)}"

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import PredictionError
-from distill_sql.files import write_text
+from distill_sql.files import check_output, parse_json, resume_lines, write_json_lines
 from distill_sql.prompts import Mode, Style, extract_sql, prompt_messages
 from distill_sql.students.grammar import QueryGrammar, vocabulary
 from distill_sql.students.protocol import ClosingFence, Student
@@ -141,12 +142,12 @@ def generate(
     ``model`` says whose answers these are: a run goes on from what another left in ``<out>.part``
     only if model and settings are the same, and raises :class:`PredictionError` otherwise.
     """
+    check_output(out, beside=True)
     part = out.with_name(f"{out.name}.part")
     settings = {"model": model, "mode": mode, "style": style, "max_tokens": max_tokens,
                 "grammar": grammar, "dataset": dataset.fingerprint}  # fmt: skip
     done = _read_part(part, settings)
     if not done:
-        out.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     missing = [example for example in dataset if example.question_id not in done]
     with (
@@ -170,28 +171,28 @@ def generate(
             file.flush()
             os.fsync(file.fileno())
             bar.update(len(together))
-    write_text(
-        out,
-        "".join(
-            json.dumps(done[example.question_id], ensure_ascii=False) + "\n" for example in dataset
-        ),
-    )
+    write_json_lines(out, (done[example.question_id] for example in dataset))
     part.unlink()
     return out
 
 
 def _read_part(part: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    if not part.exists():
+    """The answers that a killed run left; a line that cannot be read is asked for again."""
+    lines = resume_lines(part)
+    if not lines:
         return {}
-    # A line that a kill cut short is no line.
-    whole = [line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
-    if not whole:
-        return {}
-    if json.loads(whole[0]) != settings:
+    try:
+        begun = parse_json(lines[0])
+    except ValueError:
+        begun = lines[0][:100]
+    if begun != settings:
         raise PredictionError(
-            f"{part} was begun with other settings: {json.loads(whole[0])}, and now {settings}. "
+            f"{part} was begun with other settings: {begun}, and now {dict(settings)}. "
             "Delete it to begin again, or write to another file."
         )
-    part.write_text("".join(whole), encoding="utf-8")
-    records = [json.loads(line) for line in whole[1:]]
-    return {record["question_id"]: record for record in records}
+    done = {}
+    for line in lines[1:]:
+        with suppress(ValueError, TypeError):
+            answer = Answer(**parse_json(line))
+            done[answer.question_id] = asdict(answer)
+    return done

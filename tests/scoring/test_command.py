@@ -45,6 +45,22 @@ def test_a_broken_file_is_a_message_and_no_traceback(
     assert "line 1: found question_id 1" in error
 
 
+def test_where_verdicts_cannot_go_is_told_before_the_work(
+    toy_dataset: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in (tmp_path, predictions / "below", tmp_path / "\0"):
+        command = ["score", str(predictions), "--dataset", str(toy_dataset), "--json", str(out)]
+        assert main(command) == 2
+        told = capsys.readouterr()
+        assert f"error: {out} cannot be written: " in told.err
+        assert told.out == ""
+    before = predictions.read_bytes()
+    command = ["score", str(predictions), "--dataset", str(toy_dataset), "--json"]
+    assert main([*command, str(predictions)]) == 2
+    assert "would replace the predictions" in capsys.readouterr().err
+    assert predictions.read_bytes() == before
+
+
 def test_scoring_twice_gives_the_same_and_changes_nothing(
     toy_dataset: Path, predictions: Path, tmp_path: Path
 ) -> None:

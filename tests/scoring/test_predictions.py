@@ -127,7 +127,7 @@ def test_texts_that_are_no_predictions(
 
 def test_absent_files_and_folders(shop: Dataset, tmp_path: Path) -> None:
     for path in (tmp_path / "absent.jsonl", tmp_path):
-        with pytest.raises(PredictionError, match=r"does not exist|is a folder"):
+        with pytest.raises(PredictionError, match=r"No prediction file at|is a folder"):
             read_predictions(path, shop)
 
 

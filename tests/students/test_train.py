@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -273,6 +274,43 @@ def test_predictions_are_resumed_and_line_up(
     for one, other in zip(*same, strict=True):
         assert one | {"latency_s": 0} == other | {"latency_s": 0}
     assert not part.exists()
+
+
+def test_a_damaged_line_is_asked_again_and_odd_line_ends_are_no_lines(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    dev = load_dataset("pocket").limit(4)
+    student = open_student(recipe, framework="torch")
+    options = {"model": "tiny", "style": "compact", "max_tokens": 4, "progress": False}
+    out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    generate(student, dev, out, **options)  # type: ignore[arg-type]
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
+    first = answers[0] | {"raw_text": "kept\u2028\x85\x0c"}
+    settings = {"model": "tiny", "mode": "direct", "style": "compact", "max_tokens": 4,
+                "grammar": False, "dataset": dev.fingerprint}  # fmt: skip
+    damaged = ['b", "pred_sql": "SELECT 1"}', "[1]", '{"question_id": 2}', "[" * 9999, ""]
+    lines = [json.dumps(settings), json.dumps(first, ensure_ascii=False), *damaged]
+    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    generate(student, dev, out, **options)  # type: ignore[arg-type]
+    found = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
+    assert found[0] == first
+    assert [one["raw_text"] for one in found[1:]] == [one["raw_text"] for one in answers[1:]]
+
+
+def test_where_predictions_and_students_cannot_go_is_told_before_the_work(
+    recipe: Recipe, traces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "file").write_text("")
+    nowhere = ["--set", f"base={tmp_path / 'no model'}"]  # never looked for
+    for out in (fifo, tmp_path, tmp_path / "file" / "out"):
+        assert main(["generate", "pocket-s", *nowhere, "--out", str(out)]) == 2
+        assert f"{out} cannot be written" in capsys.readouterr().err
+    command = ["train", "pocket-s", *nowhere, "--traces", str(traces_file), "--out"]
+    assert main([*command, str(tmp_path / "file")]) == 2
+    assert "file cannot be written" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "file", "traces.jsonl"]
 
 
 def test_the_verbs(
