@@ -62,7 +62,8 @@ def execute(
     # Digests first: a library edited while the chapter runs must make the result stale.
     parts = cache.parts(book, source=chapter.text, parameters=parameters, inputs=chapter.inputs)
     changed = {n: v for n, v in parameters.items() if v != chapter.parameters[n].default}
-    book.work.mkdir(parents=True, exist_ok=True)
+    for folder in (book.work, book.chapters):  # before the work
+        files.check_folder(folder)
     running = book.work / f"{chapter.name}.running.ipynb"
     failed = book.work / f"{chapter.name}.failed.ipynb"
     started = time.monotonic()

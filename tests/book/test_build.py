@@ -16,7 +16,7 @@ import pytest
 from distill_sql.book import Book, cache
 from distill_sql.book.build import clean, plan, run
 from distill_sql.book.execute import rerun_command
-from distill_sql.errors import ChapterError, ParameterError
+from distill_sql.errors import ChapterError, OutputError, ParameterError
 
 from .conftest import MakeBook, chapter_text
 
@@ -87,6 +87,15 @@ def test_parameters_are_refused_before_anything_runs(make_book: MakeBook) -> Non
     with pytest.raises(ParameterError, match="for chapter 02_b: it knows seed"):
         run(book, names=["02_b"], parameters={"size": "a"})
     assert not book.chapters.exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_runs(make_book: MakeBook) -> None:
+    book = make_book(**{"01_a": ("x = 1", "open('ran', 'w').close()")})
+    book.chapters.parent.mkdir(parents=True, exist_ok=True)
+    book.chapters.write_text("")
+    with pytest.raises(OutputError, match=r"book/chapters cannot be written"):
+        run(book)
+    assert not (book.root / "ran").exists()
 
 
 def test_a_failing_chapter_keeps_the_good_one_and_the_others_go_on(make_book: MakeBook) -> None:
