@@ -1,280 +1,228 @@
 """An OpenAI-compatible endpoint over one small model, for a machine without a GPU.
 
 ``python -m distill_sql.students.endpoint MODEL --port PORT`` answers ``/v1/chat/completions`` from
-a model folder. Requests that wait at the same time are answered together, and what their prompts
-begin with in common, a schema as a rule, is computed once. A question's samples depend on its own
-text and their number only, whatever else is asked meanwhile.
+a model folder, on this machine alone unless ``--host`` says otherwise. Requests that wait at the
+same time are answered together (:mod:`~distill_sql.students.engine`). Who may ask, and how much, is
+in :mod:`~distill_sql.students.web`; what may be asked is in :mod:`~distill_sql.students.chat`.
 
-Left out: streaming, tools, log probabilities, keys. ``mlx_lm.server`` and ``transformers serve`` do
-more. The one needs MLX, whose CPU build multiplies matrices far slower than torch, and the other a
-web framework; this needs nothing that training does not.
+Left out: streaming, tools, log probabilities. ``mlx_lm.server`` and ``transformers serve`` do more.
+The one needs MLX, whose CPU build multiplies matrices far slower than torch, and the other a web
+framework; this needs nothing that training does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from concurrent.futures import CancelledError, Future
+from importlib.util import find_spec
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from distill_sql.errors import (
+    DistillSqlError,
+    MissingDependencyError,
+    ParameterError,
+    TrainingError,
+)
 from distill_sql.recipes import Recipe
-from distill_sql.students.generation import shared_prefix
-from distill_sql.students.protocol import ClosingFence
+from distill_sql.students.chat import read_request, response
+from distill_sql.students.engine import BusyError, Engine
+from distill_sql.students.head import Refused, authorities
+from distill_sql.students.web import LIMITS, Limits, Server
 
 if TYPE_CHECKING:
-    import torch
-
     from distill_sql.students.torch_backend import TorchStudent
 
-#: Answers that are written at the same time, at most.
-ROWS = 96
-#: Seconds that the first of several requests waits for others.
-GATHER = 0.02
-#: Share of a prompt that must be common for two requests to be answered together.
-COMMON = 0.5
-#: What a request may ask for at most.
-MOST_SAMPLES, MOST_TOKENS = 16, 1024
+#: Seconds between two looks whether a client still waits for its answer.
+LOOK = 0.5
 
 
-class BadRequest(ValueError):
-    """A request that cannot be answered as it is."""
+def server(
+    student: TorchStudent,
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    allowed: Sequence[str] = (),
+    key: str = "",
+    names: Sequence[str] = (),
+    limits: Limits = LIMITS,
+) -> Server:
+    """A server that is ready to ``serve_forever``; at port 0, at any that is free.
 
-
-@dataclass(frozen=True)
-class Asked:
-    """One request: prompt as token ids, how many samples, how they are drawn, where they go."""
-
-    ids: tuple[int, ...]
-    samples: int
-    temperature: float
-    max_tokens: int
-    done: Future[list[list[int]]] = field(default_factory=Future, compare=False)
-
-    @property
-    def drawn(self) -> tuple[float, int, int]:
-        """What two requests must have in common to be answered together."""
-        return self.temperature, self.max_tokens, self.samples
-
-
-class Engine:
-    """Answers requests, those that wait together in one batch."""
-
-    def __init__(self, student: TorchStudent) -> None:
-        self.student = student
-        self._finished = ClosingFence(student.tokenizer)
-        self._waiting: Queue[Asked] = Queue()
-        Thread(target=self._work, daemon=True).start()
-
-    def submit(self, asked: Asked) -> Future[list[list[int]]]:
-        """The request's answers as token ids, in the future."""
-        self._waiting.put(asked)
-        return asked.done
-
-    def _work(self) -> None:
-        while True:
-            waiting = [self._waiting.get()]
-            time.sleep(GATHER)
-            while True:
-                try:
-                    waiting.append(self._waiting.get_nowait())
-                except Empty:
-                    break
-            for group in groups(waiting):
-                try:
-                    self._answer(group)
-                except Exception as error:
-                    for asked in group:
-                        asked.done.set_exception(error)
-
-    def _answer(self, group: list[Asked]) -> None:
-        prefix = shared_prefix([asked.ids for asked in group])
-        rows = [(asked, number) for asked in group for number in range(asked.samples)]
-        outputs = self.student.complete(
-            group[0].ids[:prefix],
-            [asked.ids[prefix:] for asked in group],
-            copies=group[0].samples,
-            max_tokens=group[0].max_tokens,
-            finished=self._finished,
-            choose=sampler([_seed(*row) for row in rows], group[0].temperature),
-        )
-        answers = iter(outputs)
-        for asked in group:
-            asked.done.set_result([next(answers) for _ in range(asked.samples)])
-
-
-def groups(waiting: Sequence[Asked]) -> list[list[Asked]]:
-    """Requests that are answered together: drawn alike, their prompts begun alike, of like length.
-
-    Rows are padded to the longest, so each group holds neighbours in length, and about as many as
-    the next.
+    ``names`` are what the model may be asked as, the first one listed; without any it may be asked
+    as anything. ``allowed``, ``key`` and ``limits`` are those of
+    :class:`~distill_sql.students.web.Server`. Raises OSError if it cannot listen there.
     """
-    alike: list[list[Asked]] = []
-    for asked in sorted(waiting, key=lambda one: (one.drawn, one.ids)):
-        if alike and _alike(alike[-1][0], asked):
-            alike[-1].append(asked)
-        else:
-            alike.append([asked])
-    found = []
-    for some in alike:
-        some.sort(key=lambda one: len(one.ids))
-        pieces = -(-len(some) // (ROWS // some[0].samples))
-        cuts = [len(some) * piece // pieces for piece in range(pieces + 1)]
-        found += [some[start:end] for start, end in pairwise(cuts)]
-    return found
-
-
-def _alike(first: Asked, other: Asked) -> bool:
-    common = shared_prefix([first.ids, other.ids])
-    return first.drawn == other.drawn and common >= COMMON * len(other.ids)
-
-
-def _seed(asked: Asked, number: int) -> int:
-    text = json.dumps([asked.ids, asked.temperature, number])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-
-
-def sampler(
-    seeds: Sequence[int], temperature: float
-) -> Callable[[torch.Tensor, list[int]], torch.Tensor] | None:
-    """Draws each answer's next token with a generator of its own; None at temperature 0: greedy.
-
-    The largest of logits plus Gumbel noise is a draw from their softmax (Gumbel, 1954).
-    """
-    import torch
-
-    if temperature == 0:
-        return None
-    draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def choose(logits: torch.Tensor, answers: list[int]) -> torch.Tensor:
-        even = torch.stack(
-            [torch.rand(logits.shape[-1], generator=draws[answer]) for answer in answers]
-        )
-        noise = -torch.log(-torch.log(even.clamp(1e-20, 1 - 1e-7)))
-        return (logits.float().cpu() / temperature + noise).argmax(-1).to(logits.device)
-
-    return choose
-
-
-def read_request(body: bytes, student: TorchStudent) -> Asked:
-    """A chat completion request; :class:`BadRequest` says what is wrong with it."""
-    try:
-        asked = json.loads(body)
-        messages = [
-            {"role": str(one["role"]), "content": str(one["content"])} for one in asked["messages"]
-        ]
-        samples = int(asked.get("n") or 1)
-        temperature = float(asked.get("temperature", 1.0))
-        most = int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 256)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadRequest(f"expected a chat completion request: {error!r}") from error
-    if not 1 <= samples <= MOST_SAMPLES or not 1 <= most <= MOST_TOKENS or temperature < 0:
-        raise BadRequest(
-            f"n is {samples}, max_tokens {most}, temperature {temperature}; expected n of 1 to "
-            f"{MOST_SAMPLES}, max_tokens of 1 to {MOST_TOKENS}, temperature of 0 or more"
-        )
-    tokenizer = student.tokenizer
-    ids = tuple(tokenizer.encode(tokenizer.render(messages)))  # type: ignore[arg-type]
-    if len(ids) + most > student.model.config.max_position_embeddings:
-        raise BadRequest(f"the prompt is {len(ids)} tokens, which leaves no room for {most} more")
-    return Asked(ids, samples, temperature, most)
-
-
-def response(asked: Asked, outputs: Sequence[Sequence[int]], student: TorchStudent) -> Any:
-    """The JSON of a chat completion."""
-    choices = [
-        {
-            "index": number,
-            "message": {"role": "assistant", "content": student.tokenizer.backend.decode(output)},
-            "finish_reason": "length" if len(output) >= asked.max_tokens else "stop",
-        }
-        for number, output in enumerate(outputs)
-    ]
-    written = sum(map(len, outputs))
-    return {
-        "id": "chatcmpl-0",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": student.tokenizer.name,
-        "choices": choices,
-        "usage": {
-            "prompt_tokens": len(asked.ids),
-            "completion_tokens": written,
-            "total_tokens": len(asked.ids) + written,
-        },
-    }
-
-
-def server(student: TorchStudent, port: int) -> ThreadingHTTPServer:
-    """A server on this machine's own address that is ready to ``serve_forever``."""
     engine = Engine(student)
+    started = int(time.time())
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def complete(body: bytes, gone: Callable[[], bool]) -> Any:
+        asked = read_request(body, student, names=names)
+        try:
+            done = engine.submit(asked)
+        except BusyError:
+            busy = "too many requests wait; ask later"
+            raise Refused(503, busy, {"Retry-After": "1"}) from None
+        return response(asked, _wait(done, gone), student)
 
-        def do_GET(self) -> None:
-            self._send(200, {"status": "ok", "data": [{"id": student.tokenizer.name}]})
+    def models(*_: Any) -> Any:
+        listed = {"id": (*names, student.tokenizer.name)[0], "object": "model"}
+        return {"object": "list", "data": [listed | {"created": started, "owned_by": "local"}]}
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self._send(*self._answer(body))
+    def health(*_: Any) -> Any:
+        return {"status": "ok"}
 
-        def _answer(self, body: bytes) -> tuple[int, Any]:
-            if self.path != "/v1/chat/completions":
-                return 404, _error(f"no {self.path} here: /v1/chat/completions is")
-            try:
-                asked = read_request(body, student)
-            except BadRequest as error:
-                return 400, _error(str(error))
-            try:
-                outputs = engine.submit(asked).result()
-            except Exception as error:
-                return 500, _error(repr(error))
-            return 200, response(asked, outputs, student)
-
-        def _send(self, status: int, answer: Any) -> None:
-            text = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing: a request is no news."""
-
-    ThreadingHTTPServer.daemon_threads = True
-    ThreadingHTTPServer.request_queue_size = 256
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    routes = {
+        ("GET", "/health"): health,
+        ("GET", "/v1/models"): models,
+        ("POST", "/v1/chat/completions"): complete,
+    }
+    try:
+        return Server(
+            host, port, routes, allowed=allowed, key=key, limits=limits, on_close=engine.close
+        )
+    except BaseException:
+        engine.close()
+        raise
 
 
-def _error(message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "invalid_request_error"}}
+def _wait(done: Future[list[list[int]]], gone: Callable[[], bool]) -> list[list[int]]:
+    """A request's answers, or its end; it is cancelled when its client is gone."""
+    while True:
+        try:
+            error = done.exception(timeout=LOOK)
+        except TimeoutError:
+            if gone():
+                done.cancel()
+                raise Refused(400, "the connection was closed before the answer") from None
+            continue
+        except CancelledError:
+            raise Refused(503, "the server is closing") from None
+        if error is not None:
+            raise Refused(500, f"the model failed ({type(error).__name__})")
+        return done.result()
 
 
-def main() -> None:
-    """The command line."""
+def served_names(model: Path) -> tuple[str, str]:
+    """What the model in a folder may be asked as: the folder's name, and with its weights' digest.
+
+    The second is what the embedded teacher's answers are filed under
+    (:func:`distill_sql.teacher.embedded.name`).
+    """
+    digest = hashlib.sha256()
+    for path in sorted(model.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return model.name, f"{model.name}-{digest.hexdigest()[:8]}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 2 for a mistake of the user's."""
+    options = _parser().parse_args(argv)
+    try:
+        key = _key(options.api_key_env)
+        with _listening(options, key) as listening:
+            where = authorities(options.host, listening.server_address[1])[0]
+            print(f"serving {options.model} at http://{where}/v1", file=sys.stderr, flush=True)
+            listening.serve_forever()
+    except DistillSqlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m distill_sql.students.endpoint",
+        description="Serve a model folder through OpenAI's chat completions API.",
+    )
+    parser.add_argument("model", type=Path, help="a model's folder")
+    parser.add_argument("--port", type=_port, required=True, help="0 for any that is free")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", metavar="NAME",
+        help="the address to listen at (default: %(default)s, this machine alone)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-host", type=_host, default=[], action="append", metavar="NAME[:PORT]",
+        help="a name that clients may ask at, besides --host and this machine's own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--api-key-env", metavar="VARIABLE",
+        help="the environment variable that holds the key which clients must send",
+    )  # fmt: skip
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+    return int(text)
+
+
+def _host(text: str) -> str:
+    try:
+        authorities(text, 0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; expected a name or an address") from None
+    return text
+
+
+def _key(variable: str | None) -> str:
+    if variable is None:
+        return ""
+    key = os.environ.get(variable, "").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise ParameterError(
+            f"The environment variable {variable} holds no key. Set it to printable ASCII "
+            "characters, or leave --api-key-env out."
+        )
+    return key
+
+
+def _listening(options: argparse.Namespace, key: str) -> Server:
+    model: Path = options.model.expanduser().absolute()
+    student = _load(model)
+    try:
+        return server(
+            student, options.port, host=options.host, allowed=options.allow_host, key=key,
+            names=served_names(model),
+        )  # fmt: skip
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot have
+        reason = getattr(error, "strerror", None) or error
+        raise ParameterError(
+            f"Cannot listen at {options.host}, port {options.port}: {reason}. "
+            "Give an address of this machine and a free port."
+        ) from None
+
+
+def _load(model: Path) -> TorchStudent:
+    if not (model / "config.json").is_file():
+        raise TrainingError(f"No model in {model}: expected config.json, weights and a tokenizer.")
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise MissingDependencyError(
+            "Serving a model needs torch: pip install 'distill-sql[train]'."
+        )
     from distill_sql.students import torch_backend
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="a model's folder")
-    parser.add_argument("--port", type=int, required=True)
-    options = parser.parse_args()
-    recipe = Recipe(options.model.name, str(options.model), trained=False, precision="float32")
-    student = torch_backend.load(options.model, recipe)
-    print(f"serving {options.model} at http://127.0.0.1:{options.port}/v1", file=sys.stderr)
-    server(student, options.port).serve_forever()
+    recipe = Recipe(model.name, str(model), trained=False, precision="float32")
+    try:
+        return torch_backend.load(model, recipe)
+    except DistillSqlError:
+        raise
+    except Exception as error:  # the libraries raise many kinds, all meaning "not loaded"
+        raise TrainingError(
+            f"The model in {model} cannot be loaded ({type(error).__name__}: {error}). Copy or "
+            "download its folder again."
+        ) from error
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,447 @@
+"""The server under the endpoint: who is served, what is read, and that every wait ends."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from threading import Event, active_count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from distill_sql.students.head import Refused
+from distill_sql.students.web import LIMITS, RESERVE, Limits, Server
+from tests.students.wire import connect, read, request, running, send
+
+QUICK = Limits(idle=5, head=0.3, body=0.3, write=0.3, linger=0.2, connections=8, body_bytes=1000)
+
+
+def echo(body: bytes, _: Callable[[], bool]) -> Any:
+    return {"size": len(body)}
+
+
+def fail(body: bytes, _: Callable[[], bool]) -> Any:
+    if body == b"refuse":
+        raise Refused(400, "no")
+    if body == b"panic":
+        raise BaseException("/a/path")
+    raise RuntimeError("/a/path")
+
+
+ROUTES = {("GET", "/health"): echo, ("POST", "/echo"): echo, ("POST", "/fail"): fail}
+
+
+def quick(**options: Any) -> Server:
+    return Server("127.0.0.1", 0, ROUTES, **{"limits": QUICK} | options)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with running(quick()) as port:
+        yield port
+
+
+def answer(port: int, *headers: str, **options: Any) -> Any:
+    found = send(port, request(port, *headers, **options))
+    assert found is not None
+    return found
+
+
+# --- Who is served ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LocalHost", "[::1]"])
+def test_loopback_names_are_served(port: int, name: str) -> None:
+    assert answer(port, f"Host: {name}:{port}").body == {"size": 2}
+    own = answer(port, f"Host: {name}:{port}", f"Origin: http://{name}:{port}")
+    assert own.status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example:{port}", "evil.example", "127.0.0.1", "localhost", "localhost:1",
+        "localhost.evil.example:{port}", "localhost:{port}.evil.example", "127.0.0.1:0{port}",
+        "user@localhost:{port}", "localhost:{port}, evil.example", "localhost.:{port}",
+        "http://localhost:{port}", "127.1:{port}", "0.0.0.0:{port}", "localhost:{port}/", "*",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_other_names_are_refused(port: int, host: str, method: str) -> None:
+    """A page whose own name leads here, by DNS, asks under that name."""
+    path = "/health" if method == "GET" else "/echo"
+    found = answer(port, f"Host: {host.format(port=port)}", method=method, path=path)
+    assert (found.status, found.closed) == (403, True)
+    assert "is not served here" in found.message
+
+
+def test_a_host_is_given_once(port: int) -> None:
+    assert answer(port, without=("Host",)).status == 400
+    assert answer(port, "Host:").status == 400
+    twice = answer(port, f"Host: 127.0.0.1:{port}", f"Host: 127.0.0.1:{port}")
+    assert (twice.status, "2 times" in twice.message) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["null", "", "http://evil.example", "https://127.0.0.1:{port}", "http://127.0.0.1",
+     "http://localhost:{port}", "http://127.0.0.1:{port}.evil.example", "file://"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_other_origins_are_refused(port: int, origin: str, method: str) -> None:
+    path = "/health" if method == "GET" else "/echo"
+    found = answer(port, f"Origin: {origin.format(port=port)}", method=method, path=path)
+    assert found.status == 403
+    assert not any(name.lower().startswith("access-control") for name in found.headers)
+
+
+def test_a_page_gets_no_consent(port: int) -> None:
+    found = answer(
+        port, "Origin: http://evil.example", "Access-Control-Request-Method: POST",
+        method="OPTIONS",
+    )  # fmt: skip
+    assert found.status == 403
+    assert answer(port, method="OPTIONS").status == 405
+    assert not any(name.lower().startswith("access-control") for name in found.headers)
+
+
+def test_names_that_are_given_are_served() -> None:
+    server = quick(allowed=["Box", "fd00::1", "outside:9000"])
+    with running(server) as port:
+        for good in (f"box:{port}", f"[fd00::1]:{port}", "outside:9000"):
+            assert answer(port, f"Host: {good}").status == 200
+        for bad in ("box", "box:9000", f"outside:{port}"):
+            assert answer(port, f"Host: {bad}").status == 403
+
+
+def test_the_server_listens_at_the_address_that_it_is_given() -> None:
+    with running(Server("localhost", 0, ROUTES)) as port:
+        with socket.create_connection(("localhost", port), timeout=5) as connection:
+            connection.sendall(request(port, f"Host: localhost:{port}"))
+            found = read(connection)
+        assert found is not None
+        assert found.status == 200
+
+
+def test_a_key_is_asked_of_every_request() -> None:
+    with running(quick(key="s3cret")) as port:
+        for good in ("Bearer s3cret", "bearer s3cret", "Bearer  s3cret"):
+            assert answer(port, f"Authorization: {good}").status == 200
+        for bad in ("Bearer s3cre", "Bearer", "s3cret", "Basic s3cret", "Bearer s3cret\xe9", ""):
+            found = answer(port, f"Authorization: {bad}")
+            assert (found.status, found.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert "s3cret" not in found.message
+        assert answer(port).status == 401
+        assert answer(port, method="GET", path="/health").status == 401
+
+
+# --- What is read -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200), ("GET", "/health?a=b", 200), ("GET", "/", 404),
+        ("GET", "/echo", 405), ("POST", "/health", 405), ("POST", "/none", 404),
+        ("GET", "//health", 404), ("GET", "/health/", 404), ("GET", "http://evil/health", 404),
+        ("HEAD", "/health", 405), ("PUT", "/echo", 405), ("DELETE", "/none", 405),
+        ("TRACE", "/echo", 405), ("CONNECT", "evil:80", 405), ("BREW", "/echo", 405),
+        ("get", "/health", 405),
+    ],
+)  # fmt: skip
+def test_paths_and_methods(port: int, method: str, path: str, status: int) -> None:
+    found = answer(port, method=method, path=path)
+    assert found.status == status
+    if status == 405:
+        assert set(found.headers["Allow"].split(", ")) <= {"GET", "POST"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json", 200), ("application/json; charset=utf-8", 200),
+        ("Application/JSON;charset=UTF-8", 200), ("text/plain", 415), ("", 415),
+        ("application/x-www-form-urlencoded", 415), ("multipart/form-data; boundary=x", 415),
+        ("text/plain; application/json", 415), ("application/jsonp", 415),
+    ],
+)  # fmt: skip
+def test_bodies_are_json(port: int, kind: str, status: int) -> None:
+    """The kinds that a form or a page without consent may send to any server are not read."""
+    assert answer(port, f"Content-Type: {kind}").status == status
+
+
+def test_a_body_says_that_it_is_json(port: int) -> None:
+    assert answer(port, without=("Content-Type",)).status == 415
+    kinds = ("Content-Type: application/json", "Content-Type: text/plain")
+    assert answer(port, *kinds).status == 400
+    assert answer(port, "Content-Encoding: gzip").status == 415
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [
+        ("2", 200), ("02", 200), ("-1", 400), ("+2", 400), ("2.0", 400), ("0x2", 400), ("2_0", 400),
+        ("two", 400), ("", 400), ("2, 2", 400), ("\xb2", 400), ("9" * 5000, 400), ("9" * 19, 400),
+        ("9" * 18, 413), ("1001", 413), ("inf", 400), ("1e3", 400),
+    ],
+)  # fmt: skip
+def test_lengths(port: int, length: str, status: int) -> None:
+    assert answer(port, f"Content-Length: {length}").status == status
+
+
+def test_a_length_is_given_once_and_alone(port: int) -> None:
+    assert answer(port, "Content-Length: 2", "Content-Length: 2").status == 400
+    assert answer(port, without=("Content-Length",)).status == 411
+    chunked = "Transfer-Encoding: chunked"
+    assert answer(port, chunked, without=("Content-Length",)).status == 411
+    assert answer(port, chunked).status == 400
+    assert answer(port, "Content-Length: 5", method="GET", path="/health").status == 400
+
+
+def test_a_body_beyond_the_bound_is_not_read(port: int) -> None:
+    """The client that sends all of it still gets the answer."""
+    found = answer(port, body=b" " * 3_000_000)
+    assert (found.status, found.closed) == (413, True)
+    assert answer(port, body=b" " * 1000).body == {"size": 1000}
+
+
+def test_a_client_may_wait_for_the_go_ahead(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(request(port, "Expect: 100-continue", "Content-Length: 2", body=b""))
+        first = read(connection)
+        assert first is not None
+        assert first.status == 100
+        connection.sendall(b"{}")
+        found = read(connection)
+    assert found is not None
+    assert found.body == {"size": 2}
+    assert answer(port, "Expect: 100-continue", "Content-Length: 5000", body=b"").status == 413
+    assert answer(port, "Expect: more").status == 417
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\r\n", 400), (b"GET /health\r\n\r\n", 400), (b"GET  /health HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/2.0\r\n\r\n", 505), (b"GET /health HTTP/0.9\r\n\r\n", 505),
+        (b"GET /health FTP/1.1\r\n\r\n", 400), (b"\x16\x03\x01\x02\x00\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nA: b\rHost: c\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nA: \x00\r\n\r\n", 400),
+        (b"GET /hea\x00lth HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n: b\r\n\r\n", 400),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET /health HTTP/1.1\r\nA: " + b"b" * 70_000, 431),
+        (b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 200, 431),
+    ],
+)  # fmt: skip
+def test_a_malformed_head_is_refused(port: int, data: bytes, status: int) -> None:
+    found = send(port, data)
+    assert found is not None
+    assert (found.status, found.closed) == (status, True)
+
+
+def test_a_connection_serves_many_requests_until_one_is_refused_unread(port: int) -> None:
+    with connect(port) as connection:
+        for size in (2, 7):
+            connection.sendall(request(port, body=b"x" * size))
+            found = read(connection)
+            assert found is not None
+            assert (found.body, found.closed) == ({"size": size}, False)
+        connection.sendall(request(port, path="/fail", body=b"refuse"))
+        found = read(connection)
+        assert found is not None
+        assert (found.status, found.message, found.closed) == (400, "no", False)
+        connection.sendall(request(port, "Connection: Keep-Alive, Close"))
+        found = read(connection)
+        assert found is not None
+        assert found.closed
+        assert read(connection) is None
+    old = send(port, request(port).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    assert old is not None
+    assert old.closed
+
+
+@pytest.mark.parametrize("body", [b"panic", b"other"])
+def test_what_goes_wrong_inside_is_an_answer(
+    port: int, body: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(port, path="/fail", body=body)
+    assert found.status == 500
+    assert "/a/path" not in found.message
+    assert answer(port).status == 200
+    assert capfd.readouterr() == ("", "")
+
+
+LINES = st.sampled_from(
+    [b"GET /health HTTP/1.1", b"POST /echo HTTP/1.1", b"Host: 127.0.0.1", b"Host: localhost:PORT",
+     b"Content-Length: 3", b"Content-Length: -3", b"Transfer-Encoding: chunked", b"", b"{}",
+     b"\xff",
+     b"Content-Type: application/json", b"Expect: 100-continue", b"Origin: null", b"Connection: x"]
+)  # fmt: skip
+NOISE = st.one_of(
+    st.binary(max_size=300),
+    st.builds(bytes.join, st.sampled_from([b"\r\n", b"\n", b"\r"]), st.lists(LINES, max_size=8)),
+)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(noise=NOISE, finish=st.booleans())
+@example(noise=b"", finish=True)
+@example(noise=b"POST /echo HTTP/1.1\r\n", finish=True)
+def test_no_bytes_break_the_server(
+    port: int, capfd: pytest.CaptureFixture[str], noise: bytes, finish: bool
+) -> None:
+    """Whatever comes is answered with a status below 500 or not at all, and the next is served."""
+    data = noise.replace(b"PORT", str(port).encode())
+    with connect(port) as connection:
+        connection.sendall(data)
+        if finish:
+            connection.shutdown(socket.SHUT_WR)
+            found = read(connection)
+            assert found is None or found.status < 500
+    assert answer(port).body == {"size": 2}
+    assert capfd.readouterr() == ("", "")
+
+
+# --- Every wait ends ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["line", "head", "body"])
+def test_a_drip_does_not_outlive_the_deadline(port: int, where: str) -> None:
+    """One byte at a time, each well within any timeout between two."""
+    begun = {
+        "line": b"G",
+        "head": b"GET /health HTTP/1.1\r\nA: b",
+        "body": request(port, "Content-Length: 900"),
+    }[where]
+    began = time.monotonic()
+    with connect(port) as connection:
+        connection.sendall(begun)
+        connection.settimeout(0.05)
+        found = b""
+        while not found and time.monotonic() - began < 5:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                found = connection.recv(100)
+    assert b" 408 " in found
+    assert time.monotonic() - began < 2
+
+
+def test_a_body_that_ends_early_is_refused(port: int) -> None:
+    found = send(port, request(port, "Content-Length: 900"), finish=True)
+    assert found is not None
+    assert (found.status, found.message) == (400, "the body ended after 2 of 900 bytes")
+
+
+def test_a_silent_connection_is_closed() -> None:
+    with running(quick(limits=replace(QUICK, idle=0.1))) as port, connect(port) as connection:
+        assert connection.recv(1) == b""
+        connection.close()
+        with connect(port) as used:
+            used.sendall(request(port))
+            assert read(used) is not None
+            assert used.recv(1) == b""
+
+
+def test_a_client_that_does_not_read_is_left() -> None:
+    def much(*_: Any) -> Any:
+        return "x" * 50_000_000
+
+    server = Server("127.0.0.1", 0, {("GET", "/much"): much}, limits=QUICK)
+    with running(server) as port:
+        before = active_count()
+        with connect(port) as connection:
+            connection.sendall(request(port, method="GET", path="/much"))
+            assert connection.recv(1) == b"H"
+            end = time.monotonic() + 5
+            while active_count() > before and time.monotonic() < end:
+                time.sleep(0.02)
+            assert active_count() == before
+
+
+def test_connections_beyond_the_bound_are_told_so() -> None:
+    with running(quick()) as port:
+        with ExitStack() as stack:
+            for _ in range(QUICK.connections):
+                held = stack.enter_context(connect(port))
+                held.sendall(request(port))
+                assert read(held) is not None
+            found = answer(port)
+            assert (found.status, found.headers["Retry-After"]) == (503, "1")
+            held.sendall(request(port))  # those that were there first are served on
+            still = read(held)
+            assert still is not None
+            assert still.status == 200
+            before = active_count()
+            for _ in range(RESERVE + 20):
+                stack.enter_context(connect(port))
+            assert answer_or_none(port) in (None, 503)
+            assert active_count() <= before + RESERVE
+        end = time.monotonic() + 5
+        while answer_or_none(port) != 200:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def answer_or_none(port: int) -> int | None:
+    found = send(port, request(port))
+    return found.status if found else None
+
+
+def test_closing_ends_every_connection() -> None:
+    entered, left = Event(), Event()
+
+    def wait(_: bytes, gone: Callable[[], bool]) -> Any:
+        entered.set()
+        left.wait(5)
+        raise Refused(503, "closing")
+
+    routes = {("POST", "/wait"): wait}
+    before = active_count()
+    with ExitStack() as stack:
+        with running(Server("127.0.0.1", 0, routes, limits=LIMITS, on_close=left.set)) as port:
+            idle, half, waiting = (stack.enter_context(connect(port)) for _ in range(3))
+            half.sendall(b"POST /wait HT")
+            waiting.sendall(request(port, path="/wait"))
+            assert entered.wait(5)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2
+        assert active_count() == before
+        told = read(waiting)
+        assert told is not None
+        assert told.status == 503
+        assert idle.recv(100) == b""
+        cut = read(half)
+        assert cut is None or cut.status == 400
+
+
+def test_a_route_learns_that_its_client_is_gone() -> None:
+    seen: list[bool] = []
+    closed, done = Event(), Event()
+
+    def wait(_: bytes, gone: Callable[[], bool]) -> Any:
+        seen.append(gone())
+        closed.wait(5)
+        end = time.monotonic() + 5
+        while not gone() and time.monotonic() < end:
+            time.sleep(0.01)
+        seen.append(gone())
+        done.set()
+        return {}
+
+    with running(Server("127.0.0.1", 0, {("POST", "/wait"): wait})) as port:
+        with connect(port) as connection:
+            connection.sendall(request(port, path="/wait"))
+        closed.set()
+        assert done.wait(5)
+    assert seen[-1] is True
