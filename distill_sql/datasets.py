@@ -15,17 +15,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import tempfile
-import zipfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from distill_sql.archives import unpack_spider
+from distill_sql.databases import check_name, find_database, is_file, is_folder
 from distill_sql.errors import DatasetError
-from distill_sql.files import read_json
+from distill_sql.files import parse_json, read_json, read_json_lines, read_text
 from distill_sql.schema import Schema, Table, load_tables_json, schema_from_sqlite
 
 #: Where the hub keeps the original archive (questions, schemas and databases in one zip file).
@@ -78,14 +79,15 @@ class Dataset:
             raise _unknown_db(db_id, self.schemas, self.root) from None
 
     def database_path(self, db_id: str) -> Path:
-        """The SQLite file of ``db_id``; :class:`DatasetError` if it is not there."""
-        path = self.database_dir / db_id / f"{db_id}.sqlite"
-        if not path.is_file():
-            raise DatasetError(
-                f"The database {db_id!r} of {self.name} is missing: no file at {path}. "
-                "Copy it there, or leave its questions out."
-            )
-        return path
+        """The SQLite file of ``db_id``; :class:`DatasetError` if it is not there, or not whole."""
+        if db_id not in self._found:
+            self._found[db_id] = find_database(self.database_dir, db_id, of=self.name)
+        return self._found[db_id]
+
+    @cached_property
+    def _found(self) -> dict[str, Path]:
+        """Databases that were there: looking again for every query would take longer than most."""
+        return {}
 
     def limit(self, count: int | None) -> Dataset:
         """The first ``count`` examples; all of them if ``count`` is None."""
@@ -113,8 +115,8 @@ class Dataset:
         for db_id in sorted(self.db_ids):
             digest.update(repr(self.schema(db_id)).encode())
             path = self.database_dir / db_id / f"{db_id}.sqlite"
-            if path.is_file():
-                with path.open("rb") as file:
+            if is_file(path):
+                with suppress(OSError), path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
@@ -157,6 +159,7 @@ def load_dataset(
     Raises :class:`DatasetError` naming the file and the fix.
     """
     name = str(name_or_path)
+    check_name(split, what="The split")
     if name == "pocket":
         from distill_sql.pocket import materialized
 
@@ -165,7 +168,7 @@ def load_dataset(
         root = _benchmark_root(name, path)
         return _load(name, root, split, _SPIDER if name == "spider" else _BIRD)
     root = Path(name_or_path)
-    if not root.is_dir():
+    if not is_folder(root):
         raise DatasetError(
             f"No dataset {name!r}: expected pocket, spider, bird, or a folder in Spider's layout "
             f"(dev.json, database/<db_id>/<db_id>.sqlite), and there is no folder at {root}."
@@ -182,7 +185,7 @@ def _benchmark_root(name: str, path: str | Path | None) -> Path:
     given = path or os.environ.get(variable)
     if given:
         root = Path(given).expanduser()
-        if not root.is_dir():
+        if not is_folder(root):
             raise DatasetError(
                 f"The folder given for {name} does not exist: {root}. Set {variable} (or the path "
                 "parameter) to the folder that holds its questions and databases."
@@ -205,38 +208,43 @@ def _load(name: str, root: Path, split: str, layout: _Layout) -> Dataset:
     first, *others = layout.splits[split]
     files = [root / first, *(root / other for other in others if (root / other).exists())]
     database_dir = root / layout.databases
-    if not database_dir.is_dir():
+    if not is_folder(database_dir):
         raise DatasetError(
             f"{root} has no databases: expected the folder {database_dir} with one "
             "<db_id>/<db_id>.sqlite per database. Unpack the full archive, not only the questions."
         )
     records = [(file, record) for file in files for record in read_examples(file)]
-    schemas = _schemas(root, layout, {record["db_id"] for _, record in records}, database_dir)
+    schemas = _schemas(root, layout, [record["db_id"] for _, record in records], database_dir)
     for file, record in records:
-        if record["db_id"] not in schemas:
-            raise _unknown_db(record["db_id"], schemas, file)
-    given = [record.get("question_id") for _, record in records]
-    distinct = len(set(given)) == len(given) and all(isinstance(key, int) for key in given)
+        if (db_id := record["db_id"]) not in schemas:
+            raise _unknown_db(db_id, schemas, file, database_dir)
     examples = tuple(
         Example(
-            question_id=record["question_id"] if distinct else position,
+            question_id=question_id,
             db_id=record["db_id"],
             question=record["question"].strip(),
-            query=record["query"] if "query" in record else record["SQL"],
+            query=record["query"] if isinstance(record.get("query"), str) else record["SQL"],
             evidence=record.get("evidence") or "",
         )
-        for position, (_, record) in enumerate(records)
+        for question_id, (_, record) in zip(_question_ids(records), records, strict=True)
     )
     return Dataset(name, split, root, examples, schemas, database_dir)
+
+
+def _question_ids(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[int]:
+    """The ids that the file gives, as numbers or as text; positions unless all are distinct."""
+    given = [record.get("question_id") for _, record in records]
+    ids = [int(key) for key in map(str, given) if key.isascii() and key.isdigit() and len(key) < 16]
+    return ids if len(set(ids)) == len(records) else list(range(len(records)))
 
 
 def read_examples(file: Path) -> list[dict[str, Any]]:
     """Read a Spider or BIRD question file, checking every record's fields.
 
-    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). Raises
-    :class:`DatasetError` naming the file and the first record that is wrong.
+    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). JSON Lines are read as well
+    as a list. Raises :class:`DatasetError` naming the file and the first record that is wrong.
     """
-    records = read_json(file)
+    records = _read_records(file)
     if not isinstance(records, list):
         raise DatasetError(
             f"{file}: expected a list of questions, found {type(records).__name__}. "
@@ -247,34 +255,57 @@ def read_examples(file: Path) -> list[dict[str, Any]]:
     for position, record in enumerate(records):
         found = record if isinstance(record, dict) else {}
         missing = [
-            "/".join(names)
+            "/".join(names) + "".join(f" (found {found[n]!r:.40})" for n in names if n in found)
             for names in (("db_id",), ("question",), ("query", "SQL"))
             if not any(isinstance(found.get(name), str) for name in names)
         ]
+        if not isinstance(evidence := found.get("evidence"), str | None):
+            missing.append(f"evidence (found {evidence!r:.40})")
         if missing:
             raise DatasetError(
                 f"{file}: question {position} has no text for {', '.join(missing)}; found the keys "
-                f"{sorted(found) or type(record).__name__}. Add what is missing."
+                f"{sorted(found)[:20] or type(record).__name__}. Add what is missing."
             )
+        check_name(record["db_id"], what=f"{file}, question {position}: the db_id")
     return records
 
 
+def _read_records(file: Path) -> Any:
+    """The value of a question file; the values of its lines if it is JSON Lines."""
+    text = read_text(file).lstrip()
+    if not text.startswith("{"):
+        return read_json(file)
+    try:
+        value = parse_json(text)
+    except ValueError:
+        fix = "Give one question a line, or all of them as one list."
+        return [value for _, value in read_json_lines(file, fix=fix)]
+    return [value] if "db_id" in value else value
+
+
 def _schemas(
-    root: Path, layout: _Layout, wanted: set[str], database_dir: Path
+    root: Path, layout: _Layout, wanted: Iterable[str], database_dir: Path
 ) -> dict[str, Schema]:
-    files = [root / name for name in layout.tables if (root / name).exists()]
+    files = [root / name for name in layout.tables if is_file(root / name)]
     if files:
         return {db_id: schema for file in files for db_id, schema in load_tables_json(file).items()}
     return {
         db_id: schema_from_sqlite(path, db_id=db_id)
-        for db_id in sorted(wanted)
-        if (path := database_dir / db_id / f"{db_id}.sqlite").exists()
+        for db_id in sorted(set(wanted))
+        if is_file(path := database_dir / db_id / f"{db_id}.sqlite")
     }
 
 
-def _unknown_db(db_id: str, known: Collection[str], where: Path) -> DatasetError:
+def _unknown_db(
+    db_id: str, known: Collection[str], where: Path, database_dir: Path | None = None
+) -> DatasetError:
     close = get_close_matches(db_id, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    if database_dir is not None:
+        try:
+            find_database(database_dir, db_id)
+        except DatasetError as error:
+            hint += f" {error}"
     return DatasetError(
         f"{where}: unknown db_id {db_id!r}; {len(known)} databases are known.{hint} "
         "Correct the question's db_id, or add the database to tables.json and to the database "
@@ -288,7 +319,7 @@ def with_bird_descriptions(schema: Schema, folder: Path) -> Schema:
     ``folder`` is the database's ``database_description`` folder. BIRD's files mix encodings; bytes
     that are not UTF-8 are dropped. Tables without a file are left as they are.
     """
-    files = {file.stem.lower(): file for file in folder.glob("*.csv")}
+    files = {file.stem.lower(): file for file in folder.glob("*.csv") if is_file(file)}
     if not files:
         raise DatasetError(
             f"No column descriptions in {folder}: expected one <table>.csv per table."
@@ -297,13 +328,7 @@ def with_bird_descriptions(schema: Schema, folder: Path) -> Schema:
     def describe(table: Table) -> Table:
         if table.name.lower() not in files:
             return table
-        with files[table.name.lower()].open(encoding="utf-8-sig", errors="ignore") as file:
-            texts = {
-                row["original_column_name"].strip().lower(): " ".join(
-                    (row.get("column_description") or "").split()
-                )
-                for row in csv.DictReader(file)
-            }
+        texts = _descriptions(files[table.name.lower()])
         columns = (
             replace(column, description=texts.get(column.name.lower()) or column.description)
             for column in table.columns
@@ -311,6 +336,25 @@ def with_bird_descriptions(schema: Schema, folder: Path) -> Schema:
         return replace(table, columns=tuple(columns))
 
     return replace(schema, tables=tuple(describe(table) for table in schema.tables))
+
+
+def _descriptions(path: Path) -> dict[str, str]:
+    """BIRD's text for each column of a table, by its name in lower case."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="ignore", newline="") as file:
+            return {
+                row["original_column_name"].strip().lower(): " ".join(
+                    (row.get("column_description") or "").split()
+                )
+                for row in csv.DictReader(file)
+                if row["original_column_name"]
+            }
+    except (OSError, csv.Error, KeyError) as error:
+        raise DatasetError(
+            f"{path} cannot be read as BIRD's column descriptions ({type(error).__name__}: "
+            f"{error}). Expected CSV with the columns original_column_name and "
+            "column_description; copy the file again."
+        ) from None
 
 
 def cache_dir() -> Path:
@@ -328,7 +372,7 @@ def fetch_spider() -> Path:
     Raises :class:`DatasetError` when there is no network: then ``SPIDER_DIR`` is the way.
     """
     target = cache_dir() / "spider"
-    if (target / "dev.json").exists():
+    if is_file(target / "dev.json"):
         return target
     from huggingface_hub import hf_hub_download
 
@@ -341,20 +385,3 @@ def fetch_spider() -> Path:
             "SPIDER_DIR to the folder with dev.json, tables.json and database/."
         ) from error
     return unpack_spider(Path(archive), target)
-
-
-def unpack_spider(archive: Path, target: Path) -> Path:
-    """Unpack Spider's zip archive at ``target``, in one step: a killed run leaves no half of it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        try:
-            with zipfile.ZipFile(archive) as file:
-                file.extractall(scratch)
-        except zipfile.BadZipFile as error:
-            message = f"{archive} is not a zip archive ({error}). Fetch it again."
-            raise DatasetError(message) from error
-        found = sorted(Path(scratch).rglob("tables.json"))
-        if not found:
-            raise DatasetError(f"{archive} holds no tables.json: this is not Spider's archive.")
-        found[0].parent.rename(target)
-    return target

@@ -13,20 +13,18 @@ what a semantic layer keeps; one that no list has is left to the model.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill_sql.databases import Reader
 from distill_sql.datasets import Dataset
 from distill_sql.schema import (
     Column,
     Schema,
     Table,
-    connect_read_only,
     identifier,
     quote_identifier,
 )
@@ -324,7 +322,7 @@ def _gold_parts(query: str, schema: Schema) -> dict[str, set[str]]:
 
 def text_values(path: Path, table: Table, limit: int) -> Iterator[tuple[str, str]]:
     """Distinct values of each text column, ``limit`` at most, as the database spells them."""
-    with closing(connect_read_only(path)) as connection:
+    with Reader(path) as reader:
         for column in table.columns:
             if column.type != "text":
                 continue
@@ -333,5 +331,4 @@ def text_values(path: Path, table: Table, limit: int) -> Iterator[tuple[str, str
                 f"SELECT DISTINCT {name} FROM {quote_identifier(table.name)} "
                 f"WHERE typeof({name}) = 'text' LIMIT {limit}"
             )
-            with suppress(sqlite3.OperationalError):  # the schema names a column the file lacks
-                yield from ((column.name, value) for (value,) in connection.execute(query))
+            yield from ((column.name, value) for (value,) in reader.rows(table.name, query))

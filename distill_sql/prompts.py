@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from distill_sql.databases import Reader
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import ParameterError
 from distill_sql.mentions import mentions_of
@@ -27,7 +26,6 @@ from distill_sql.schema import (
     ForeignKey,
     Schema,
     Table,
-    connect_read_only,
     identifier,
     quote_identifier,
 )
@@ -84,19 +82,18 @@ def sample_rows(path: Path, tables: tuple[Table, ...], count: int = SAMPLE_ROWS)
     """The first ``count`` rows of each table, columns in the schema's order.
 
     "First" is the table's stored order, so the same file gives the same rows. A table or column
-    that the schema names and the file lacks (it happens in real data) simply has no rows to show.
+    that the schema names and the file lacks (it happens in real data) simply has no rows to show;
+    nor has one that cannot be read within the limits of :class:`distill_sql.databases.Reader`.
     """
     rows: dict[str, list[tuple[Cell, ...]]] = {}
-    with closing(connect_read_only(path)) as connection:
+    with Reader(path) as reader:
         for table in tables:
             name = quote_identifier(table.name)
             # Qualified, because SQLite reads a quoted name that is no column as a string.
             columns = ", ".join(f"{name}.{quote_identifier(c.name)}" for c in table.columns)
-            query = f"SELECT {columns} FROM {name} LIMIT {count}"
-            try:
-                rows[table.name] = connection.execute(query).fetchall()
-            except sqlite3.OperationalError:
-                rows[table.name] = []
+            rows[table.name] = reader.rows(
+                table.name, f"SELECT {columns} FROM {name} LIMIT {count}"
+            )
     return rows
 
 
@@ -125,7 +122,7 @@ def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] 
     text = f"CREATE TABLE {identifier(table.name)} (\n{body}\n);\n"
     if rows:
         shown = "\n".join(" | ".join(map(_cell, row)) for row in rows)
-        header = " | ".join(column.name for column in table.columns)
+        header = " | ".join(_line(column.name) for column in table.columns)
         text += f"/* {len(rows)} row{'s' if len(rows) > 1 else ''}:\n{header}\n{shown}\n*/\n"
     return text
 
@@ -188,8 +185,13 @@ def _cell(value: Cell) -> str:
         return "NULL"
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    text = " ".join(str(value).replace("*/", "* /").split())
+    text = _line(str(value))
     return text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 3] + "..."
+
+
+def _line(text: str) -> str:
+    """A text on one line that does not end the comment it stands in."""
+    return " ".join(text.replace("*/", "* /").split())
 
 
 def build_messages(

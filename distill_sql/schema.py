@@ -15,12 +15,36 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from distill_sql.databases import check_name, connect_read_only
 from distill_sql.errors import DatasetError
 from distill_sql.files import read_json
 
 #: Spider's words for column types.
 COARSE_TYPES = ("text", "number", "time", "boolean", "others")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Words that SQLite does not take for a name everywhere unless they are in quotes
+#: (https://sqlite.org/lang_keywords.html has the words that it takes without).
+_KEYWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "add all alter and as autoincrement between case cast check collate commit constraint "
+        "create current_date current_time current_timestamp default deferrable delete distinct "
+        "drop else escape except exists foreign from group having if in index insert intersect "
+        "into is isnull join limit not nothing notnull null on or order primary raise references "
+        "returning select set table then to transaction union unique update using values when "
+        "where",
+    )
+)
+_ROWID = ("rowid", "oid", "_rowid_")
+#: How each kind of virtual table names the tables that it keeps its contents in.
+_SHADOWS = {
+    **dict.fromkeys(("fts3", "fts4"), ("content", "segments", "segdir", "docsize", "stat")),
+    "fts5": ("data", "idx", "content", "docsize", "config"),
+    **dict.fromkeys(("rtree", "rtree_i32", "geopoly"), ("node", "rowid", "parent")),
+}
+_MODULE = re.compile(r"\bUSING\W+(\w+)", re.IGNORECASE)
+#: What SQLite adds to the type of a generated column.
+_GENERATED = re.compile(r"\s*GENERATED ALWAYS\s*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -138,14 +162,16 @@ def load_tables_json(path: Path | str) -> dict[str, Schema]:
                 "column_names_original, column_types, primary_keys, foreign_keys; "
                 "download the file again or correct the entry."
             ) from error
-        schemas[schema.db_id] = schema
+        schemas[check_name(schema.db_id, what=f"{path}, entry {position}: the db_id")] = schema
     return schemas
 
 
 def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
-    names: list[str] = entry["table_names_original"]
-    columns: list[tuple[int, str]] = [(t, name) for t, name in entry["column_names_original"]]
-    types: list[str] = entry["column_types"]
+    names: list[str] = [_text(name) for name in entry["table_names_original"]]
+    columns = [
+        (_place(t, len(names), -1), _text(name)) for t, name in entry["column_names_original"]
+    ]
+    types = [_text(kind) for kind in entry["column_types"]]
     if len(types) != len(columns):
         raise ValueError(f"{len(columns)} columns but {len(types)} column_types")
     natural_columns = entry.get("column_names", columns)
@@ -156,18 +182,18 @@ def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
         raise ValueError(f"{len(columns)} columns but {len(column_synonyms)} column_synonyms")
 
     def column(index: int) -> tuple[str, str]:
-        table_index, name = columns[index]
-        if not 0 <= table_index < len(names):
+        table_index, name = columns[_place(index, len(columns))]
+        if table_index < 0:
             raise ValueError(f"column {index} ({name!r}) belongs to table {table_index}")
         return names[table_index], name
 
     members: dict[str, list[Column]] = {name: [] for name in names}
     for index, (table_index, name) in enumerate(columns):
         if table_index >= 0:
-            description = natural_columns[index][1]
+            description = _text(natural_columns[index][1])
             kind = types[index] if types[index] in COARSE_TYPES else coarse_type(types[index])
             members[column(index)[0]].append(
-                Column(name, kind, description, tuple(column_synonyms[index]))
+                Column(name, kind, description, tuple(map(_text, column_synonyms[index])))
             )
 
     primary: dict[str, list[str]] = {name: [] for name in names}
@@ -182,10 +208,31 @@ def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
         foreign.append(ForeignKey(table, (name,), ref_table, (ref_name,)))
 
     tables = tuple(
-        Table(name, tuple(members[name]), tuple(primary[name]), description, tuple(synonyms))
+        Table(
+            name,
+            tuple(members[name]),
+            tuple(primary[name]),
+            _text(description),
+            tuple(map(_text, synonyms)),
+        )
         for name, description, synonyms in zip(names, natural_tables, table_synonyms, strict=True)
     )
-    return Schema(entry["db_id"], tables, tuple(foreign))
+    return Schema(_text(entry["db_id"]), tables, tuple(foreign))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _place(value: Any, size: int, first: int = 0) -> int:
+    """A place in a list of ``size`` entries; Python itself would count -1 from the end."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no index")
+    if not first <= value < size:
+        raise IndexError(f"there is no entry {value} among {size}")
+    return value
 
 
 def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
@@ -240,54 +287,81 @@ def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
 def schema_from_sqlite(path: Path | str, *, db_id: str | None = None) -> Schema:
     """Read the schema of a live SQLite database: tables, columns, primary and foreign keys.
 
-    Views and SQLite's own tables are left out. A foreign key that names no column refers to the
-    parent's primary key, as SQLite has it. ``db_id`` defaults to the file's stem.
+    Generated columns are columns like others. Views, SQLite's own tables and those that full-text
+    and R-Tree tables keep their contents in are left out. A foreign key that names no column refers
+    to the parent's primary key, and one to its rowid to the column that is it, as SQLite has it;
+    keys to what does not exist, which SQLite takes, are left out. ``db_id`` defaults to the file's
+    stem.
     """
     path = Path(path)
     with closing(connect_read_only(path)) as connection:
-        names = [
-            name
-            for (name,) in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%'"
-                " ESCAPE '!' ORDER BY rowid"
-            )
-        ]
-        tables = {name: _table_from_sqlite(connection, name) for name in names}
-        by_lower = {name.lower(): table for name, table in tables.items()}
+        found = [_table_from_sqlite(connection, name) for name in _names_from_sqlite(connection)]
+        tables = {table.name.lower(): (table, rowid) for table, rowid in filter(None, found)}
         foreign = [
-            key for name in names for key in _foreign_keys_from_sqlite(connection, name, by_lower)
+            key
+            for table, _ in tables.values()
+            for key in _foreign_keys_from_sqlite(connection, table, tables)
         ]
-    return Schema(db_id or path.stem, tuple(tables.values()), tuple(foreign))
+    return Schema(db_id or path.stem, tuple(table for table, _ in tables.values()), tuple(foreign))
 
 
-def _table_from_sqlite(connection: sqlite3.Connection, name: str) -> Table:
+def _names_from_sqlite(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%'"
+        " ESCAPE '!' ORDER BY rowid"
+    ).fetchall()
+    # PRAGMA table_list knows them, too, but not in every SQLite, and it prepares every view.
+    shadows = {
+        f"{name}_{suffix}".lower()
+        for name, sql in found
+        for module in _MODULE.findall(sql or "")
+        for suffix in _SHADOWS.get(module.lower(), ())
+    }
+    return [name for name, _ in found if name.lower() not in shadows]
+
+
+def _table_from_sqlite(connection: sqlite3.Connection, name: str) -> tuple[Table, str] | None:
+    """A table, and its column that is the rowid or ""; None if it cannot be queried.
+
+    That is so where the module of a virtual table is missing, and where a name is no text.
+    """
+    try:
+        found = connection.execute(f"PRAGMA table_xinfo({quote_identifier(name)})").fetchall()
+    except sqlite3.OperationalError:
+        return None
     columns, key = [], []
-    for _, column, declared, _, _, key_position in connection.execute(
-        f"PRAGMA table_info({quote_identifier(name)})"
-    ):
-        columns.append(Column(column, coarse_type(declared)))
+    for _, column, declared, _, _, key_position, hidden in found:
+        if hidden != 1:  # a parameter of a virtual table
+            columns.append(Column(column, coarse_type(_GENERATED.sub("", declared))))
         if key_position:
-            key.append((key_position, column))
-    return Table(name, tuple(columns), tuple(column for _, column in sorted(key)))
+            key.append((key_position, column, declared))
+    if not columns:
+        return None
+    rowid = key[0][1] if len(key) == 1 and key[0][2].upper() == "INTEGER" else ""
+    return Table(name, tuple(columns), tuple(column for _, column, _ in sorted(key))), rowid
 
 
 def _foreign_keys_from_sqlite(
-    connection: sqlite3.Connection, name: str, tables: Mapping[str, Table]
+    connection: sqlite3.Connection, table: Table, tables: Mapping[str, tuple[Table, str]]
 ) -> Iterator[ForeignKey]:
     grouped: dict[int, list[tuple[str, str, str | None]]] = {}
     for number, _, ref_table, column, ref_column, *_ in connection.execute(
-        f"PRAGMA foreign_key_list({quote_identifier(name)})"
+        f"PRAGMA foreign_key_list({quote_identifier(table.name)})"
     ):
         grouped.setdefault(number, []).append((ref_table, column, ref_column))
+    own = {column.name.lower(): column.name for column in table.columns}
     for number in sorted(grouped, reverse=True):  # SQLite lists the last declared key first
         pairs = grouped[number]
-        parent = tables.get(pairs[0][0].lower())
-        if parent is None:  # a key to a table that does not exist: SQLite allows it, we skip it
+        if (name := pairs[0][0].lower()) not in tables:
             continue
-        referenced = [ref for _, _, ref in pairs if ref is not None] or list(parent.primary_key)
-        if len(referenced) == len(pairs):
-            sources = tuple(column for _, column, _ in pairs)
-            yield ForeignKey(name, sources, parent.name, tuple(referenced))
+        parent, rowid = tables[name]
+        known = dict.fromkeys(_ROWID if rowid else (), rowid)
+        known |= {column.name.lower(): column.name for column in parent.columns}
+        named = [ref for _, _, ref in pairs if ref is not None] or parent.primary_key
+        sources = tuple(own[c.lower()] for _, c, _ in pairs if c.lower() in own)
+        targets = tuple(known[ref.lower()] for ref in named if ref.lower() in known)
+        if len(pairs) == len(named) == len(sources) == len(targets):
+            yield ForeignKey(table.name, sources, parent.name, targets)
 
 
 def coarse_type(declared: str) -> str:
@@ -320,35 +394,8 @@ def quote_identifier(name: str) -> str:
 def identifier(name: str) -> str:
     """A name as a query writes it: quoted only if it must be.
 
-    >>> identifier("price"), identifier("unit price")
-    ('price', '"unit price"')
+    >>> identifier("price"), identifier("unit price"), identifier("order")
+    ('price', '"unit price"', '"order"')
     """
-    return name if _PLAIN_NAME.fullmatch(name) else quote_identifier(name)
-
-
-def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open a trusted database read-only, decoding text leniently as Spider's evaluator does.
-
-    For reading schemas and sample rows; SQL that a model wrote goes through
-    :mod:`distill_sql.sandbox`. Raises :class:`DatasetError` if the file is missing or is not
-    SQLite.
-    """
-    if not path.is_file():
-        raise DatasetError(
-            f"No database at {path}. Expected a SQLite file; check the dataset folder, which has "
-            "one file per database at database/<db_id>/<db_id>.sqlite."
-        )
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-    connection.text_factory = lambda raw: raw.decode("utf-8", errors="ignore")
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        with path.open("rb") as file:
-            head = file.read(16)
-        raise DatasetError(
-            f"{path} is not a readable SQLite database ({error}): it begins with {head!r}, "
-            "expected b'SQLite format 3\\x00'. Download or copy the file again (a Git LFS pointer "
-            "is a frequent cause)."
-        ) from error
-    return connection
+    plain = _PLAIN_NAME.fullmatch(name) and name.lower() not in _KEYWORDS
+    return name if plain else quote_identifier(name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from functools import lru_cache
 from statistics import mean
 from typing import Any
@@ -15,9 +14,10 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
+from distill_sql.databases import Reader
 from distill_sql.datasets import Dataset, Example
 from distill_sql.sandbox import Sandbox
-from distill_sql.schema import connect_read_only, quote_identifier
+from distill_sql.schema import quote_identifier
 from distill_sql.scoring.hardness import LEVELS, hardness
 
 Record = dict[str, Any]
@@ -115,12 +115,13 @@ def databases(dataset: Dataset) -> list[Record]:
     records = []
     for db_id in dataset.db_ids:
         schema = dataset.schema(db_id)
-        with closing(connect_read_only(dataset.database_path(db_id))) as connection:
-            names = [table.name for table in schema.tables]
-            rows = [
-                connection.execute(f"SELECT count(*) FROM {quote_identifier(name)}").fetchone()[0]
+        names = [table.name for table in schema.tables]
+        with Reader(dataset.database_path(db_id)) as reader:
+            counts = [
+                reader.rows(name, f"SELECT count(*) FROM {quote_identifier(name)}")
                 for name in names
             ]
+        rows = [count[0][0] if count else 0 for count in counts]
         records.append(
             {
                 "database": db_id,
