@@ -4,61 +4,45 @@ All samples of a question are asked for in one request where the endpoint can do
 prompt is then paid for once. How many requests are under way adapts: halved when the endpoint says
 that there are too many (429), raised slowly while it does not. Retry-After and the rate-limit
 headers are honoured; a limit that opens only in hours ends the run, which the same command takes up
-again. Every attempt's highest cost is booked in the store before it is sent.
+again. A request is claimed in the store before it is sent, so processes that share a cache do not
+ask it twice. One odd answer fails its question at most; the run goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import random
-import re
+import math
+import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
-from distill_sql.errors import MissingDependencyError, TeacherError
-from distill_sql.teacher.prices import Price, dollars
-from distill_sql.teacher.store import Sample, Store, share
+from distill_sql.errors import TeacherError
+from distill_sql.teacher.addresses import EMBEDDED, split_login
+from distill_sql.teacher.attempts import Attempts, Outcome, unreachable
+from distill_sql.teacher.pace import LONGEST_PAUSE, Pace, backoff, in_words
+from distill_sql.teacher.prices import Price
+from distill_sql.teacher.refusals import FailedError, RetryError, StopError
+from distill_sql.teacher.secrets import checked_key, one_line, redact
+from distill_sql.teacher.store import Store
+from distill_sql.teacher.wire import NotSentError, Wire
 from distill_sql.teacher.work import Request, Settings
 
-if TYPE_CHECKING:
-    import openai
+__all__ = ["Outcome", "Teacher", "check_concurrency"]
 
-#: Attempts at one request before its question is left out of this run.
+#: Attempts at one request before its question is left out of this run; one that may have been
+#: charged for counts as two.
 ATTEMPTS = 10
-#: Seconds that a limit may ask us to wait; a longer wait ends the run.
-PATIENCE = 300.0
-#: Longest pause between two attempts, in seconds.
-LONGEST_PAUSE = 30.0
-
-
-@dataclass
-class Outcome:
-    """What a run did. ``stopped`` says why it ended early, empty if it did not.
-
-    ``cost`` is that of the answers, in nano-dollars, and ``seconds`` the wall time.
-    """
-
-    requests: int = 0
-    samples: int = 0
-    cost: int = 0
-    seconds: float = 0.0
-    failed: dict[int, str] = field(default_factory=dict)
-    stopped: str = ""
-
-
-class _Retry(Exception):
-    """The attempt failed and may be repeated."""
-
-
-class _Stop(Exception):
-    """The run has to end; what is under way may finish."""
+#: Questions that fail alike, before any was answered, until the run ends: it is not the questions.
+SEVERAL = 5
+#: Seconds between two looks at requests that another process is asking.
+LOOK = 0.2
+#: Requests at a time, at most: so many connections does the transport keep.
+MOST_AT_ONCE = 1000
 
 
 class Teacher:
@@ -66,7 +50,8 @@ class Teacher:
 
     ``cap`` is the most that may ever be spent with this store, in nano-dollars (None for no cap),
     ``concurrency`` the most requests under way, ``url`` where the endpoint is if not at the
-    settings' base URL, ``timeout`` in seconds and per request.
+    settings' base URL, with a login if it needs one, and ``timeout`` in seconds, for a request and
+    its whole answer. Raises :class:`TeacherError` for a key or address that cannot be one.
     """
 
     def __init__(
@@ -81,20 +66,32 @@ class Teacher:
         url: str | None = None,
         timeout: float = 120.0,
     ) -> None:
+        check_concurrency(concurrency)
+        if not 0 < timeout < math.inf:
+            raise TeacherError(f"The timeout is {timeout}; expected seconds above 0.")
         self.settings = settings
         self.outcome = Outcome()
+        self.pace = Pace(concurrency)
         self._store = store
-        self._api_key = api_key
-        self._price = price
-        self._cap = cap
+        self._key = checked_key(api_key)
         self._concurrency = concurrency
-        self._url = url or settings.base_url
+        self._url, self._login = split_login(url or settings.base_url)
+        if self._url == EMBEDDED:
+            raise TeacherError(
+                "The embedded teacher has no address of its own: give that at which it is served."
+            )
+        self._secrets = (self._key, *(self._login or ())[1:])
         self._timeout = timeout
-        self._limit = float(concurrency)
-        self._cut = self._open_at = 0.0
-        self._active = self._sent = 0
-        self._one_by_one = settings.samples == 1
-        self._answered = False
+        self._attempts = Attempts(
+            settings, store, self.outcome, price=price, cap=cap, pace=self.pace, url=self._url,
+            secrets=self._secrets,
+        )  # fmt: skip
+        self._heeds_n = False  # several samples came with one request
+        self._needs_one = 0  # questions that were refused for several, and answered for one
+        self._found_some = False  # some were answered before this run
+        self._failures: Counter[str] = Counter()
+        self._busy: set[bytes] = set()
+        self._aside: list[Request] = []
         self._fatal: TeacherError | None = None
 
     def run(self, requests: Iterable[Request], *, total: int | None = None) -> Outcome:
@@ -113,253 +110,142 @@ class Teacher:
 
     async def _run(self, requests: Iterator[Request], total: int | None) -> Outcome:
         start = time.monotonic()
-        async with _client(self._url, self._api_key, self._timeout) as client:
+        try:
+            wire = Wire(self._url, api_key=self._key, login=self._login, timeout=self._timeout)
+        except NotSentError as error:
+            raise unreachable(self._url, one_line(str(error), *self._secrets)) from None
+        async with wire:
             with tqdm(total=total, desc="asking", unit="question", disable=total is None) as bar:
-                await asyncio.gather(
-                    *(self._work(client, requests, bar) for _ in range(self._concurrency))
-                )
+                await self._work_all(wire, requests, bar)
+                await self._come_back(wire, bar)
         self.outcome.seconds = time.monotonic() - start
+        # With fewer questions than SEVERAL it is told here that all of them failed alike.
+        failed = self.outcome.failed
+        if not (self.outcome.stopped or self._attempts.answered or self._found_some):
+            for kind in [kind for kind, count in self._failures.items() if count == len(failed)]:
+                self._end(self._hopeless(kind, next(iter(failed.values()))))
         if self._fatal:
             raise self._fatal
         return self.outcome
 
     def _stop(self, why: str) -> None:
-        self.outcome.stopped = self.outcome.stopped or why
+        self.outcome.stopped = self.outcome.stopped or redact(why, *self._secrets)
 
-    async def _work(
-        self, client: openai.AsyncOpenAI, requests: Iterator[Request], bar: Any
-    ) -> None:
+    def _end(self, why: str) -> None:
+        """The run has to end, and that is an error."""
+        self._stop(why)
+        self._fatal = self._fatal or TeacherError(redact(why, *self._secrets))
+
+    async def _work_all(self, wire: Wire, requests: Iterator[Request], bar: Any) -> None:
+        await asyncio.gather(*(self._work(wire, requests, bar) for _ in range(self._concurrency)))
+
+    async def _come_back(self, wire: Wire, bar: Any) -> None:
+        """Ask what was put aside, when those who held it are done with it."""
+        patience = ATTEMPTS * (self._timeout + LONGEST_PAUSE)
+        deadline = time.monotonic() + patience
+        while self._aside and not self.outcome.stopped:
+            waiting, self._aside = self._aside, []
+            await self._work_all(wire, iter(waiting), bar)
+            if len(self._aside) < len(waiting):
+                deadline = time.monotonic() + patience
+            elif time.monotonic() < deadline:
+                await asyncio.sleep(LOOK)
+            else:
+                why = f"another process has been asking it for {in_words(patience)}"
+                self.outcome.failed |= {r.example.question_id: why for r in self._aside}
+                return
+
+    async def _work(self, wire: Wire, requests: Iterator[Request], bar: Any) -> None:
         while not self.outcome.stopped:
             request = next(requests, None)
             if request is None:
                 return
             try:
-                await self._ask(client, request)
-            except _Stop as stop:
+                if not await self._is_done(wire, request):
+                    self._aside.append(request)
+                    continue
+            except StopError as stop:
                 self._stop(str(stop))
             except TeacherError as error:
-                self._stop(str(error))
-                self._fatal = self._fatal or error
-            except _Retry as error:
-                self.outcome.failed[request.example.question_id] = str(error)
+                self._end(str(error))
+            except sqlite3.Error as error:
+                self._end(f"{self._store.path} cannot be read or written ({error}).")
+            except FailedError as error:
+                self._fail(request, str(error), error.kind)
             bar.update()
 
-    async def _gate(self) -> None:
-        """Wait while the endpoint wants a pause, or fewer requests at a time than are under way."""
-        while True:
-            wait = self._open_at - time.monotonic()
-            if wait <= 0 and self._active < max(1, int(self._limit)):
-                self._active += 1
-                return
-            await asyncio.sleep(min(max(wait, 0.01), 1.0))
+    def _fail(self, request: Request, why: str, kind: str) -> None:
+        self.outcome.failed[request.example.question_id] = redact(why, *self._secrets)
+        if kind:
+            self._failures[kind] += 1
+            if self._failures[kind] == SEVERAL and not self._attempts.answered:
+                self._end(self._hopeless(kind, why))
 
-    async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> None:
-        failures = 0
-        missing = self._store.missing(request.key, self.settings.samples)
-        while missing:
-            wanted = missing[:1] if self._one_by_one else missing
-            try:
-                answered = await self._attempt(client, request, wanted)
-                missing = [number for number in missing if number not in answered]
-            except _Retry as error:
-                failures += 1
-                if failures == ATTEMPTS:
-                    raise
-                if self.outcome.stopped:
-                    return
-                pause = min(LONGEST_PAUSE, 0.25 * 2**failures) * random.uniform(0.5, 1)
-                await asyncio.sleep(pause if "429" not in str(error) else 0)
+    def _hopeless(self, kind: str, why: str) -> str:
+        return (
+            f"Every question fails with {kind}, and none was answered: {why}. Change what they "
+            f"share: the model {self.settings.model!r}, the settings, or the address {self._url}."
+        )
 
-    async def _attempt(
-        self, client: openai.AsyncOpenAI, request: Request, missing: list[int]
-    ) -> dict[int, Sample]:
-        bound = self._price.cost(request.prompt_bound, len(missing) * self.settings.max_tokens)
-        await self._gate()
+    async def _is_done(self, wire: Wire, request: Request) -> bool:
+        """Ask one question, unless somebody else is asking it just now."""
+        if not self._missing(request):
+            self._found_some = True
+            return True
+        # A claim keeps out others only, and the same question may come twice.
+        if request.key in self._busy or not self._store.claim(request.key):
+            return False
+        self._busy.add(request.key)
         try:
-            await self._book(bound)
-            self._sent += 1
-            try:
-                samples = await self._send(client, request, missing, bound)
-                self._store.settle(request.key, request.body, samples, bound=bound)
-            finally:
-                self._sent -= 1
-        finally:
-            self._active -= 1
-        self._answered = True
-        self._one_by_one |= len(samples) < len(missing)
-        self._limit = min(self._concurrency, self._limit + 1 / self._limit)
-        self.outcome.requests += 1
-        self.outcome.samples += len(samples)
-        self.outcome.cost += sum(sample.cost for sample in samples.values())
-        return samples
-
-    async def _book(self, bound: int) -> None:
-        """Book the most that an attempt can cost; requests under way may give some of it back."""
-        while not self._store.reserve(bound, self._cap):
-            if self.outcome.stopped or not self._sent:
-                assert self._cap is not None
-                raise _Stop(
-                    f"the budget of {dollars(self._cap)} is used up: "
-                    f"{dollars(self._store.spent())} spent or booked, and the next request may "
-                    f"cost {dollars(bound)}"
+            batch = self._store.batch_of(request.key)
+            if batch:
+                raise FailedError(
+                    f"it is in batch {batch}, which is under way: fetch that first, with "
+                    "`distill-sql teacher batch`"
                 )
-            await asyncio.sleep(0.02)
+            await self._ask(wire, request)
+        finally:
+            self._busy.discard(request.key)
+            self._store.unclaim(request.key)
+        return True
 
-    async def _send(
-        self, client: openai.AsyncOpenAI, request: Request, missing: list[int], bound: int
-    ) -> dict[int, Sample]:
-        """One request. What was booked is taken back only where nothing was paid for certain."""
-        import openai
+    def _missing(self, request: Request) -> list[int]:
+        return self._store.missing(request.key, self.settings.samples)
 
-        many = {"n": len(missing)} if len(missing) > 1 else {}
-        try:
-            # Not chat.completions.create, which checks every message against its types: that takes
-            # as long as all the rest.
-            response = await client.post(
-                "/chat/completions",
-                body=request.body | many,
-                cast_to=openai.HttpxBinaryResponseContent,
-            )
-        except openai.APIStatusError as error:
-            self._store.release(bound)
-            raise self._refused(error, len(missing)) from None
-        except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            if type(cause).__name__ == "ConnectError":  # nothing was sent
-                self._store.release(bound)
-                if not self._answered:
-                    raise TeacherError(
-                        f"Nothing answers at {self._url}. Check the address, and that the server "
-                        "runs."
-                    ) from None
-            raise _Retry(f"connection: {type(cause).__name__} {cause}".strip()) from None
-        self._heed(response.response.headers)
-        return self._read(response.content, request, missing)
+    async def _ask(self, wire: Wire, request: Request) -> None:
+        failures, weight, one_by_one = 0, 0, False
+        while missing := self._missing(request):
+            if self.outcome.stopped:
+                return
+            one_by_one |= self._needs_one >= SEVERAL and not self._heeds_n
+            wanted = missing[:1] if one_by_one else missing
+            try:
+                await self._attempts.make(wire, request, wanted)
+            except RetryError as error:
+                failures, weight = failures + 1, weight + error.weight
+                if weight >= ATTEMPTS:
+                    raise (StopError if error.unsent else FailedError)(str(error)) from None
+                if error.pause:
+                    await self._sleep(backoff(failures))
+            except FailedError:
+                # Some endpoints know no `n`. Refused for one sample, too, it is the question.
+                if len(wanted) == 1:
+                    raise
+                one_by_one = True
+            else:
+                self._heeds_n |= len(wanted) > 1
+                self._needs_one += one_by_one and len(missing) == self.settings.samples
 
-    def _read(self, content: bytes, request: Request, missing: list[int]) -> dict[int, Sample]:
-        """The samples in an answer; a body that cannot be read stays booked at its bound."""
-        try:
-            body = json.loads(content)
-            texts = [
-                (number, *_text(choice))
-                for number, choice in zip(missing, body["choices"], strict=False)
-            ]
-            usage = body.get("usage") or {}
-            prompt = int(usage.get("prompt_tokens") or 0)
-            completion = int(usage.get("completion_tokens") or 0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if not self._answered and content.lstrip()[:1] != b"{":
-                raise TeacherError(
-                    f"{self._url} answered with no OpenAI response but with "
-                    f"{content[:60].decode(errors='replace')!r}. Give the address of an "
-                    "OpenAI-compatible endpoint; it ends in /v1, as a rule."
-                ) from None
-            raise _Retry(f"a body that cannot be read ({type(error).__name__}: {error})") from None
-        if not texts:
-            raise _Retry("an answer without choices")
-        if not usage:  # the endpoint does not say: what it may have been
-            prompt, completion = request.prompt_bound, len(texts) * self.settings.max_tokens
-        return share(texts, prompt, completion, self._price.cost(prompt, completion))
-
-    def _refused(self, error: openai.APIStatusError, count: int) -> Exception:
-        """What a status means: try again, end the run, or a mistake of the user's."""
-        status, message = error.status_code, _message(error)
-        if status == 429:
-            return self._too_many(error, message)
-        if status in (408, 409, 425) or status >= 500:
-            self._heed(error.response.headers)
-            return _Retry(f"status {status}: {message}")
-        if status in (400, 422) and count > 1 and not self._one_by_one:
-            self._one_by_one = True  # some endpoints know no `n`
-            return _Retry(f"status {status}: {message}")
-        hints = {
-            401: "Set OPENAI_API_KEY to a key that is valid for this endpoint.",
-            403: "Set OPENAI_API_KEY to a key that may use this model.",
-            404: f"Check the model {self.settings.model!r} and the address {self._url}.",
-        }
-        hint = hints.get(status, "Change the request accordingly.")
-        return TeacherError(f"The endpoint refuses with status {status}: {message} {hint}")
-
-    def _too_many(self, error: openai.APIStatusError, message: str) -> Exception:
-        now = time.monotonic()
-        if now - self._cut > 1:  # one answer to many requests that were under way together
-            self._cut = now
-            self._limit = max(1.0, self._limit / 2)
-        if "insufficient_quota" in json.dumps(error.body, default=str):
-            return _Stop(f"the account has no credit left ({message})")
-        headers = error.response.headers
-        wait = retry_after(headers)
-        if wait > PATIENCE:
-            return _Stop(f"the endpoint's limit opens again in {_hours(wait)} ({message})")
-        self._open_at = max(self._open_at, now + wait)
-        return _Retry(f"status 429: {message}")
-
-    def _heed(self, headers: Mapping[str, str]) -> None:
-        """Pause where the headers say that the next request would be one too many."""
-        for what in ("requests", "tokens"):
-            if headers.get(f"x-ratelimit-remaining-{what}") == "0":
-                reset = seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
-                if reset <= PATIENCE:
-                    self._open_at = max(self._open_at, time.monotonic() + reset)
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep; shorter if the run ends."""
+        end = time.monotonic() + seconds
+        while not self.outcome.stopped and (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.2))
 
 
-def _client(url: str, api_key: str, timeout: float) -> openai.AsyncOpenAI:
-    try:
-        import openai
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Asking a teacher needs the package openai: pip install 'distill-sql[teacher]'."
-        ) from error
-    return openai.AsyncOpenAI(base_url=url, api_key=api_key, timeout=timeout, max_retries=0)
-
-
-def _text(choice: Mapping[str, Any]) -> tuple[str, str]:
-    """Text and finish reason of a choice."""
-    message = choice["message"]
-    if message.get("refusal"):
-        return "", "refusal"
-    return message.get("content") or "", choice.get("finish_reason") or ""
-
-
-def _message(error: openai.APIStatusError) -> str:
-    body = error.body
-    if isinstance(body, dict):
-        body = body.get("message") or body
-    return " ".join(str(body or error.message).split())[:300]
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a refusal asks to wait: Retry-After, or the reset of the limit that is used up.
-
-    >>> retry_after({"retry-after": "2"}), retry_after({"retry-after-ms": "250"}), retry_after({})
-    (2.0, 0.25, 0.0)
-    """
-    if "retry-after-ms" in headers:
-        return seconds(f"{headers['retry-after-ms']}ms")
-    if "retry-after" in headers:
-        return seconds(headers["retry-after"])
-    return max(
-        (
-            seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
-            for what in ("requests", "tokens")
-            if headers.get(f"x-ratelimit-remaining-{what}") == "0"
-        ),
-        default=0.0,
-    )
-
-
-def seconds(text: str) -> float:
-    """A duration of the rate-limit headers; 0 if it is none.
-
-    >>> [seconds(text) for text in ("7", "1.5s", "120ms", "6m0s", "1h2m", "soon")]
-    [7.0, 1.5, 0.12, 360.0, 3720.0, 0.0]
-    """
-    with suppress(ValueError):
-        return float(text)
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-    parts = re.findall(r"([\d.]+)(ms|[smhd])", text)
-    return float(sum(float(number) * units[unit] for number, unit in parts))
-
-
-def _hours(wait: float) -> str:
-    return f"{wait / 3600:.1f} hours" if wait >= 3600 else f"{wait / 60:.0f} minutes"
+def check_concurrency(concurrency: int) -> None:
+    """Raises :class:`TeacherError` unless so many requests can be under way at a time."""
+    if not 1 <= concurrency <= MOST_AT_ONCE:
+        raise TeacherError(
+            f"The concurrency is {concurrency}; expected 1 to {MOST_AT_ONCE} requests at a time."
+        )

@@ -7,6 +7,7 @@ transformers loads will do.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import socket
 import subprocess
@@ -22,9 +23,11 @@ from pathlib import Path
 
 from distill_sql.errors import MissingDependencyError, TeacherError
 from distill_sql.pocket import CHECKPOINTS
+from distill_sql.teacher.addresses import EMBEDDED as BASE_URL
+from distill_sql.teacher.secrets import one_line
 
-#: What answers of an embedded teacher are filed under, whatever port it is served at.
-BASE_URL = "embedded"
+__all__ = ["BASE_URL", "FOLDER", "name", "serving"]
+
 #: The teacher that the package carries.
 FOLDER = CHECKPOINTS / "pocket-teacher"
 #: Seconds that a server has to start.
@@ -61,7 +64,7 @@ def serving(model: Path) -> Iterator[str]:
         end = time.monotonic() + PATIENCE
         while not _answers(f"http://127.0.0.1:{port}/v1/models"):
             if process.poll() is not None or time.monotonic() > end:
-                tail = log.read_text().strip()[-500:]
+                tail = one_line(log.read_text(errors="replace").strip()[-500:], length=500)
                 raise TeacherError(
                     f"The endpoint did not come up for {model}: {tail}. Try the command by hand: "
                     f"{' '.join(command)}"
@@ -87,6 +90,6 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
             json.load(response)
-    except (urllib.error.URLError, OSError, ValueError):
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return False
     return True

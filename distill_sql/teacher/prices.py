@@ -1,42 +1,62 @@
-"""What a request costs, in whole nano-dollars (1e-9 $), so that sums are exact."""
+"""What a request costs, in whole nano-dollars (1e-9 $), so that sums are exact.
+
+A cost is rounded up and a budget down, so neither makes a request look cheaper than it is.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from fractions import Fraction
 
 from distill_sql.errors import TeacherError
+from distill_sql.teacher.addresses import OPENAI_URL, is_openai, is_own
+
+__all__ = [
+    "AS_OF", "NANO", "OPENAI_URL", "PRICES", "Price", "budget_of", "dollars", "price_of",
+]  # fmt: skip
 
 NANO = 10**9
-OPENAI_URL = "https://api.openai.com/v1"
 #: When the table was last compared with https://openai.com/api/pricing.
 AS_OF = "2025-06-01"
+#: Dollars per million tokens that a price may be; a higher one is a slip.
+HIGHEST_PRICE = 100_000
+#: Dollars that a budget may be; the ledger has room for more.
+HIGHEST_BUDGET = 1_000_000
 
 
 @dataclass(frozen=True)
 class Price:
-    """Nano-dollars per token; 150 is $0.15 per million tokens."""
+    """Nano-dollars per token; 150 is $0.15 per million tokens. Fractions are exact."""
 
-    prompt: int
-    completion: int
+    prompt: int | Fraction
+    completion: int | Fraction
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """The cost of one request, in nano-dollars.
+        """The cost of one request, in nano-dollars, rounded up.
 
         >>> Price(150, 600).cost(1000, 100) / NANO
         0.00021
+        >>> Price(Fraction(2, 5), 0).cost(1, 0)
+        1
         """
-        return self.prompt * prompt_tokens + self.completion * completion_tokens
+        return math.ceil(self.prompt * prompt_tokens + self.completion * completion_tokens)
 
     def halved(self) -> Price:
-        """The Batch API's price: half, rounded up."""
-        return Price(-(-self.prompt // 2), -(-self.completion // 2))
+        """The Batch API's price: half, rounded up in the unit that the price has."""
+        return Price(_half(self.prompt), _half(self.completion))
+
+
+def _half(price: int | Fraction) -> int | Fraction:
+    return Fraction(-(-price.numerator // 2), price.denominator)
 
 
 #: Standard prices, by model: $ per million prompt tokens and per million completion tokens.
 PRICES = {
     "gpt-4o-mini": Price(150, 600),
     "gpt-4o": Price(2_500, 10_000),
+    "gpt-4o-2024-05-13": Price(5_000, 15_000),  # the first one costs more than its successors
     "gpt-4.1-nano": Price(100, 400),
     "gpt-4.1-mini": Price(400, 1_600),
     "gpt-4.1": Price(2_000, 8_000),
@@ -46,27 +66,47 @@ PRICES = {
 def price_of(model: str, base_url: str, given: tuple[float, float] | None = None) -> Price:
     """The price of a model: as given ($ per million tokens), from the table, or 0 for one's own.
 
-    A dated name such as ``gpt-4o-mini-2024-07-18`` has the price of the longest name it begins
-    with. An endpoint that is not OpenAI's costs nothing unless a price is given. Raises
-    :class:`TeacherError` for an OpenAI model that the table does not have.
+    A dated name such as ``gpt-4o-mini-2024-07-18`` has the price of its model. An endpoint on this
+    machine or in this network costs nothing unless a price is given. Raises :class:`TeacherError`
+    for every other model that the table does not have, and for a price that cannot be one.
     """
     if given is not None:
-        return Price(round(given[0] * 1000), round(given[1] * 1000))
-    if urlsplit(base_url).hostname != urlsplit(OPENAI_URL).hostname:
+        prompt, completion = (_amount(part, "--price", HIGHEST_PRICE) * 1000 for part in given)
+        return Price(prompt, completion)
+    if is_own(base_url):
         return Price(0, 0)
-    names = [name for name in PRICES if model == name or model.startswith(f"{name}-20")]
-    if not names:
+    fix = (
+        "Give one with --price PROMPT COMPLETION, in dollars per million tokens; --price 0 0 says "
+        "that it is free."
+    )
+    if not is_openai(base_url):
         raise TeacherError(
-            f"No price for {model!r}; known ({AS_OF}): {', '.join(PRICES)}. Give one with "
-            "--price PROMPT COMPLETION, in dollars per million tokens."
+            f"No price is known for {model!r} at {base_url}: it may cost money. {fix}"
         )
-    return PRICES[max(names, key=len)]
+    name = model if model in PRICES else re.sub(r"-20\d\d-\d\d-\d\d\Z", "", model)
+    if name not in PRICES:
+        raise TeacherError(f"No price for {model!r}; known ({AS_OF}): {', '.join(PRICES)}. {fix}")
+    return PRICES[name]
+
+
+def budget_of(amount: float) -> int:
+    """A budget in dollars as nano-dollars, rounded down; :class:`TeacherError` if it is none."""
+    return math.floor(_amount(amount, "--budget", HIGHEST_BUDGET) * NANO)
+
+
+def _amount(value: float, name: str, highest: int) -> Fraction:
+    """A number of dollars as it was written, which a float only comes close to."""
+    if not 0 <= value <= highest:
+        raise TeacherError(f"{name} is {value}; expected dollars from 0 to {highest:,}.")
+    return Fraction(repr(float(value)))
 
 
 def dollars(nano: int) -> str:
     """An amount for people.
 
-    >>> dollars(1_234_567_890), dollars(30_600)
-    ('$1.23', '$0.00003')
+    >>> dollars(1_234_567_890), dollars(30_600), dollars(400)
+    ('$1.23', '$0.00003', '$0.0000004')
     """
-    return f"${nano / NANO:.2f}" if nano >= NANO // 100 or not nano else f"${nano / NANO:.5f}"
+    if nano >= NANO // 100 or not nano:
+        return f"${nano / NANO:.2f}"
+    return f"${nano / NANO:.5f}" if nano >= 10_000 else f"${nano / NANO:.9f}".rstrip("0")

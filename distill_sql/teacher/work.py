@@ -12,7 +12,8 @@ from typing import Any
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import TeacherError
 from distill_sql.prompts import Mode, Style, prompt_messages, trace_mode
-from distill_sql.teacher.prices import OPENAI_URL, Price
+from distill_sql.teacher.addresses import OPENAI_URL, checked, split_login
+from distill_sql.teacher.prices import Price
 from distill_sql.teacher.store import Store, request_key
 from distill_sql.tokenizer import Message
 
@@ -24,7 +25,12 @@ TYPICAL_TOKENS: dict[Mode, int] = {"direct": 60, "reasoning": 220}
 
 @dataclass(frozen=True)
 class Settings:
-    """How the teacher is asked. All but ``samples`` is part of what an answer is filed under."""
+    """How the teacher is asked. All but ``samples`` is part of what an answer is filed under.
+
+    ``base_url`` has no login in it, since settings are stored and shown; :class:`Teacher
+    <distill_sql.teacher.client.Teacher>` takes an address with one. Raises :class:`TeacherError`
+    for values that no endpoint takes.
+    """
 
     model: str = "gpt-4o-mini"
     base_url: str = OPENAI_URL
@@ -45,6 +51,14 @@ class Settings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise TeacherError(f"{name} is {value}; expected {low} to {high}.")
+        if not self.model.strip() or not self.model.isprintable():
+            raise TeacherError(f"The model is {self.model!r}; expected the name of one.")
+        url, login = split_login(self.base_url)
+        if login:
+            raise TeacherError(
+                f"The address {url} has a login in it, which would be stored and shown. Leave it "
+                "out of the settings; --base-url and Teacher(url=...) take it."
+            )
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,7 @@ class Request:
 
 def requests_for(dataset: Dataset, settings: Settings) -> Iterator[Request]:
     """The request for every example whose database is there, in the dataset's order."""
+    url = checked(settings.base_url)  # spellings of one address are one
     for example in dataset:
         if not (dataset.database_dir / example.db_id / f"{example.db_id}.sqlite").is_file():
             continue
@@ -76,7 +91,7 @@ def requests_for(dataset: Dataset, settings: Settings) -> Iterator[Request]:
             "temperature": settings.temperature,
             "max_tokens": settings.max_tokens,
         }
-        yield Request(example, mode, messages, body, request_key(body, settings.base_url))
+        yield Request(example, mode, messages, body, request_key(body, url))
 
 
 def fair_order(dataset: Dataset, seed: int) -> Dataset:

@@ -138,7 +138,7 @@ def test_too_many_lowers_how_many_are_under_way(pocket_train: Dataset, tmp_path:
         teacher = Teacher(settings, store, api_key="k", price=PRICE, url=url, concurrency=32)
         outcome = teacher.run(requests_for(pocket_train.limit(60), settings))
         assert outcome.failed == {}
-        assert teacher._limit < 32
+        assert teacher.pace.limit < 32
 
 
 def test_a_limit_that_opens_in_hours_ends_the_run(shop: Dataset, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_something_else_at_that_address(shop: Dataset, tmp_path: Path) -> None:
 def test_an_empty_list_of_choices_is_no_answer(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distill_sql.teacher.client.LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
     with serving(tmp_path, body='{"choices": []}') as url:
         outcome = ask(shop, tmp_path, url)
     assert set(outcome.failed.values()) == {"an answer without choices"}
