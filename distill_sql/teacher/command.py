@@ -7,20 +7,21 @@ import json
 import os
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TeacherError
 from distill_sql.neighbours import build_neighbours
+from distill_sql.teacher.addresses import split_login
 from distill_sql.teacher.batch import Batches
-from distill_sql.teacher.client import Teacher
-from distill_sql.teacher.prices import AS_OF, NANO, OPENAI_URL, Price, dollars, price_of
+from distill_sql.teacher.client import Teacher, check_concurrency
+from distill_sql.teacher.prices import AS_OF, OPENAI_URL, Price, budget_of, dollars, price_of
+from distill_sql.teacher.secrets import api_key
 from distill_sql.teacher.store import Store, default_path
 from distill_sql.teacher.work import Settings, estimate, fair_order, requests_for
 from distill_sql.traces import REASONS, Sieve, write_traces
-
-KEY = "OPENAI_API_KEY"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def _asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--limit", type=int, help="only so many questions, spread over databases")
     parser.add_argument("--model", default=defaults.model)
-    parser.add_argument("--base-url", default=os.environ.get("OPENAI_BASE_URL", OPENAI_URL))
+    parser.add_argument("--base-url", default=os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
     parser.add_argument("--samples", type=int, default=defaults.samples)
     parser.add_argument("--temperature", type=float, default=defaults.temperature)
     parser.add_argument("--max-tokens", type=int, default=defaults.max_tokens)
@@ -88,7 +89,8 @@ def _paying(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs=2,
         metavar=("PROMPT", "COMPLETION"),
-        help="dollars per million tokens, for a model that the table does not have",
+        help="dollars per million tokens; needed where the table has none, unless the endpoint is "
+        "on this machine or in this network (0 0 says that it is free)",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before spending")
 
@@ -96,7 +98,7 @@ def _paying(parser: argparse.ArgumentParser) -> None:
 def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(
         model=arguments.model,
-        base_url=arguments.base_url,
+        base_url=split_login(arguments.base_url)[0],
         samples=arguments.samples,
         temperature=arguments.temperature,
         max_tokens=arguments.max_tokens,
@@ -107,23 +109,44 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:
+    if arguments.limit is not None and arguments.limit < 1:
+        raise TeacherError(
+            f"--limit is {arguments.limit}; expected 1 or more. Leave it out to ask all questions."
+        )
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
     return fair_order(dataset, arguments.seed).limit(arguments.limit)
 
 
+def _checked_price(arguments: argparse.Namespace, settings: Settings) -> Price:
+    """The price, after everything else about paying that can be wrong was looked at."""
+    api_key(settings.base_url)
+    if arguments.budget is not None:
+        budget_of(arguments.budget)
+    return price_of(settings.model, settings.base_url, arguments.price)
+
+
 def _sample(arguments: argparse.Namespace) -> int:
-    settings, dataset = _settings(arguments), _dataset(arguments)
-    price = price_of(settings.model, settings.base_url, arguments.price)
+    settings = _settings(arguments)
+    price = _checked_price(arguments, settings)
+    check_concurrency(arguments.concurrency)
+    dataset = _dataset(arguments)
     with Store(arguments.cache) as store:
         cap, key = _agreed(arguments, settings, dataset, store, price)
         teacher = Teacher(
-            settings, store, api_key=key, price=price, cap=cap, concurrency=arguments.concurrency
-        )
+            settings, store, api_key=key, price=price, cap=cap, concurrency=arguments.concurrency,
+            url=arguments.base_url,
+        )  # fmt: skip
         requests = requests_for(dataset, settings)
         outcome = teacher.run(requests, total=len(dataset) if sys.stderr.isatty() else None)
         print(
             f"{outcome.requests:,} requests answered with {outcome.samples:,} samples for "
             f"{dollars(outcome.cost)}; {dollars(store.spent())} spent or booked in {store.path}"
+        )
+    if outcome.unanswered:
+        print(
+            f"{dollars(outcome.unanswered)} of it stays booked for requests of this run that "
+            "brought no answer and may have been charged for",
+            file=sys.stderr,
         )
     for question_id, why in list(outcome.failed.items())[:5]:
         print(f"question {question_id} failed: {why}", file=sys.stderr)
@@ -147,20 +170,19 @@ def _agreed(
     """Show what it will cost and have it agreed to: the cap in nano-dollars, and the key."""
     expected = estimate(requests_for(dataset, settings), settings, store, price)
     free = price == Price(0, 0)
-    key = os.environ.get(KEY, "")
-    if not key and settings.base_url.startswith(OPENAI_URL):
-        raise TeacherError(f"No key: set {KEY}, or give --base-url of an endpoint of your own.")
+    key = api_key(settings.base_url)
+    why_free = "as --price says" if arguments.price else "at an address in this network"
     print(
         f"{expected.requests:,} requests for {expected.samples:,} samples are to be sent to "
         f"{settings.model} at {settings.base_url}"
-        + ("." if free else f": about {dollars(expected.cost)} and at most "
+        + (f", free {why_free}." if free else f": about {dollars(expected.cost)} and at most "
            f"{dollars(expected.bound)} (prices of {AS_OF}); {dollars(store.spent())} is spent.")
     )  # fmt: skip
     if free or not expected.requests:
-        return None, key or "none"
+        return None, key
     if arguments.budget is None:
         raise TeacherError("These requests cost money: say how much it may be with --budget.")
-    cap = round(arguments.budget * NANO)
+    cap = budget_of(arguments.budget)
     if cap <= store.spent():
         raise TeacherError(
             f"The budget of {dollars(cap)} leaves nothing: {dollars(store.spent())} is spent or "
@@ -169,9 +191,11 @@ def _agreed(
     if not arguments.yes:
         if not sys.stdin.isatty():
             raise TeacherError("Nobody is there to be asked: give --yes to spend it.")
-        if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise TeacherError("Nothing was sent.")
-    return cap, key or "none"
+        with suppress(EOFError):
+            if input("Go on? [y/N] ").strip().lower() in ("y", "yes"):
+                return cap, key
+        raise TeacherError("Nothing was sent.")
+    return cap, key
 
 
 def _batch(arguments: argparse.Namespace) -> int:
@@ -179,7 +203,7 @@ def _batch(arguments: argparse.Namespace) -> int:
     price = price_of(settings.model, settings.base_url, arguments.price)
     with Store(arguments.cache) as store:
         is_open = bool(store.open_batches())
-        cap, key = None, os.environ.get(KEY, "none")
+        cap, key = None, api_key(settings.base_url)
         if not is_open:
             cap, key = _agreed(arguments, settings, dataset, store, price.halved())
         batches = Batches(settings, store, api_key=key, price=price, cap=cap)

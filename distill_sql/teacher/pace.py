@@ -53,7 +53,7 @@ class Pace:
 
 def backoff(failures: int) -> float:
     """Seconds to wait after so many failures, with chance in it: not all come back at once."""
-    return min(LONGEST_PAUSE, 0.25 * 2**failures) * random.uniform(0.5, 1)
+    return min(LONGEST_PAUSE, 0.25 * 2.0**failures) * random.uniform(0.5, 1)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
