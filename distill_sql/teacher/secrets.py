@@ -17,7 +17,7 @@ _HIDDEN = "[hidden]"
 _PATTERNS = (
     # In an address, all up to the last @ may be a login; the host itself may go, too.
     (re.compile(r"://\S*@"), f"://{_HIDDEN}@"),
-    (re.compile(r"[^\s/@:'\"(]+:[^\s@]+@"), f"{_HIDDEN}@"),
+    (re.compile(r"[^\s/@:'\"(]+:(?!//)[^\s@]+@"), f"{_HIDDEN}@"),
     (re.compile(r"(?i)\b(bearer|basic)(\s+|%20)[^\s'\",;]+"), rf"\1 {_HIDDEN}"),
     (re.compile(r"(?i)\b(api[-_]?key|token|password|secret)=[^\s&'\"]+"), rf"\1={_HIDDEN}"),
     (re.compile(r"\bsk-[^\s'\",;)\]}<>]+"), f"sk-{_HIDDEN}"),

@@ -24,6 +24,8 @@ SCRIPT: dict[str, Any] = {
     "seed": 0,
     "latency": 0.0,
     "many": True,  # whether `n` is heeded
+    "knows_n": True,  # else `n` is refused
+    "odd": {},  # part of a question -> {"status", "body", "headers"}: what it gets instead
     "answers": {},  # last message's first line -> answers, one per sample
     "default": "```sql\nSELECT count(*) FROM t\n```",
     "too_many": 0.0,  # shares of requests that end in each fault
@@ -88,6 +90,15 @@ class Endpoint:
         if script["status"] != 200:
             self.reply(writer, script["status"], {"error": script["error"]}, script["refused"])
             return True
+        question = body["messages"][-1]["content"]
+        odd = next((odd for part, odd in script["odd"].items() if part in question), None)
+        if "n" in body and not script["knows_n"]:
+            odd = {"status": 400, "body": '{"error": {"message": "n is unknown"}}'}
+        if odd:
+            self.books["odd"] += 1
+            status, text = odd.get("status", 200), odd.get("body", "")
+            self.send(writer, status, text.encode(), odd.get("headers"))
+            return True
         chance = self.rng.random()
         for fault in ("too_many", "broken", "dropped", "malformed"):
             chance -= script[fault]
@@ -108,7 +119,6 @@ class Endpoint:
             self.send(writer, 200, script["body"].encode(), script["headers"])
             return True
         count = body.get("n", 1) if script["many"] else 1
-        question = body["messages"][-1]["content"]
         key = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
         answers = next((a for q, a in script["answers"].items() if q in question), None)
         texts = []

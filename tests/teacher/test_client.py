@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from distill_sql.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Price, Settings, Store, estimate, requests_for
 from distill_sql.teacher.client import Outcome, Teacher
+from distill_sql.teacher.store import Sample
 from distill_sql.teacher.work import fair_order
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving
 
@@ -188,6 +192,345 @@ def test_an_empty_list_of_choices_is_no_answer(
     assert set(outcome.failed.values()) == {"an answer without choices"}
 
 
+QUESTIONS = ("How many customers", "Which customers")
+
+
+def samples_of(dataset: Dataset, folder: Path, place: int = 0) -> list[Sample | None]:
+    settings = Settings(base_url="http://test/v1")
+    with Store(folder / "store.sqlite") as store:
+        request = list(requests_for(dataset, settings))[place]
+        return store.samples(request.key, 3)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_question_that_is_refused_is_the_only_one_to_fail(
+    pocket_train: Dataset, tmp_path: Path, status: int
+) -> None:
+    some = pocket_train.limit(30)
+    poison = some.examples[0].question
+    odd = {poison: {"status": status, "body": '{"error": {"message": "too long"}}'}}
+    with serving(tmp_path, odd=odd) as url:
+        outcome = ask(some, tmp_path, url, concurrency=1)  # it is the first to be asked
+        assert outcome.failed == {some.examples[0].question_id: f"status {status}: too long"}
+        assert (outcome.samples, outcome.stopped) == (3 * 29, "")
+        found = books(url)
+        assert found["requests"] == 2 + 29  # the others are still asked for all samples at once
+        assert spent(tmp_path) == found["cost"]
+        again = ask(some, tmp_path, url)  # the rest is in the cache: it is still the question
+        assert list(again.failed) == [some.examples[0].question_id]
+
+
+def test_when_every_question_is_refused_the_run_ends(pocket_train: Dataset, tmp_path: Path) -> None:
+    with serving(tmp_path, status=400, error={"message": "temperature"}) as url:
+        with pytest.raises(
+            TeacherError, match=r"Every question fails with status 400.*temperature"
+        ):
+            ask(pocket_train, tmp_path, url, concurrency=2)
+        assert books(url)["requests"] <= 2 * (5 + 2)
+    assert spent(tmp_path) == 0
+
+
+def test_an_endpoint_that_knows_no_n_is_asked_one_by_one(
+    pocket_train: Dataset, tmp_path: Path
+) -> None:
+    some = pocket_train.limit(20)
+    with serving(tmp_path, knows_n=False) as url:
+        outcome = ask(some, tmp_path, url, concurrency=1)
+        assert (outcome.samples, outcome.failed) == (60, {})
+        assert books(url)["odd"] == 5  # then it is known
+        assert spent(tmp_path) == books(url)["cost"]
+
+
+@pytest.mark.parametrize(
+    ("body", "finish"),
+    [
+        ('{"choices": [{"message": null}, {"message": null}, {"message": null}]}', "malformed"),
+        ('{"choices": [null, 5, "x"]}', "malformed"),
+        ('{"choices": [{"message": {"content": 5}}, {}, []]}', "malformed"),
+        ('{"choices": {"a": {}, "b": {}, "c": {}, "d": {}}}', "malformed"),
+        ('{"choices": [{"message": {"content": null, "refusal": ["no"]}}, {}, {}]}', "refusal"),
+    ],
+)
+def test_an_odd_answer_is_recorded_with_what_it_may_have_cost(
+    shop: Dataset, tmp_path: Path, body: str, finish: str
+) -> None:
+    with serving(tmp_path, odd={QUESTIONS[0]: {"body": body}}) as url:
+        outcome = ask(shop, tmp_path, url)
+        assert (outcome.samples, outcome.failed, outcome.stopped) == (6, {}, "")
+        assert ask(shop, tmp_path, url).requests == 0  # it is not paid for again
+        assert books(url)["requests"] == 2
+    first = samples_of(shop, tmp_path)[0]
+    assert first is not None
+    assert (first.text, first.finish) == ("", finish)
+    settings = Settings(base_url="http://test/v1")
+    request = next(requests_for(shop, settings))
+    bound = PRICE.cost(request.prompt_bound, 3 * settings.max_tokens)
+    assert spent(tmp_path) == bound + ONE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"choices": null, "error": {"message": "upstream overloaded"}}',
+        '{"choices": []}',
+        "",
+        "<html>busy</html>",
+        '{"choices": ' + "[" * 5000,
+        "\x00",
+        "[1]",
+    ],
+)
+def test_an_answer_without_choices_is_tried_again_and_fails_one_question(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
+    with serving(tmp_path, odd={QUESTIONS[1]: {"body": body}}) as url:
+        outcome = ask(shop, tmp_path, url, concurrency=1)
+        assert (outcome.samples, list(outcome.failed), outcome.stopped) == (3, [1], "")
+        assert books(url)["odd"] == 5
+    settings = Settings(base_url="http://test/v1")
+    bound = PRICE.cost(list(requests_for(shop, settings))[1].prompt_bound, 3 * settings.max_tokens)
+    assert outcome.unanswered == 5 * bound
+    assert spent(tmp_path) == ONE + 5 * bound
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "null", "[]", "{}", '{"input_tokens": 5, "output_tokens": 5}',
+        '{"prompt_tokens": -5, "completion_tokens": -5}',
+        '{"prompt_tokens": 1e30, "completion_tokens": 1e30}',
+        f'{{"prompt_tokens": 1{"0" * 30}, "completion_tokens": 1{"0" * 30}}}',
+        '{"prompt_tokens": true, "completion_tokens": true}',
+        '{"prompt_tokens": "800", "completion_tokens": "40"}',
+        '{"prompt_tokens": 0, "completion_tokens": 0}',
+    ],
+)  # fmt: skip
+def test_usage_that_makes_no_sense_is_booked_at_the_bound(
+    shop: Dataset, tmp_path: Path, usage: str
+) -> None:
+    choice = '{"message": {"content": "SELECT 1"}, "finish_reason": "stop"}'
+    body = f'{{"choices": [{choice}, {choice}, {choice}], "usage": {usage}}}'
+    settings = Settings(base_url="http://test/v1")
+    bounds = [
+        PRICE.cost(request.prompt_bound, 3 * settings.max_tokens)
+        for request in requests_for(shop, settings)
+    ]
+    with serving(tmp_path, body=body) as url:
+        outcome = ask(shop, tmp_path, url, cap=sum(bounds))
+    assert (outcome.samples, outcome.stopped) == (6, "")
+    assert outcome.cost == spent(tmp_path) == sum(bounds)
+
+
+@pytest.mark.parametrize(
+    "tokens", ['"completion_tokens": 40000', '"completion_tokens": 9, "total_tokens": 50000']
+)
+def test_a_real_cost_above_the_bound_is_booked_and_ends_the_run(
+    pocket_train: Dataset, tmp_path: Path, tokens: str
+) -> None:
+    choice = '{"message": {"content": "SELECT 1"}, "finish_reason": "stop"}'
+    usage = f'{{"prompt_tokens": 800, {tokens}}}'
+    body = f'{{"choices": [{choice}, {choice}, {choice}], "usage": {usage}}}'
+    with serving(tmp_path, body=body) as url:
+        outcome = ask(pocket_train, tmp_path, url, concurrency=1, cap=10**12)
+        assert outcome.requests == 1
+    assert "was the most expected" in outcome.stopped
+    assert "Raise --max-tokens" in outcome.stopped
+    completion = 40_000 if "40000" in tokens else 50_000 - 800
+    assert spent(tmp_path) == outcome.cost == PRICE.cost(800, completion)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 524])
+def test_what_may_have_been_charged_for_stays_booked(
+    shop: Dataset, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
+    bound = PRICE.cost(
+        max(r.prompt_bound for r in requests_for(shop, Settings(base_url="http://test/v1"))), 1536
+    )
+    with serving(tmp_path, status=status) as url:
+        outcome = ask(shop, tmp_path, url, concurrency=1, cap=3 * bound)
+        sent = books(url)["requests"]
+    assert sent >= 3
+    assert (sent - 1) * bound // 2 < spent(tmp_path) == outcome.unanswered <= 3 * bound
+    assert "the budget" in outcome.stopped
+    assert "brought no answer and may have been charged for" in outcome.stopped
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}, {"retry-after": "-5"},
+                                     {"retry-after": "1e99"}, {"retry-after": "nan"}])  # fmt: skip
+def test_too_many_without_a_word_on_how_long_is_waited_for(
+    shop: Dataset, tmp_path: Path, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.05)
+    with serving(tmp_path, status=429, refused=headers) as url:
+        outcome = ask(shop, tmp_path, url, concurrency=1)
+        assert books(url)["requests"] == 20
+    assert set(outcome.failed.values()) == {"status 429: no"}
+    assert outcome.seconds > 18 * 0.025
+    assert spent(tmp_path) == 0
+
+
+def test_503_with_a_time_to_come_back_is_not_booked(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
+    with serving(tmp_path, status=503, refused={"retry-after": "0.01"}) as url:
+        assert ask(shop, tmp_path, url).failed
+    assert spent(tmp_path) == 0
+
+
+def test_a_redirection_is_told_and_not_followed(shop: Dataset, tmp_path: Path) -> None:
+    refused = {"location": "https://me:hunter2@elsewhere/v1"}
+    with serving(tmp_path, status=308, refused=refused) as url:
+        with pytest.raises(
+            TeacherError, match=r"status 308: it leads to https://.*elsewhere"
+        ) as at:
+            ask(shop, tmp_path, url)
+        assert books(url)["requests"] <= 2
+    assert "hunter2" not in str(at.value)
+    assert spent(tmp_path) == 0
+
+
+def test_what_an_endpoint_says_of_the_key_is_not_shown(shop: Dataset, tmp_path: Path) -> None:
+    error = {"message": f"{'x' * 290} sk-test and Bearer sk-test\x1b[31m"}
+    with serving(tmp_path, status=401, error=error) as url, pytest.raises(TeacherError) as found:
+        ask(shop, tmp_path, url)
+    assert "sk-test" not in str(found.value)
+    assert str(found.value).isprintable()
+    with (
+        serving(tmp_path, body="<html>sk-test", headers={}) as url,
+        pytest.raises(TeacherError) as at,
+    ):
+        ask(shop, tmp_path, url)
+    assert "sk-test" not in str(at.value)
+
+
+@pytest.mark.parametrize("key", ["sk-secret\nx", "sk-se cret", "\u201csk-secret\u201d", "", "\n"])
+def test_a_key_that_cannot_be_one_is_refused_before_anything_is_sent(
+    shop: Dataset, tmp_path: Path, key: str
+) -> None:
+    settings = Settings(base_url="http://test/v1")
+    with Store(tmp_path / "store.sqlite") as store:
+        with pytest.raises(TeacherError, match="cannot be used as a key") as found:
+            Teacher(settings, store, api_key=key, price=PRICE)
+        assert store.spent() == 0
+    assert "secret" not in str(found.value)
+
+
+def test_a_key_is_sent_without_white_space_around_it(shop: Dataset, tmp_path: Path) -> None:
+    settings = Settings(base_url="http://test/v1")
+    with serving(tmp_path) as url, Store(tmp_path / "store.sqlite") as store:
+        Teacher(settings, store, api_key=" sk-test\r\n", price=PRICE, url=url).run(
+            requests_for(shop, settings)
+        )
+        assert books(url)["with_key"] == 2
+
+
+def test_a_login_in_the_address_is_used_and_not_stored(shop: Dataset, tmp_path: Path) -> None:
+    with serving(tmp_path) as url:
+        outcome = ask(shop, tmp_path, url.replace("://", "://me:hunter2@"))
+        assert outcome.samples == 6
+        assert books(url).get("with_key", 0) == 0  # the login is sent in its place
+    for path in tmp_path.iterdir():
+        assert b"hunter2" not in path.read_bytes()
+    with pytest.raises(TeacherError, match="has a login in it") as found:
+        Settings(base_url="http://me:hunter2@test/v1")
+    assert "hunter2" not in str(found.value)
+    # Spellings of one address are one, so nothing is paid for twice.
+    one, other = Settings(base_url="http://test/v1"), Settings(base_url="HTTP://Test./v1/")
+    assert [r.key for r in requests_for(shop, one)] == [r.key for r in requests_for(shop, other)]
+
+
+@pytest.mark.parametrize("trouble", ["proxy", "organisation", "host"])
+def test_what_was_not_sent_is_not_booked_and_told_at_once(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    url = "http://no-such-host.invalid/v1"
+    if trouble == "proxy":
+        monkeypatch.setenv("HTTP_PROXY", "http://me:hunter2@127.0.0.1:9")
+    if trouble == "organisation":
+        monkeypatch.setenv("OPENAI_ORG_ID", "org\nsk-hunter2")
+        url = "http://127.0.0.1:9/v1"
+    start = time.monotonic()
+    with pytest.raises(TeacherError, match=r"Nothing (answers at|can be sent to)") as found:
+        ask(shop, tmp_path, url)
+    assert time.monotonic() - start < 5
+    assert "hunter2" not in str(found.value)
+    assert spent(tmp_path) == 0
+
+
+def test_what_another_process_asks_is_waited_for(pocket_train: Dataset, tmp_path: Path) -> None:
+    """Two stores on one file: what one holds the other neither asks nor gives up."""
+    some = pocket_train.limit(6)
+    settings = Settings(base_url="http://test/v1")
+    requests = list(requests_for(some, settings))
+    with serving(tmp_path) as url, Store(tmp_path / "store.sqlite") as other:
+        assert all(other.claim(request.key) for request in requests[:3])
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(ask, some, tmp_path, url, concurrency=2)
+            while books(url).get("requests", 0) < 3:
+                time.sleep(0.02)
+            time.sleep(0.5)
+            assert not future.done()
+            assert books(url)["requests"] == 3
+            sample = Sample("SELECT 1", "stop", 1, 1, 1)
+            other.settle(
+                requests[0].key, requests[0].body, dict.fromkeys(range(3), sample), bound=3
+            )
+            for request in requests[:3]:
+                other.unclaim(request.key)
+            outcome = future.result(timeout=30)
+        assert (outcome.requests, outcome.failed) == (5, {})
+        assert books(url)["requests"] == 5
+    assert missing(some, tmp_path) == 0
+
+
+def test_a_question_that_comes_twice_is_asked_once(shop: Dataset, tmp_path: Path) -> None:
+    twice = shop.with_examples([*shop, *shop])
+    with serving(tmp_path, latency=0.1) as url:
+        assert ask(twice, tmp_path, url, concurrency=8).requests == 2
+        assert books(url)["requests"] == 2
+
+
+def test_two_processes_on_one_cache_ask_nothing_twice(
+    pocket_train: Dataset, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from distill_sql.datasets import load_dataset\n"
+        "from tests.teacher.test_client import ask\n"
+        "outcome = ask(load_dataset('pocket', split='train').limit(120), Path(sys.argv[1]),\n"
+        "              sys.argv[2], concurrency=8)\n"
+        "assert not outcome.failed and not outcome.stopped, outcome\n"
+    )
+    with serving(tmp_path, latency=0.02) as url:
+        command = [sys.executable, "-c", code, str(tmp_path), url]
+        workers = [subprocess.Popen(command) for _ in range(2)]
+        assert [worker.wait(60) for worker in workers] == [0, 0]
+        found = books(url)
+    assert (found["requests"], found["cost"]) == (120, spent(tmp_path))
+    assert missing(pocket_train.limit(120), tmp_path) == 0
+
+
+def test_a_cache_that_cannot_be_written_ends_the_run(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Store, "settle", full)
+    with serving(tmp_path) as url, pytest.raises(TeacherError, match="disk is full"):
+        ask(shop, tmp_path, url)
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 10**9])
+def test_a_concurrency_that_makes_no_sense(shop: Dataset, tmp_path: Path, concurrency: int) -> None:
+    with pytest.raises(TeacherError, match=r"The concurrency is .*; expected 1 to 1000"):
+        ask(shop, tmp_path, "http://127.0.0.1:9/v1", concurrency=concurrency)
+
+
 def test_a_refusal_and_a_cut_answer_are_answers(shop: Dataset, tmp_path: Path) -> None:
     choice = '{"message": {"content": null, "refusal": "I cannot"}, "finish_reason": "stop"}'
     usage = '{"prompt_tokens": 5, "completion_tokens": 2}'
@@ -237,6 +580,21 @@ def test_an_estimate_is_between_the_cost_and_the_bound(shop: Dataset, tmp_path: 
     assert 0 < found.cost < found.bound
 
 
-def test_settings_are_checked() -> None:
-    with pytest.raises(TeacherError, match="samples is 0; expected 1 to 128"):
-        Settings(samples=0)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"samples": 0}, "samples is 0; expected 1 to 128"),
+        ({"samples": -1}, "samples is -1; expected"),
+        ({"max_tokens": 0}, "max_tokens is 0; expected"),
+        ({"max_tokens": 10**9}, "max_tokens is 1000000000; expected"),
+        ({"temperature": math.nan}, "temperature is nan; expected 0 to 2"),
+        ({"temperature": -0.1}, "temperature is -0.1; expected"),
+        ({"reasoning_share": math.inf}, "reasoning_share is inf; expected"),
+        ({"model": ""}, "The model is ''; expected the name of one"),
+        ({"model": "a\udcff"}, "expected the name of one"),
+        ({"base_url": "localhost:8000"}, "no address of an endpoint"),
+    ],
+)
+def test_settings_are_checked(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(TeacherError, match=message):
+        Settings(**values)
