@@ -19,13 +19,18 @@ Left out: distilling, that is, choosing the few among many neighbours that tell 
 from __future__ import annotations
 
 import hashlib
-import random
+import os
+import pickle
+import select
 import shutil
-import sqlite3
+import struct
+import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,18 +41,21 @@ from sqlglot.errors import SqlglotError
 from tqdm import tqdm
 
 from distill_sql.datasets import Dataset, cache_dir
-from distill_sql.schema import Schema, Table, quote_identifier
+from distill_sql.errors import DatasetError, OutputError
+from distill_sql.files import check_folder, clean
+from distill_sql.redrawing import Constants
+from distill_sql.sandbox import SQL_BYTES
+from distill_sql.schema import Schema, folded, schema_from_sqlite
 
 #: How many neighbours a database gets, and the seed they are drawn with.
 COUNT = 8
 SEED = 42
-#: Rows that a table of a neighbour has at most, and at least if the original has none.
-MAX_ROWS = 120
-MIN_ROWS = 12
+#: Seconds that one neighbour may take.
+DEADLINE = 30.0
 
-Value = int | float | str | bytes | None
-Constants = Mapping[str, Sequence[int | float | str]]
-
+#: The files whose code decides what a neighbour is like.
+_CODE = ("neighbours.py", "redrawing.py", "repair.py")
+_WORKER = Path(__file__).with_name("neighbours_worker.py")
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between, exp.Like)
 
 
@@ -62,23 +70,27 @@ def build_neighbours(
     """``count`` neighbours of every database that the dataset's examples ask about, by db_id.
 
     They are seeded with the constants of the examples' gold queries and made once: the default
-    ``folder`` lies in the cache and is named after the dataset's contents and this module's.
+    ``folder`` lies in the cache and is named after the dataset's contents and this code. A database
+    of which none can be made has none, and a line on standard error says why.
     """
     if folder is None:
-        code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-        key = hashlib.sha256(f"{dataset.fingerprint} {code} {count} {seed}".encode()).hexdigest()
+        code = b"".join(Path(__file__).with_name(name).read_bytes() for name in _CODE)
+        digest = hashlib.sha256(code).hexdigest()
+        key = hashlib.sha256(f"{dataset.fingerprint} {digest} {count} {seed}".encode()).hexdigest()
         folder = cache_dir() / "neighbours" / key[:16]
+    queries: defaultdict[str, list[str]] = defaultdict(list)
+    for example in dataset:
+        queries[example.db_id].append(example.query)
     made = {}
-    for db_id in tqdm(dataset.db_ids, desc="neighbour databases", disable=not progress):
-        queries = [example.query for example in dataset if example.db_id == db_id]
-        made[db_id] = neighbours(
-            dataset.database_path(db_id),
-            dataset.schema(db_id),
-            queries,
-            folder / db_id,
-            count=count,
-            seed=seed,
-        )
+    with _Maker() as maker:
+        for db_id in tqdm(dataset.db_ids, desc="neighbour databases", disable=not progress):
+            source, schema = dataset.database_path(db_id), dataset.schema(db_id)
+            wanted = _paths(source, folder / db_id, count)
+            try:
+                made[db_id] = _make(maker, source, schema, queries[db_id], wanted, seed)
+            except _CannotBeMade as error:
+                made[db_id] = ()
+                tqdm.write(f"warning: {error}", file=sys.stderr)
     return made
 
 
@@ -94,20 +106,132 @@ def neighbours(
     """Make ``count`` neighbours of a database in ``folder``; files that are there are kept.
 
     The same database, queries and seed give the same rows. A file appears only when it is whole.
+    Raises :class:`DatasetError` if a neighbour takes too long or too much memory, or if the
+    database is corrupt.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = tuple(folder / f"{database.stem}_{number}.sqlite" for number in range(count))
+    with _Maker() as maker:
+        wanted = _paths(database, folder, count)
+        return _make(maker, database, schema, queries, wanted, seed)
+
+
+def _paths(database: Path, folder: Path, count: int) -> tuple[Path, ...]:
+    return tuple(folder / f"{database.stem}_{number}.sqlite" for number in range(count))
+
+
+class _CannotBeMade(DatasetError):
+    """A database has no neighbours."""
+
+
+def _make(
+    maker: _Maker,
+    database: Path,
+    schema: Schema,
+    queries: Iterable[str],
+    wanted: tuple[Path, ...],
+    seed: int,
+) -> tuple[Path, ...]:
+    if all(path.exists() for path in wanted):
+        return wanted
+    drawn = _as_stored(schema, schema_from_sqlite(database))
     found = constants(queries)
-    for number, path in enumerate(paths):
+    for number, path in enumerate(wanted):
         if path.exists():
             continue
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        check_folder(path.parent)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             unfinished = Path(scratch) / path.name
-            shutil.copyfile(database, unfinished)
-            rng = random.Random(f"{seed} {database.stem} {number}")
-            _Redrawing(unfinished, schema, found, rng).run()
+            try:
+                shutil.copyfile(database, unfinished)
+            except OSError as error:
+                raise OutputError(
+                    f"{path} cannot be written: {error.strerror}. Free some space, or set "
+                    "DISTILL_SQL_CACHE to a folder with room."
+                ) from error
+            said = maker.redraw(unfinished, drawn, found, f"{seed} {database.stem} {number}")
+            if said:
+                raise _CannotBeMade(
+                    f"The database {database} has no neighbours: {said}. Its queries are judged "
+                    "without. Correct its schema, or leave its questions out."
+                )
             unfinished.replace(path)
-    return paths
+    return wanted
+
+
+def _as_stored(schema: Schema, live: Schema) -> Schema:
+    """The tables and columns of ``schema`` that the file has, then those that it has besides.
+
+    Foreign keys are those of ``schema``; others of the file are seen to at the end.
+    """
+    tables = []
+    columns: dict[str, set[str]] = {}
+    for table in (*schema.tables, *(table for table in live.tables if table.name not in schema)):
+        # SQLite's own tables are in no live schema.
+        there = live.table(table.name).columns if table.name in live else table.columns
+        if table.name not in live and not folded(table.name).startswith("sqlite_"):
+            continue
+        names = {folded(column.name) for column in there}
+        stated = [column for column in table.columns if folded(column.name) in names]
+        known = {folded(column.name) for column in stated}
+        stated += [column for column in there if folded(column.name) not in known]
+        tables.append(replace(table, columns=tuple(stated)))
+        columns[folded(table.name)] = names
+    keys = (
+        key
+        for key in schema.foreign_keys
+        if _has(columns, key.table, key.columns) and _has(columns, key.ref_table, key.ref_columns)
+    )
+    return Schema(schema.db_id, tuple(tables), tuple(keys))
+
+
+def _has(columns: Mapping[str, set[str]], table: str, names: Iterable[str]) -> bool:
+    return {folded(name) for name in names} <= columns.get(folded(table), set())
+
+
+class _Maker:
+    """The process that redraws rows, started when it is needed; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> _Maker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
+            worker.wait()
+            for pipe in (worker.stdin, worker.stdout):
+                with suppress(OSError):  # what it was too dead to read is still to be sent
+                    if pipe:
+                        pipe.close()
+
+    def redraw(self, database: Path, schema: Schema, found: Constants, seed: str) -> str:
+        """Give a copy of a database other rows; returns why it could not, else an empty text."""
+        if self._worker is None:
+            self._worker = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_WORKER), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        worker = self._worker
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        body = pickle.dumps((database, schema, found, seed))
+        try:
+            worker.stdin.write(struct.pack("<I", len(body)) + body)
+            worker.stdin.flush()
+            if not select.select([worker.stdout], [], [], DEADLINE)[0]:
+                self.__exit__()
+                return f"redrawing its rows took more than {DEADLINE:g} s"
+            header = worker.stdout.read(4)
+            if len(header) == 4:
+                return worker.stdout.read(struct.unpack("<I", header)[0]).decode()
+        except BrokenPipeError:
+            pass
+        self.__exit__()
+        return "the process that redraws its rows died, most likely out of memory"
 
 
 def constants(queries: Iterable[str]) -> dict[str, list[int | float | str]]:
@@ -118,9 +242,8 @@ def constants(queries: Iterable[str]) -> dict[str, list[int | float | str]]:
     """
     found: defaultdict[str, dict[int | float | str, None]] = defaultdict(dict)
     for query in queries:
-        try:
-            tree = sqlglot.parse_one(query, read="sqlite")
-        except SqlglotError:
+        tree = _parsed(query)
+        if tree is None:
             continue
         for node in tree.find_all(*_COMPARISONS):
             values = [v for literal in node.find_all(exp.Literal) for v in _around(literal, node)]
@@ -129,10 +252,23 @@ def constants(queries: Iterable[str]) -> dict[str, list[int | float | str]]:
     return {name: list(values) for name, values in found.items()}
 
 
+def _parsed(query: str) -> exp.Expr | None:
+    """The tree of a query; None if it cannot be parsed, or is longer than any that is run."""
+    if len(query) > SQL_BYTES:
+        return None
+    try:
+        return sqlglot.parse_one(clean(query), read="sqlite")
+    except (SqlglotError, RecursionError):
+        return None
+
+
 def _around(literal: exp.Expr, node: exp.Expr) -> list[int | float | str]:
     text = str(literal.this)
     if not literal.is_string:
-        number = float(text) if not text.isdigit() else int(text)
+        try:
+            number = float(text) if not text.isdigit() else int(text)
+        except ValueError:  # thousands of digits
+            return []
         return [number, number - 1, number + 1]
     if isinstance(node, exp.Like):
         core = text.strip("%").replace("_", "x").replace("%", "x")
@@ -149,11 +285,8 @@ def tie_query(sql: str) -> tuple[str, int] | None:
     >>> tie_query("SELECT name FROM singer ORDER BY age LIMIT 1")
     ('SELECT name, age FROM singer ORDER BY age LIMIT 2', 1)
     """
-    try:
-        tree = sqlglot.parse_one(sql, read="sqlite")
-    except SqlglotError:
-        return None
-    order = tree.args.get("order")
+    tree = _parsed(sql)
+    order = tree.args.get("order") if tree is not None else None
     if not isinstance(tree, exp.Select) or order is None or tree.args.get("distinct"):
         return None
     keys = [item.this for item in order.expressions]
@@ -178,173 +311,3 @@ def has_ties(rows: Sequence[tuple[Any, ...]], keys: int) -> bool:
     return any(
         first[-keys:] == second[-keys:] and first != second for first, second in pairwise(rows)
     )
-
-
-class _Redrawing:
-    """Replaces the rows of one copy of a database."""
-
-    def __init__(
-        self, database: Path, schema: Schema, found: Constants, rng: random.Random
-    ) -> None:
-        self._database = database
-        self._schema = schema
-        self._constants = found
-        self._rng = rng
-
-    def run(self) -> None:
-        with closing(sqlite3.connect(self._database, isolation_level=None)) as connection:
-            connection.text_factory = lambda raw: raw.decode(errors="ignore")
-            connection.execute("PRAGMA foreign_keys = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("BEGIN")
-            for trigger in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-            ).fetchall():
-                connection.execute(f"DROP TRIGGER {quote_identifier(trigger[0])}")
-            done: set[str] = set()
-            for table in _parents_first(self._schema):
-                self._redraw(connection, table, done)
-                done.add(table.name.lower())
-            connection.execute("COMMIT")
-            connection.execute("VACUUM")
-
-    def _redraw(self, connection: sqlite3.Connection, table: Table, done: set[str]) -> None:
-        name = quote_identifier(table.name)
-        columns = [column.name for column in table.columns]
-        listed = ", ".join(map(quote_identifier, columns))
-        rows = connection.execute(f"SELECT {listed} FROM {name}").fetchall()
-        parents = self._parents(connection, table, columns, done)
-        drawn = self._draw(table, rows, parents)
-        connection.execute(f"DELETE FROM {name}")
-        marks = ", ".join("?" * len(columns))
-        insert = f"INSERT OR IGNORE INTO {name} ({listed}) VALUES ({marks})"
-        for row in drawn:
-            # A row that breaks a constraint is left out; there are others. What SQLite does not
-            # ignore is a key that must be whole and is not.
-            with suppress(sqlite3.IntegrityError):
-                connection.execute(insert, row)
-
-    def _parents(
-        self, connection: sqlite3.Connection, table: Table, columns: list[str], done: set[str]
-    ) -> list[tuple[list[int], list[tuple[Value, ...]]]]:
-        """For each foreign key to a finished table: its columns' places and the keys there are."""
-        lower = [column.lower() for column in columns]
-        found = []
-        for key in self._schema.foreign_keys:
-            if key.table.lower() != table.name.lower() or key.ref_table.lower() not in done:
-                continue
-            target = ", ".join(map(quote_identifier, key.ref_columns))
-            keys = connection.execute(
-                f"SELECT DISTINCT {target} FROM {quote_identifier(key.ref_table)}"
-            ).fetchall()
-            found.append(([lower.index(column.lower()) for column in key.columns], keys))
-        return found
-
-    def _draw(
-        self,
-        table: Table,
-        rows: list[tuple[Value, ...]],
-        parents: list[tuple[list[int], list[tuple[Value, ...]]]],
-    ) -> list[list[Value]]:
-        rng = self._rng
-        pools = [
-            _Pool([row[place] for row in rows], column.type, self._near(column.name), rng)
-            for place, column in enumerate(table.columns)
-        ]
-        keyed = {place for places, _ in parents for place in places}
-        size = min(MAX_ROWS, max(MIN_ROWS, round(len(rows) * rng.uniform(0.5, 1.2))))
-        exchange = rng.choice((0.2, 0.5, 0.8))  # some neighbours stay close, some do not
-        drawn = []
-        for _ in range(size):
-            row: list[Value] = list(rng.choice(rows)) if rows else [None] * len(pools)
-            for place, pool in enumerate(pools):
-                if place not in keyed:
-                    row[place] = pool.value(row[place], exchange)
-            for places, keys in parents:
-                chosen = rng.choice(keys) if keys else (None,) * len(places)
-                for place, value in zip(places, chosen, strict=True):
-                    row[place] = value
-            drawn.append(row)
-        return drawn
-
-    def _near(self, column: str) -> list[int | float | str]:
-        return list(self._constants.get(column.lower(), ()))
-
-
-class _Pool:
-    """The values of one column, and those it might have."""
-
-    def __init__(
-        self, values: list[Value], kind: str, near: list[int | float | str], rng: random.Random
-    ) -> None:
-        self._rng = rng
-        present = [value for value in values if value is not None]
-        self._distinct = len(present) > 1 and len(set(present)) == len(present)
-        self._nulls = len(values) > len(present)
-        self._number = kind in ("number", "boolean") and not any(
-            isinstance(value, str | bytes) for value in present
-        )
-        self._near = [value for value in map(self._fit, near) if value is not None]
-        self._values: list[Any] = list(dict.fromkeys(present)) or self._invented()
-        self._used: set[Any] = set()
-
-    def value(self, current: Value, exchange: float) -> Value:
-        """A value for a row that had ``current``; never twice the same in a column of its own."""
-        rng = self._rng
-        if current is None or rng.random() < exchange:
-            if self._nulls and rng.random() < 0.1:
-                return None
-            current = rng.choice(self._near if self._near and rng.random() < 0.4 else self._values)
-            if self._number and rng.random() < 0.15:
-                current = self._moved(current)
-        if not self._distinct:
-            return current
-        while current in self._used:
-            current = self._moved(current)
-        self._used.add(current)
-        return current
-
-    def _moved(self, value: Any) -> Any:
-        """Another value nearby: it may be new to the column."""
-        if isinstance(value, int):
-            return value + self._rng.choice((-1, 1)) * self._rng.randint(1, 9)
-        if isinstance(value, float):
-            return round(value * self._rng.uniform(0.7, 1.3) + self._rng.uniform(-1, 1), 2)
-        if isinstance(value, str):
-            other = str(self._rng.choice(self._values))
-            return f"{value} {other}" if len(value) < 40 else f"{other[:20]} {self._rng.random()}"
-        return self._rng.choice(self._values)
-
-    def _fit(self, value: float | str) -> Value:
-        """A constant as this column would store it, or None if it would not."""
-        if not self._number:
-            return str(value)
-        try:
-            number = float(value)
-        except ValueError:
-            return None
-        return int(number) if number.is_integer() else number
-
-    def _invented(self) -> list[Any]:
-        if self._number:
-            return [self._rng.randint(1, 100) for _ in range(MIN_ROWS)]
-        return [f"{self._rng.choice('abcdefgh')}{number}" for number in range(MIN_ROWS)]
-
-
-def _parents_first(schema: Schema) -> list[Table]:
-    """The tables, each after those that its foreign keys point to; a cycle is cut anywhere."""
-    ordered: dict[str, Table] = {}
-    visiting: set[str] = set()
-
-    def visit(table: Table) -> None:
-        if table.name in visiting:
-            return
-        visiting.add(table.name)
-        for key in schema.foreign_keys:
-            if key.table.lower() == table.name.lower():
-                visit(schema.table(key.ref_table))
-        ordered[table.name] = table
-
-    for table in schema.tables:
-        visit(table)
-    return list(ordered.values())

@@ -26,6 +26,7 @@ from distill_sql.schema import (
     ForeignKey,
     Schema,
     Table,
+    folded,
     identifier,
     quote_identifier,
 )
@@ -116,7 +117,7 @@ def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] 
         f"FOREIGN KEY ({_names(key.columns)}) REFERENCES {identifier(key.ref_table)}"
         f" ({_names(key.ref_columns)})"
         for key in schema.foreign_keys
-        if key.table.lower() == table.name.lower()
+        if folded(key.table) == folded(table.name)
     ]
     body = ",\n".join(f"  {line}" for line in lines)
     text = f"CREATE TABLE {identifier(table.name)} (\n{body}\n);\n"

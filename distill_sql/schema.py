@@ -1,13 +1,14 @@
 """What a database is made of: tables, columns, keys; read from ``tables.json`` or a live database.
 
 Names are kept as the database spells them. SQLite compares them without case, so every lookup here
-does too.
+does too (:func:`folded`).
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+import string
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ _KEYWORDS = frozenset(
         "where",
     )
 )
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _ROWID = ("rowid", "oid", "_rowid_")
 #: How each kind of virtual table names the tables that it keeps its contents in.
 _SHADOWS = {
@@ -92,20 +94,20 @@ class Schema:
 
     @cached_property
     def _by_name(self) -> dict[str, Table]:
-        return {table.name.lower(): table for table in self.tables}
+        return {folded(table.name): table for table in self.tables}
 
     def __contains__(self, name: str) -> bool:
-        return name.lower() in self._by_name
+        return folded(name) in self._by_name
 
     def table(self, name: str) -> Table:
         """The table called ``name``, whatever its case; :class:`KeyError` if there is none."""
-        return self._by_name[name.lower()]
+        return self._by_name[folded(name)]
 
     def neighbours(self, name: str) -> Iterator[str]:
         """Names of the tables one foreign key away from ``name``, in either direction."""
-        wanted = name.lower()
+        wanted = folded(name)
         for key in self.foreign_keys:
-            ends = key.table.lower(), key.ref_table.lower()
+            ends = folded(key.table), folded(key.ref_table)
             if wanted in ends and ends[0] != ends[1]:
                 yield self.table(ends[1] if ends[0] == wanted else ends[0]).name
 
@@ -119,14 +121,14 @@ class Schema:
 
     def restrict(self, names: set[str]) -> Schema:
         """This schema with only the named tables, and no foreign key that leaves them."""
-        keep = {name.lower() for name in names}
+        keep = {folded(name) for name in names}
         return Schema(
             self.db_id,
-            tuple(table for table in self.tables if table.name.lower() in keep),
+            tuple(table for table in self.tables if folded(table.name) in keep),
             tuple(
                 key
                 for key in self.foreign_keys
-                if key.table.lower() in keep and key.ref_table.lower() in keep
+                if folded(key.table) in keep and folded(key.ref_table) in keep
             ),
         )
 
@@ -248,14 +250,14 @@ def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
     index: dict[tuple[str, str], int] = {}
     for position, table in enumerate(schema.tables):
         for column in table.columns:
-            index[table.name.lower(), column.name.lower()] = len(columns)
+            index[folded(table.name), folded(column.name)] = len(columns)
             columns.append((position, column.name))
             natural.append((position, column.description or column.name.replace("_", " ").lower()))
             types.append(column.type)
             synonyms.append(list(column.synonyms))
 
     def at(table: str, column: str) -> int:
-        return index[table.lower(), column.lower()]
+        return index[folded(table), folded(column)]
 
     primary: list[int | list[int]] = []
     for table in schema.tables:
@@ -296,7 +298,7 @@ def schema_from_sqlite(path: Path | str, *, db_id: str | None = None) -> Schema:
     path = Path(path)
     with closing(connect_read_only(path)) as connection:
         found = [_table_from_sqlite(connection, name) for name in _names_from_sqlite(connection)]
-        tables = {table.name.lower(): (table, rowid) for table, rowid in filter(None, found)}
+        tables = {folded(table.name): (table, rowid) for table, rowid in filter(None, found)}
         foreign = [
             key
             for table, _ in tables.values()
@@ -312,12 +314,12 @@ def _names_from_sqlite(connection: sqlite3.Connection) -> list[str]:
     ).fetchall()
     # PRAGMA table_list knows them, too, but not in every SQLite, and it prepares every view.
     shadows = {
-        f"{name}_{suffix}".lower()
+        folded(f"{name}_{suffix}")
         for name, sql in found
         for module in _MODULE.findall(sql or "")
         for suffix in _SHADOWS.get(module.lower(), ())
     }
-    return [name for name, _ in found if name.lower() not in shadows]
+    return [name for name, _ in found if folded(name) not in shadows]
 
 
 def _table_from_sqlite(connection: sqlite3.Connection, name: str) -> tuple[Table, str] | None:
@@ -349,17 +351,17 @@ def _foreign_keys_from_sqlite(
         f"PRAGMA foreign_key_list({quote_identifier(table.name)})"
     ):
         grouped.setdefault(number, []).append((ref_table, column, ref_column))
-    own = {column.name.lower(): column.name for column in table.columns}
+    own = {folded(column.name): column.name for column in table.columns}
     for number in sorted(grouped, reverse=True):  # SQLite lists the last declared key first
         pairs = grouped[number]
-        if (name := pairs[0][0].lower()) not in tables:
+        if (name := folded(pairs[0][0])) not in tables:
             continue
         parent, rowid = tables[name]
         known = dict.fromkeys(_ROWID if rowid else (), rowid)
-        known |= {column.name.lower(): column.name for column in parent.columns}
+        known |= {folded(column.name): column.name for column in parent.columns}
         named = [ref for _, _, ref in pairs if ref is not None] or parent.primary_key
-        sources = tuple(own[c.lower()] for _, c, _ in pairs if c.lower() in own)
-        targets = tuple(known[ref.lower()] for ref in named if ref.lower() in known)
+        sources = tuple(own[folded(c)] for _, c, _ in pairs if folded(c) in own)
+        targets = tuple(known[folded(ref)] for ref in named if folded(ref) in known)
         if len(pairs) == len(named) == len(sources) == len(targets):
             yield ForeignKey(table.name, sources, parent.name, targets)
 
@@ -380,6 +382,15 @@ def coarse_type(declared: str) -> str:
         if any(word in kind for word in words):
             return coarse
     return "others" if kind else "text"
+
+
+def folded(name: str) -> str:
+    """A name as SQLite compares it: the letters A to Z have no case, and no others do.
+
+    >>> folded("Straße À")
+    'straße À'
+    """
+    return name.lower() if name.isascii() else name.translate(_LOWER)
 
 
 def quote_identifier(name: str) -> str:
