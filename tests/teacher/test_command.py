@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import io
 import json
+import math
 import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from distill_sql.cli import main
-from tests.teacher.endpoint import books, serving
+from distill_sql.teacher import Store
+from distill_sql.teacher.prices import dollars
+from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving
 
 GOLD = "```sql\nSELECT count(*) FROM customer\n```"
 PRICE = ["--price", "0.15", "0.6"]
@@ -94,6 +103,178 @@ def test_no_key_for_openai(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert main(command("sample", trained, "https://api.openai.com/v1", "--budget", "1")) == 2
     assert "No key: set OPENAI_API_KEY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", "sk-secret\r\n", " sk-secret"])
+def test_a_key_with_a_line_end_works(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key.replace("secret", "test"))
+    with serving(tmp_path) as url:
+        assert main(command("sample", trained, url)) == 0
+        assert books(url)["with_key"] == 2
+
+
+@pytest.mark.parametrize("verb", ["sample", "batch"])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--concurrency", "0"], "The concurrency is 0; expected 1 to 1000"),
+        (["--concurrency", "-3"], "The concurrency is -3"),
+        (["--concurrency", "100000000"], "The concurrency is 100000000"),
+        (["--limit", "0"], "--limit is 0; expected 1 or more"),
+        (["--limit", "-1"], "--limit is -1; expected 1 or more"),
+        (["--samples", "0"], "samples is 0; expected 1 to 128"),
+        (["--max-tokens", "-5"], "max_tokens is -5; expected"),
+        (["--temperature", "nan"], "temperature is nan; expected"),
+        (["--temperature", "inf"], "temperature is inf; expected"),
+        (["--price", "nan", "1"], "--price is nan; expected dollars from 0"),
+        (["--price", "-0.1", "1"], "--price is -0.1; expected"),
+        (["--price", "1", "inf"], "--price is inf; expected"),
+        (["--budget", "-1"], "--budget is -1.0; expected dollars from 0"),
+        (["--budget", "nan"], "--budget is nan; expected"),
+        (["--budget", "1e12"], "--budget is 1000000000000.0; expected"),
+        (["--base-url", "ftp://host/v1"], "does not begin with http"),
+        (["--base-url", "localhost:8000"], "does not begin with http"),
+        (["--base-url", "http://"], "it has no host"),
+        (["--base-url", "http://a b/v1"], "it has white space"),
+        (["--base-url", "https://openrouter.ai/api/v1"], "it may cost money. Give one with"),
+        (["--base-url", "https://openrouter.ai/api/v1", "--budget", "1"], "Give one with --price"),
+        (["--base-url", "https://me:hunter2@box/v1", "--budget", "1"], "Give one with --price"),
+        (["--model", "gpt-99", "--base-url", "https://EU.api.openai.com/v1"], "No price for"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_any_work(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str,
+    more: list[str], message: str,
+) -> None:  # fmt: skip
+    if verb == "batch" and "--concurrency" in more:
+        pytest.skip("a batch has no concurrency")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setattr("distill_sql.teacher.command.Store", None)  # no cache is opened
+    assert main([*command(verb, trained, "http://127.0.0.1:9/v1"), "--yes", *more]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "secret" not in printed
+    assert "hunter2" not in printed
+
+
+@pytest.mark.parametrize("verb", ["sample", "batch"])
+@pytest.mark.parametrize("key", ["sk-secret\nsk-secret", "Bearer sk-secret", "sk-secret\u2019"])
+def test_a_key_that_cannot_be_one_is_told_and_not_shown(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str,
+    key: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert main(command(verb, trained, "http://127.0.0.1:9/v1")) == 2
+    printed = capsys.readouterr().err
+    assert "OPENAI_API_KEY cannot be used as a key" in printed
+    assert "secret" not in printed
+
+
+def test_a_price_below_a_nano_dollar_is_paid(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(tmp_path) as url:
+        tiny = ["--price", "0.0004", "0.0004"]
+        assert main(command("sample", trained, url, *tiny, "--yes")) == 2
+        assert "say how much it may be with --budget" in capsys.readouterr().err
+        assert main(command("sample", trained, url, *tiny, "--budget", "1", "--yes")) == 0
+    cost = 2 * math.ceil(0.4 * (PROMPT_TOKENS + 3 * COMPLETION_TOKENS))
+    assert f"{dollars(cost)} spent or booked" in capsys.readouterr().out
+
+
+def test_a_free_endpoint_is_said_to_be_one(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(tmp_path) as url:
+        assert main(command("sample", trained, url, "--limit", "1", "--budget", "1")) == 0
+        assert "free at an address in this network" in capsys.readouterr().out
+        assert main(command("sample", trained, url, "--price", "0", "0")) == 0
+        assert "free as --price says" in capsys.readouterr().out
+
+
+def test_a_login_in_the_address_is_neither_shown_nor_stored(
+    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "traces.jsonl"
+    with serving(tmp_path) as url:
+        with_login = url.replace("://", "://me:hunter2@")
+        assert main(command("sample", trained, with_login)) == 0
+        assert main(command("traces", trained, with_login, str(out), "--neighbours", "0")) == 0
+    assert "hunter2" not in "".join(capfd.readouterr())
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"hunter2" not in path.read_bytes(), path
+
+
+def test_nobody_at_the_terminal_is_a_no(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for answer in ("", "n\n", "what\n"):
+        stdin = io.StringIO(answer)
+        stdin.isatty = lambda: True  # type: ignore[method-assign]
+        monkeypatch.setattr("sys.stdin", stdin)
+        with serving(tmp_path) as url:
+            assert main(command("sample", trained, url, *PRICE, "--budget", "1")) == 2
+            assert books(url).get("requests", 0) == 0
+        assert "Nothing was sent" in capsys.readouterr().err
+
+
+def test_what_stays_booked_is_said(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
+    with serving(tmp_path, status=504) as url:
+        assert main(command("sample", trained, url, *PRICE, "--budget", "1", "--yes")) == 1
+    printed = capsys.readouterr().err
+    assert "stays booked for requests of this run that brought no answer" in printed
+
+
+MODES = {
+    "parts": ("SELECT count(*) FROM singer", 6),
+    "surr": ("SELECT count(*) FROM singer", 6),
+    "u2028": ("SELECT count(*) FROM singer", 6),
+    "null": ("", 6),
+    "reasoning": ("", 6),
+    "msgnull": ("", 6),
+    "choicesnull": ("", 0),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_answers_that_once_ended_a_run(
+    cases: Path, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
+    folder = cases / "06_teacher_answers"
+    cache, out = tmp_path / "cache.sqlite", tmp_path / "traces.jsonl"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = [sys.executable, str(folder / "fake_endpoint.py"), str(port), mode]
+    with subprocess.Popen(script) as endpoint:
+        try:
+            while True:
+                with suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                time.sleep(0.05)
+            common = ["--dataset", str(folder / "dataset"), "--cache", str(cache)]
+            url = ["--base-url", f"http://127.0.0.1:{port}/v1"]
+            status = main(["teacher", "sample", *common, *url])
+        finally:
+            endpoint.kill()
+    sql, count = MODES[mode]
+    assert status == (0 if count else 1)
+    with Store(cache) as store:
+        texts = [record["text"] for record in store.export()]
+    assert len(texts) == count
+    assert all(sql in text for text in texts)
+    if count:
+        assert main(["teacher", "traces", *common, *url, str(out), "--neighbours", "0"]) == 0
+        assert len(out.read_text(encoding="utf-8").split("\n")[:-1]) == (2 if sql else 0)
 
 
 def test_the_key_is_nowhere(
