@@ -14,7 +14,10 @@ spent until the deadline. The worker runs as the same user; it is a fence, not a
 from __future__ import annotations
 
 import marshal
+import os
+import re
 import select
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -26,13 +29,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
-from distill_sql.errors import DatasetError
+from distill_sql.errors import DatasetError, DistillSqlError, ParameterError
+from distill_sql.files import check_database
 
+#: What became of a statement: it ran ("ok"); it is no SQL ("parse"); it is, and asks for what is
+#: not there or cannot be computed ("execution"); the clock ran out ("timeout"); its text, its rows
+#: or the memory it takes are over a limit ("too_large"); it is not a query that only reads, or not
+#: one statement ("forbidden").
 Kind: TypeAlias = Literal["ok", "parse", "execution", "timeout", "too_large", "forbidden"]
 Row: TypeAlias = tuple[Any, ...]
 
-#: Seconds a statement may take.
+#: Seconds a statement may take, and the most that may be asked for.
 DEADLINE = 10.0
+MAX_DEADLINE = 86_400.0
 #: Seconds over its deadline that the worker has before it is killed.
 GRACE = 0.25
 #: Longest statement, in bytes: far over any that answers a question.
@@ -42,11 +51,35 @@ MAX_ROWS = 1_000_000
 MAX_BYTES = 256 * 2**20
 
 _WORKER = Path(__file__).with_name("sandbox_worker.py")
-_PARSE_MESSAGES = (
-    "syntax error", "incomplete input", "unrecognized token", "parser stack", "null character",
-)  # fmt: skip
-_FORBIDDEN_MESSAGES = ("not authorized", "authorization denied", "prohibited", "one statement")
-_SIZE_MESSAGES = ("too big", "too large", "out of memory", "too many", "too complex", "too long")
+#: Workers that are tried for one statement, if each dies before it begins.
+_TRIES = 3
+#: Bytes of rows that a frame can carry, whatever a caller allows.
+_FRAME_BYTES = 2**30
+#: Messages that SQLite gives with its general code alone, whole: names in a query cannot be taken
+#: for one, as no message has names at both its ends.
+_PARSE = re.compile(
+    r'near ".*": syntax error|unrecognized token: ".*"|incomplete input'
+    r"|parser stack overflow|Recursion limit",
+    re.DOTALL,
+)
+_TOO_LARGE = re.compile(
+    r"too many (?:columns|terms|FROM clause terms|arguments on function|references to) .*"
+    r"|too many (?:SQL variables|levels of trigger recursion)|hex literal too big: .*"
+    r"|(?:FTS e|E)xpression tree is too large \(maximum depth \d+\)"
+    r"|LIKE or GLOB pattern too complex",
+    re.DOTALL,
+)
+_KINDS: dict[int, Kind] = {
+    sqlite3.SQLITE_AUTH: "forbidden",
+    sqlite3.SQLITE_INTERRUPT: "timeout",
+    sqlite3.SQLITE_TOOBIG: "too_large",
+    sqlite3.SQLITE_NOMEM: "too_large",
+    sqlite3.SQLITE_FULL: "too_large",
+}
+#: How an answer begins (the worker's byte that it has begun, the length of the rest), and the types
+#: of the rest: seconds, kind, exception, SQLite's code, columns, rows, message.
+_HEAD = struct.Struct("<cI")
+_SHAPE = [float, str, str, int, tuple, list, str]
 
 
 @dataclass(frozen=True)
@@ -71,13 +104,19 @@ class Result:
 class Sandbox:
     """Runs statements in a worker process; use it as a context manager.
 
-    The worker is started at the first statement, keeps its databases open, and is replaced when it
-    has to be killed. A sandbox is not to be shared between threads: give each its own.
+    The worker is started at the first statement, keeps its databases open, ends with this process,
+    and is replaced when it has died or has to be killed. An exception in the middle of a statement,
+    such as Ctrl-C, costs the worker and nothing else. A sandbox is not to be shared between threads
+    that run at the same time: give each its own. ``deadline`` is in seconds.
     """
 
     def __init__(self, *, deadline: float = DEADLINE) -> None:
+        if not 0 < deadline <= MAX_DEADLINE:
+            raise ParameterError(_about_deadline(deadline))
         self.deadline = deadline
         self._worker: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._in_step = False
 
     def __enter__(self) -> Sandbox:
         return self
@@ -92,13 +131,18 @@ class Sandbox:
 
     def close(self) -> None:
         """End the worker. The sandbox can be used again afterwards."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
+        worker = self._worker
+        if worker is None:
+            return
+        if self._owner == os.getpid():
             worker.kill()
             worker.wait()
-            for pipe in (worker.stdin, worker.stdout):
-                if pipe:
-                    pipe.close()
+        else:
+            worker.returncode = 0  # after a fork it is the parent's, not ours to end or wait for
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe:
+                pipe.close()
+        self._worker = None  # last, so that an interrupted close can be done again
 
     def run(
         self,
@@ -111,85 +155,172 @@ class Sandbox:
     ) -> Result:
         """Run one statement on a database file and return its rows, or why there are none.
 
-        ``deadline`` is in seconds. Raises :class:`DatasetError` if ``database`` is missing or not
-        SQLite: that is never the statement's fault.
+        ``deadline`` is in seconds; with none left the result is a timeout. Raises
+        :class:`DatasetError` if ``database`` is missing, not SQLite, or has changes in a log beside
+        it: that is never the statement's fault.
         """
-        if not database.is_file():
-            raise DatasetError(
-                f"No database at {database}. Expected a SQLite file; check the dataset's folder."
-            )
         limit = self.deadline if deadline is None else deadline
-        text = sql.encode("utf-8", errors="ignore").decode()  # lone surrogates have no bytes
-        if len(text.encode()) > SQL_BYTES:
+        if not limit <= MAX_DEADLINE:
+            raise ParameterError(_about_deadline(limit))
+        state = check_database(database)
+        raw = sql.encode("utf-8", errors="ignore")  # lone surrogates have no bytes
+        if len(raw) > SQL_BYTES:
             return Result("too_large", error=f"a statement of more than {SQL_BYTES:,} bytes")
-        request = (_uri(database), text, limit, max_rows, max_bytes)
+        if b"\0" in raw:
+            return Result("parse", error="the query contains a null character")
+        if limit <= 0:
+            return Result("timeout", error=f"stopped after {limit:g} s")
+        request = (
+            _uri(database.absolute()),
+            (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns),
+            raw.decode(),
+            limit,
+            max_rows,
+            min(max_bytes, _FRAME_BYTES),
+        )
         start = time.monotonic()
         answer = self._ask(marshal.dumps(request), limit + GRACE)
-        seconds = time.monotonic() - start
-        if answer is None:
-            return Result("timeout", error=f"stopped after {limit:g} s", seconds=seconds)
-        seconds, kind, exception, columns, rows, message = answer
+        if isinstance(answer, str):
+            seconds = time.monotonic() - start
+            if answer == "late":
+                return Result("timeout", error=f"stopped after {limit:g} s", seconds=seconds)
+            died = "the worker process died, most likely out of memory"
+            return Result("too_large", error=died, seconds=seconds)
+        seconds, kind, exception, code, columns, rows, message = answer
         if kind == "database":
             raise DatasetError(
                 f"{database} cannot be opened ({exception}: {message}). Expected a SQLite file; "
                 "copy it again."
             )
         if kind == "error":
-            kind = _classify(message)
+            kind = _classify(exception, code, message)
         if kind == "timeout":
             message = f"stopped after {limit:g} s"
-        return Result(kind, rows, columns, message, seconds)
+        return Result(kind, rows if kind == "ok" else (), columns, message, seconds)
 
-    def _ask(self, body: bytes, timeout: float) -> tuple[Any, ...] | None:
-        """Send a request and wait; None if the worker did not answer and had to be killed."""
-        worker = self._started()
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        try:
-            worker.stdin.write(struct.pack("<I", len(body)) + body)
-            worker.stdin.flush()
-            if not select.select([worker.stdout], [], [], timeout)[0]:
+    def _ask(self, body: bytes, timeout: float) -> tuple[Any, ...] | Literal["late", "died"]:
+        """The answer to a request, or why there is none; the worker is closed then.
+
+        A worker that dies before it begins, as one killed between two statements does, is replaced.
+        """
+        frame = struct.pack("<I", len(body)) + body
+        for _ in range(_TRIES):
+            worker = self._started()
+            self._in_step = False
+            try:
+                data = _exchange(worker, frame, timeout)
+                if data is not None and (answer := _answer(data)) is not None:
+                    self._in_step = True
+                    return answer
+            except MemoryError:  # the answer does not fit into this process
                 self.close()
-                return None
-            header = worker.stdout.read(4)
-            if len(header) == 4:
-                size = struct.unpack("<I", header)[0]
-                return tuple(marshal.loads(worker.stdout.read(size)))
-        except BrokenPipeError:
-            pass
-        self.close()
-        return (
-            timeout,
-            "too_large",
-            "",
-            (),
-            (),
-            "the worker process died, most likely out of memory",
-        )
+                return "died"
+            except BaseException:
+                self.close()
+                raise
+            self.close()
+            if data is None:
+                return "late"
+            if data:
+                break
+        return "died"
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._worker is None or self._worker.poll() is not None:
+        """The worker; a new one if there is none that is ours and waits for a request."""
+        if self._worker is None or not self._in_step or self._owner != os.getpid():
             self.close()
-            self._worker = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_WORKER)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+            self._owner = os.getpid()
+            try:
+                self._worker = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_WORKER), str(self._owner)],
+                    bufsize=0,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    process_group=0,  # a terminal's Ctrl-C is for this process alone
+                )
+            except OSError as error:
+                raise DistillSqlError(
+                    f"The process that runs SQL cannot be started ({error}). Expected Python at "
+                    f"{sys.executable!r}; check that it is there and that memory is left."
+                ) from error
         return self._worker
+
+
+def _exchange(worker: subprocess.Popen[bytes], frame: bytes, seconds: float) -> bytearray | None:
+    """Send a frame, and return what comes back: an answer, or as much as came before the end.
+
+    None if the answer has not begun after ``seconds``, or takes as long again to come.
+    """
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    sink, source = worker.stdin.fileno(), worker.stdout.fileno()
+    end = time.monotonic() + seconds
+    os.set_blocking(sink, False)  # a request may be longer than a pipe holds
+    while frame:
+        try:
+            frame = frame[os.write(sink, frame) :]
+        except BlockingIOError:
+            if not _is_ready(sink, select.POLLOUT, end):
+                return None
+        except BrokenPipeError:
+            return bytearray()
+    data = bytearray()
+    size = _HEAD.size
+    while len(data) < size:
+        if not _is_ready(source, select.POLLIN, end):
+            return None
+        chunk = os.read(source, 65536)
+        if not chunk:
+            break
+        if len(data) < _HEAD.size <= len(data) + len(chunk):
+            size += _HEAD.unpack_from(data + chunk)[1]
+            end = time.monotonic() + seconds
+        data += chunk
+    return data
+
+
+def _is_ready(descriptor: int, event: int, end: float) -> bool:
+    """Wait for a pipe until ``end``. What is ready is ready, however late it is."""
+    poll = select.poll()  # select() takes no descriptor over 1023
+    poll.register(descriptor, event)
+    return bool(poll.poll(max(end - time.monotonic(), 0) * 1000))
+
+
+def _answer(data: bytearray) -> tuple[Any, ...] | None:
+    """The worker's answer, or None if these bytes are none."""
+    if len(data) < _HEAD.size or _HEAD.unpack_from(data) != (b"!", len(data) - _HEAD.size):
+        return None
+    try:
+        answer = marshal.loads(memoryview(data)[_HEAD.size :])
+    except MemoryError:
+        raise
+    except Exception:  # of bytes that are no value, marshal raises whatever it comes upon
+        return None
+    return answer if isinstance(answer, tuple) and [*map(type, answer)] == _SHAPE else None
 
 
 @lru_cache(maxsize=1024)
 def _uri(database: Path) -> str:
-    return database.absolute().as_uri()
+    return database.as_uri()
 
 
-def _classify(message: str) -> Kind:
-    lower = message.lower()
-    if "interrupted" in lower:
-        return "timeout"
-    if any(words in lower for words in _FORBIDDEN_MESSAGES):
-        return "forbidden"
-    if any(words in lower for words in _SIZE_MESSAGES):
-        return "too_large"
-    return "parse" if any(words in lower for words in _PARSE_MESSAGES) else "execution"
+def _about_deadline(seconds: float) -> str:
+    return (
+        f"The deadline of a statement is {seconds:g} s. Expected more than 0 s and at most "
+        f"{MAX_DEADLINE:,.0f} s; give one of those."
+    )
+
+
+def _classify(exception: str, code: int, message: str) -> Kind:
+    """The kind of an error: by SQLite's code, by Python's exception, by a fixed message last."""
+    if code & 0xFF != sqlite3.SQLITE_ERROR and code:
+        return _KINDS.get(code & 0xFF, "execution")
+    if not code:  # Python's own
+        if exception in {"DataError", "OverflowError"}:
+            return "too_large"
+        several = message.startswith("You can only execute one statement at a time")
+        return "forbidden" if several else "execution"
+    if _PARSE.fullmatch(message):
+        return "parse"
+    return "too_large" if _TOO_LARGE.fullmatch(message) else "execution"

@@ -1,15 +1,15 @@
 """The process in which :mod:`distill_sql.sandbox` runs SQL. Run as a script, never imported.
 
-It imports nothing of the package, so that it starts in a few hundredths of a second. It reads
-requests from its standard input and answers on its standard output, both as frames: a length of
-four bytes, then a value in Python's marshal format.
+It imports nothing of the package but ``processes.py``, so that it starts in a hundredth of a
+second. It reads requests from its standard input, as frames: a length of four bytes, then a value
+in Python's marshal format. To each it writes one byte when it begins, and a frame when it is done.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import marshal
-import resource
 import sqlite3
 import struct
 import sys
@@ -32,6 +32,9 @@ ALLOWED = {
     sqlite3.SQLITE_RECURSIVE,
     sqlite3.SQLITE_FUNCTION,
 }
+#: What the makers of virtual tables prepare and never run: the declaration of their columns, and
+#: an R-Tree's changes.
+PREPARED = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: CELL_BYTES,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 2 * 2**20,
@@ -48,84 +51,154 @@ LIMITS = {
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer requests ``(path, sql, deadline, max_rows, max_bytes)`` until the input ends."""
-    connections: dict[str, sqlite3.Connection] = {}
+    """Answer requests until the input ends.
+
+    A request is ``(path, state, sql, deadline, max_rows, max_bytes)``, where ``state`` is that of
+    the file: a connection is kept for as long as the file stays the same.
+    """
+    databases: dict[str, Database] = {}
     while header := source.read(4):
-        path, sql, deadline, max_rows, max_bytes = marshal.loads(
+        path, state, sql, deadline, max_rows, max_bytes = marshal.loads(
             source.read(struct.unpack("<I", header)[0])
         )
+        sink.write(b"!")
+        sink.flush()
         start = time.perf_counter()
         try:
-            connection = connections.pop(path, None) or connect(path)
-            connections[path] = connection
-            if len(connections) > OPEN_DATABASES:
-                connections.pop(next(iter(connections))).close()
+            database = databases.pop(path, None)
+            if database is not None and database.state != state:
+                database.connection.close()
+                database = None
+            if database is None:
+                database = Database(path, state, deadline)
+            databases[path] = database
+            if len(databases) > OPEN_DATABASES:
+                databases.pop(next(iter(databases))).connection.close()
             start = time.perf_counter()  # opening a database is not the statement's time
-            answer: tuple[Any, ...] = run(connection, sql, deadline, max_rows, max_bytes)
+            answer: tuple[Any, ...] = database.run(sql, deadline, max_rows, max_bytes)
         except MemoryError:
-            connections.clear()
+            databases.clear()
+            database = None
             gc.collect()
-            answer = ("too_large", "", (), (), "out of memory")
+            answer = ("too_large", "", 0, (), [], "out of memory")
+        except TimeoutError:
+            answer = ("timeout", "", 0, (), [], "interrupted")
         except sqlite3.Error as error:
-            answer = ("database", type(error).__name__, (), (), str(error))
+            answer = ("database", type(error).__name__, 0, (), [], str(error))
         body = marshal.dumps((time.perf_counter() - start, *answer))
-        sink.write(struct.pack("<I", len(body)) + body)
+        sink.write(struct.pack("<I", len(body)))
+        sink.write(body)
         sink.flush()
 
 
-def connect(path: str) -> sqlite3.Connection:
-    """Open a database for reading, and for nothing else."""
-    connection = sqlite3.connect(f"{path}?mode=ro&immutable=1", uri=True, isolation_level=None)
-    connection.text_factory = lambda raw: raw.decode(errors="ignore")
-    for category, limit in LIMITS.items():
-        connection.setlimit(category, limit)
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
-    connection.execute("SELECT count(*) FROM sqlite_master")  # fails here if it is no database
-    connection.set_authorizer(authorize)
-    return connection
+class Database:
+    """A database that is open for reading, and for nothing else."""
 
+    def __init__(self, path: str, state: tuple[int, ...], deadline: float) -> None:
+        self.state = state
+        self._opening = True
+        self._begin(deadline)
+        self.connection = sqlite3.connect(
+            f"{path}?mode=ro&immutable=1", uri=True, isolation_level=None
+        )
+        try:
+            self._open()
+        except sqlite3.Error:
+            self.connection.close()
+            if self._late:
+                raise TimeoutError from None
+            raise
+        self._opening = False
 
-def authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
-    """Reading tables and calling functions is allowed; nothing else is."""
-    if action not in ALLOWED or second in {"load_extension", "fts3_tokenizer"}:
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
+    def _begin(self, deadline: float) -> None:
+        self._end = time.monotonic() + deadline
+        self._late = False  # the clock stopped it
+        self._denied = False  # it tried what is not allowed
+        self._selects = False  # it has begun as a query
 
+    def _open(self) -> None:
+        connection = self.connection
+        connection.text_factory = lambda raw: raw.decode(errors="ignore")
+        for category, limit in LIMITS.items():
+            connection.setlimit(category, limit)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
+        connection.set_progress_handler(self._is_late, STEPS)
+        virtual = connection.execute(  # fails here if it is no database
+            "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
+        ).fetchall()
+        if virtual:  # views on full-text tables need it; dangerous functions are not allowed anyway
+            connection.execute("PRAGMA trusted_schema = ON")
+        connection.set_authorizer(self._authorize)
+        # A virtual table is made once a connection, and its maker prepares what no query may.
+        for name in ("json_each", "json_tree", *(row[0] for row in virtual)):
+            quoted = name.replace('"', '""')
+            try:
+                connection.execute(f'EXPLAIN SELECT 1 FROM "{quoted}"').close()
+            except sqlite3.Error:
+                if self._late:
+                    raise
+                # A module that this SQLite lacks: the query that reads the table is told.
 
-def run(
-    connection: sqlite3.Connection, sql: str, deadline: float, max_rows: int, max_bytes: int
-) -> tuple[str, str, tuple[str, ...], Any, str]:
-    """Execute and fetch: ``(kind, exception, columns, rows, message)``."""
-    end = time.monotonic() + deadline
-    connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
-    cursor = connection.cursor()
-    try:
-        cursor.execute(sql)
-        rows: list[tuple[object, ...]] = []
-        size = 0
-        while batch := cursor.fetchmany(500):
-            rows += batch
-            if len(rows) > max_rows:
-                return "too_large", "", (), (), f"more than {max_rows} rows"
-            if len(rows) > 500 or len(marshal.dumps(batch)) > max_bytes:
-                size += len(marshal.dumps(batch))
-            if size > max_bytes:
-                return "too_large", "", (), (), f"more than {max_bytes} bytes of rows"
-            if time.monotonic() > end:
-                return "timeout", "", (), (), "interrupted"
-        columns = tuple(item[0] for item in cursor.description or ())
-        return "ok", "", columns, rows, ""
-    except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
-        return "error", type(error).__name__, (), (), str(error)
-    finally:
-        cursor.close()
+    def _is_late(self) -> bool:
+        self._late = time.monotonic() > self._end
+        return self._late
+
+    def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        """Reading tables and calling functions is allowed; nothing else is."""
+        if action == sqlite3.SQLITE_SELECT:
+            self._selects = True
+        if action in ALLOWED:
+            allowed = action != sqlite3.SQLITE_FUNCTION or second not in {
+                "load_extension", "fts3_tokenizer",
+            }  # fmt: skip
+        elif action == sqlite3.SQLITE_PRAGMA:
+            # Full-text tables ask these themselves. Of a query's own text it is the first action.
+            allowed = second is None and (
+                (first == "data_version" and self._selects)
+                or (first == "page_size" and self._opening)
+            )
+        else:
+            allowed = self._opening and action in PREPARED
+        self._denied = self._denied or not allowed
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+    def run(
+        self, sql: str, deadline: float, max_rows: int, max_bytes: int
+    ) -> tuple[str, str, int, tuple[str, ...], Any, str]:
+        """Execute and fetch: ``(kind, exception, SQLite's code, columns, rows, message)``."""
+        self._begin(deadline)
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(sql)
+            rows: list[tuple[object, ...]] = []
+            size = 0
+            while batch := cursor.fetchmany(500):
+                rows += batch
+                if len(rows) > max_rows:
+                    return "too_large", "", 0, (), [], f"more than {max_rows} rows"
+                if len(rows) > 500 or len(marshal.dumps(batch)) > max_bytes:
+                    size += len(marshal.dumps(batch))
+                if size > max_bytes:
+                    return "too_large", "", 0, (), [], f"more than {max_bytes} bytes of rows"
+                if time.monotonic() > self._end:
+                    return "timeout", "", 0, (), [], "interrupted"
+            columns = tuple(item[0] for item in cursor.description or ())
+            return "ok", "", 0, columns, rows, ""
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+            code = getattr(error, "sqlite_errorcode", 0)  # absent: the error is Python's own
+            if self._late:
+                code = sqlite3.SQLITE_INTERRUPT
+            elif self._denied:  # a virtual table may tell it as any error
+                code = sqlite3.SQLITE_AUTH
+            return "error", type(error).__name__, code, (), [], str(error)
+        finally:
+            cursor.close()
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":  # macOS ignores it
-        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
+    sys.path.append(__file__.rpartition("/")[0])
+    importlib.import_module("processes").confine(int(sys.argv[1]), address_bytes=ADDRESS_BYTES)
     serve(sys.stdin.buffer, sys.stdout.buffer)
