@@ -1,37 +1,45 @@
 """The Batch API: the same questions at half the price, outside the daily request cap.
 
 Files of requests are handed in, and their answers fetched up to a day later, into the same store.
-What was handed in is remembered there, so a later run fetches it and pays for nothing twice. Left
-out: finding a batch again whose number was lost to a kill in the moment between handing it in and
-writing it down; the endpoint's own list shows it.
+An endpoint takes so many tokens at a time (its queue), so a large dataset goes in one batch after
+another. What is written down of each (:mod:`distill_sql.teacher.handed_in`) is all that fetching
+needs. A request that came back without an answer is left for the next batch.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Iterable
 
-from distill_sql.errors import MissingDependencyError, TeacherError
+from distill_sql.errors import TeacherError
+from distill_sql.teacher.batch_answers import Fetcher
+from distill_sql.teacher.batch_api import BatchApi, RefusedError
+from distill_sql.teacher.batch_lines import custom_id
+from distill_sql.teacher.handed_in import Batch, HandedIn, Item
 from distill_sql.teacher.prices import Price, dollars
-from distill_sql.teacher.store import Store, share
-from distill_sql.teacher.work import Request, Settings
+from distill_sql.teacher.store import Store
+from distill_sql.teacher.work import MESSAGE_TOKENS, Request, Settings
 
-if TYPE_CHECKING:
-    import openai
-
-#: Requests in one batch, at most; the API allows 50,000 and 200 MB.
-SIZE = 10_000
+#: Requests in one batch, and bytes of its file, at most; the API allows 50,000 and 200 MB.
+SIZE = 40_000
+FILE_SIZE = 180_000_000
+#: Tokens of prompts in all batches under way: Tier 1's queue for gpt-4o-mini. Spider's questions
+#: for training have 5 to 6 million.
+ENQUEUED_TOKENS = 2_000_000
 #: Seconds between two looks at a batch.
 POLL = 30.0
 
-_OVER = ("completed", "failed", "expired", "cancelled")
-
 
 class Batches:
-    """Hands in what the store lacks, and fetches what was handed in. ``price`` is the full one."""
+    """Hands in what the store lacks, and fetches what was handed in.
+
+    ``price`` is the full one, ``cap`` the most that may ever be spent with this store
+    (nano-dollars), ``url`` where the endpoint is if not at the settings' base URL.
+    ``enqueued_tokens`` is what the endpoint's queue takes, ``size`` the most requests of a batch.
+    """
 
     def __init__(
         self,
@@ -43,126 +51,190 @@ class Batches:
         cap: int | None = None,
         url: str | None = None,
         size: int = SIZE,
+        enqueued_tokens: int = ENQUEUED_TOKENS,
         say: Callable[[str], None] = print,
     ) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingDependencyError(
-                "Asking a teacher needs the package openai: pip install 'distill-sql[teacher]'."
-            ) from error
+        if enqueued_tokens < 1:
+            raise TeacherError(f"--enqueued-tokens is {enqueued_tokens}; expected 1 or more.")
         self.settings = settings
         self._store = store
+        self._handed = HandedIn(store)
         self._price = price.halved()
         self._cap = cap
         self._size = size
+        self._queue = enqueued_tokens
         self._say = say
-        self._client = openai.OpenAI(base_url=url or settings.base_url, api_key=api_key)
+        self._api = BatchApi(url or settings.base_url, api_key=api_key)
+        self._fetcher = Fetcher(
+            self._handed, self._api, base_url=settings.base_url, price=self._price, say=say
+        )
+
+    # --- Handing in ---------------------------------------------------------------------------
 
     def submit(self, requests: Iterable[Request]) -> int:
-        """Hand in every request that lacks samples; how many batches that made.
+        """Hand in the requests that lack samples, as many as the queue takes; how many batches.
 
-        Refused while a batch is open, since its requests would be paid for twice.
+        Requests that are in a batch, or that another process is asking, are passed over. Raises
+        :class:`TeacherError` if the endpoint refuses a batch, or if the budget has no room for it
+        and no batch is under way that may give some of it back.
         """
-        if self._store.open_batches():
-            raise TeacherError(
-                "A batch is under way. Fetch it first: the same command with --wait, or later."
-            )
-        wanted = (
-            (request, missing)
-            for request in requests
-            if (missing := self._store.missing(request.key, self.settings.samples))
-        )
+        waiting = deque(request for request in requests if self._missing(request))
         count = 0
-        while chunk := list(islice(wanted, self._size)):
-            self._hand_in(chunk)
+        while waiting:
+            chunk = self._chunk(waiting)
+            try:
+                if not chunk or not self._hand_in(chunk):
+                    break
+            finally:
+                for item in chunk:
+                    self._store.unclaim(item.key)
             count += 1
         return count
 
-    def _hand_in(self, chunk: list[tuple[Request, list[int]]]) -> None:
-        bound = sum(
-            self._price.cost(request.prompt_bound, len(missing) * self.settings.max_tokens)
-            for request, missing in chunk
-        )
-        if not self._store.reserve(bound, self._cap):
-            assert self._cap is not None
-            raise TeacherError(
-                f"{len(chunk):,} requests may cost {dollars(bound)}, which does not fit in the "
-                f"budget of {dollars(self._cap)} with {dollars(self._store.spent())} spent or "
-                "booked. Raise --budget, or lower --limit or --max-tokens."
-            )
-        lines = [json.dumps(_line(request, missing)) for request, missing in chunk]
-        file = self._client.files.create(
-            file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch"
-        )
-        batch = self._client.batches.create(
-            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
-        )
-        self._store.add_batch(batch.id, bound)
-        self._say(f"batch {batch.id}: {len(chunk):,} requests handed in")
+    def waiting(self, requests: Iterable[Request]) -> list[Request]:
+        """Those of ``requests`` that lack samples and are in no batch."""
+        return [request for request in requests if self._missing(request)]
 
-    def fetch(
-        self, requests: Iterable[Request], *, wait: bool = False, poll: float = POLL
-    ) -> list[str]:
-        """Fetch the answers of every open batch that is over; the ids of those that are not yet.
+    def _missing(self, request: Request) -> tuple[int, ...]:
+        if self._store.batch_of(request.key):
+            return ()
+        return tuple(self._store.missing(request.key, self.settings.samples))
 
-        ``wait`` looks again every ``poll`` seconds until all are over. Requests that failed are
-        left for the next batch.
-        """
-        known = {request.key.hex(): request for request in requests}
-        while True:
-            still = [
-                batch_id
-                for batch_id, bound in self._store.open_batches()
-                if not self._fetched(batch_id, bound, known)
-            ]
-            if not still or not wait:
-                return still
-            time.sleep(poll)
-
-    def _fetched(self, batch_id: str, bound: int, known: dict[str, Request]) -> bool:
-        batch = self._client.batches.retrieve(batch_id)
-        counts = batch.request_counts
-        done = f", {counts.completed} of {counts.total} answered" if counts else ""
-        self._say(f"batch {batch_id}: {batch.status}{done}")
-        if batch.status not in _OVER:
-            return False
-        spent = 0
-        for line in self._lines(batch):
-            request = known.get(str(line.get("custom_id", "")).partition(":")[0])
-            body = (line.get("response") or {}).get("body") or {}
-            if request is None or not body.get("choices"):
+    def _chunk(self, waiting: deque[Request]) -> list[Item]:
+        """The next requests that fit in the queue and in one file, claimed; one, if it is idle."""
+        room, is_idle = self._handed.room(self.settings.base_url, self.settings.model, self._queue)
+        chunk: dict[bytes, Item] = {}
+        tokens = size = 0
+        while waiting and len(chunk) < self._size:
+            item = self._item(waiting[0])
+            tokens += item.tokens
+            size += len(_line(item)) + 1
+            if (tokens > room or size > FILE_SIZE) and (chunk or not is_idle):
+                break
+            request = waiting.popleft()
+            if item.key in chunk or not self._store.claim(item.key):
                 continue
-            samples = self._samples(line["custom_id"], body)
-            cost = sum(sample.cost for sample in samples.values())
-            self._store.settle(request.key, request.body, samples, bound=cost)
-            spent += cost
-        self._store.release(bound - spent)
-        self._store.close_batch(batch_id)
+            if item.numbers and self._missing(request) == item.numbers:
+                chunk[item.key] = item
+            else:  # another process was faster
+                self._store.unclaim(item.key)
+        return list(chunk.values())
+
+    def _item(self, request: Request) -> Item:
+        numbers = self._missing(request)
+        bound = self._price.cost(request.prompt_bound, len(numbers) * self.settings.max_tokens)
+        # Four bytes a token is usual; three, since a batch that does not fit in the queue fails.
+        tokens = sum(len(m["content"].encode()) // 3 + MESSAGE_TOKENS for m in request.messages)
+        return Item(request.key, numbers, bound, request.body, tokens)
+
+    def _hand_in(self, chunk: list[Item]) -> bool:
+        """Hand in one batch; False if there may be room in the budget for it later."""
+        is_alone = not self._handed.under_way()
+        number = secrets.token_hex(8)
+        self._store.claim(number.encode())  # so that others see that it is being handed in
+        try:
+            if not self._handed.start(
+                number, chunk, url=self.settings.base_url, price=self._price, cap=self._cap
+            ):
+                return self._over_budget(chunk, is_alone=is_alone)
+            content = b"\n".join(map(_line, chunk))
+            try:
+                file = self._api.upload(content)
+            except TeacherError:
+                self._handed.forget(number)
+                raise
+            self._handed.uploaded(number, file)
+            try:
+                name = self._api.create(file)
+            except RefusedError:
+                self._handed.forget(number)
+                raise
+            self._handed.sent(number, name)
+        finally:
+            self._store.unclaim(number.encode())
+        self._say(self._api.line(f"batch {name}: {len(chunk):,} requests handed in"))
         return True
 
-    def _samples(self, custom_id: str, body: dict[str, Any]) -> dict[int, Any]:
-        numbers = [int(number) for number in custom_id.partition(":")[2].split(",")]
-        texts = [
-            (number, choice["message"].get("content") or "", choice.get("finish_reason") or "")
-            for number, choice in zip(numbers, body["choices"], strict=False)
-        ]
-        usage = body["usage"]
-        prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
-        return share(texts, prompt, completion, self._price.cost(prompt, completion))
+    def _over_budget(self, chunk: list[Item], *, is_alone: bool) -> bool:
+        assert self._cap is not None
+        found = (
+            f"{len(chunk):,} requests may cost {dollars(sum(item.bound for item in chunk))}, which "
+            f"does not fit in the budget of {dollars(self._cap)} with "
+            f"{dollars(self._store.spent())} spent or booked."
+        )
+        if is_alone:
+            raise TeacherError(
+                f"{found} Raise --budget, or lower --limit, --max-tokens or --enqueued-tokens."
+            )
+        self._say(f"{found} They wait for what the batches under way leave of it.")
+        return False
 
-    def _lines(self, batch: openai.types.Batch) -> Iterator[dict[str, Any]]:
-        if batch.output_file_id:
-            for line in self._client.files.content(batch.output_file_id).text.splitlines():
-                yield json.loads(line)
+    # --- Fetching -----------------------------------------------------------------------------
+
+    def fetch(
+        self, requests: Iterable[Request] = (), *, wait: bool = False, poll: float = POLL
+    ) -> list[str]:
+        """Fetch the answers of every batch that is over; the names of those that are not yet.
+
+        ``wait`` looks again every ``poll`` seconds until all are over, and hands in what the queue
+        had no room for, of ``requests``. One that came back without an answer is left for another
+        call. Raises :class:`TeacherError`, after a look at every batch, if one cannot be fetched at
+        present, or failed in a way that a smaller one would, too.
+        """
+        requests, unanswered = list(requests), set[bytes]()
+        while True:
+            still, problems = self._look(unanswered)
+            if problems:
+                raise problems[0]
+            if not wait:
+                return still
+            left = [request for request in requests if request.key not in unanswered]
+            if not self.submit(left) and not still:
+                return []
+            time.sleep(poll)
+
+    def _look(self, unanswered: set[bytes]) -> tuple[list[str], list[TeacherError]]:
+        """Look at every batch once: those that are under way, and what went wrong."""
+        still: list[str] = []
+        problems: list[TeacherError] = []
+        for batch in self._handed.under_way():
+            if batch.url not in ("", self.settings.base_url):
+                self._say(f"batch {batch.name} is at {batch.url}: fetch it with that --base-url")
+                continue
+            try:
+                if not batch.name and self._was_never_made(batch):
+                    continue
+                rest = self._fetcher.fetch(batch) if batch.name else None
+                if rest is None:
+                    still.append(batch.name or batch.id)
+                else:
+                    unanswered.update(item.key for item in rest)
+            except TeacherError as error:
+                problems.append(error)
+        return still, problems
+
+    def _was_never_made(self, batch: Batch) -> bool:
+        """Whether a batch whose handing in was cut short is not at the endpoint."""
+        if not self._store.claim(batch.id.encode()):
+            return False  # another process is handing it in at this moment
+        try:
+            name = self._api.find(batch.file) if batch.file else None
+            if name:
+                self._handed.sent(batch.id, name)
+            else:
+                self._handed.forget(batch.id)
+            return not name
+        finally:
+            self._store.unclaim(batch.id.encode())
 
 
-def _line(request: Request, missing: list[int]) -> dict[str, Any]:
-    """One request of a batch; its id says which samples its answers are."""
-    many = {"n": len(missing)} if len(missing) > 1 else {}
-    return {
-        "custom_id": f"{request.key.hex()}:{','.join(map(str, missing))}",
+def _line(item: Item) -> bytes:
+    """One request of a batch, as its file has it."""
+    many = {"n": len(item.numbers)} if len(item.numbers) > 1 else {}
+    record = {
+        "custom_id": custom_id(item.key, item.numbers),
         "method": "POST",
         "url": "/v1/chat/completions",
-        "body": request.body | many,
+        "body": {**item.body, **many},
     }
+    return json.dumps(record).encode()

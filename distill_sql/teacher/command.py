@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TeacherError
+from distill_sql.files import check_output, write_json_lines
 from distill_sql.neighbours import build_neighbours
-from distill_sql.teacher.addresses import split_login
-from distill_sql.teacher.batch import Batches
+from distill_sql.teacher.batch import ENQUEUED_TOKENS, Batches
 from distill_sql.teacher.client import Teacher, check_concurrency
-from distill_sql.teacher.prices import AS_OF, OPENAI_URL, Price, budget_of, dollars, price_of
+from distill_sql.teacher.prices import AS_OF, Price, budget_of, dollars, price_of
 from distill_sql.teacher.secrets import api_key
+from distill_sql.teacher.settings import default_url, settings_for
 from distill_sql.teacher.store import Store, default_path
 from distill_sql.teacher.work import Settings, estimate, fair_order, requests_for
 from distill_sql.traces import REASONS, Sieve, write_traces
@@ -37,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _asking(batch)
     _paying(batch)
     batch.add_argument("--wait", action="store_true", help="stay until the answers are here")
+    batch.add_argument(
+        "--enqueued-tokens", type=int, default=ENQUEUED_TOKENS, metavar="N",
+        help="tokens of prompts that the endpoint's queue takes; what is more waits for the next "
+        f"batch (default {ENQUEUED_TOKENS:,}, as for gpt-4o-mini in OpenAI's tier 1)",
+    )  # fmt: skip
     batch.set_defaults(run=_batch)
 
     traces = verbs.add_parser("traces", help="keep the answers that are right")
@@ -64,15 +70,17 @@ def _asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
     parser.add_argument("--split", default="train")
     parser.add_argument("--limit", type=int, help="only so many questions, spread over databases")
-    parser.add_argument("--model", default=defaults.model)
-    parser.add_argument("--base-url", default=os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+    parser.add_argument("--model", help=f"(default {defaults.model})")
+    parser.add_argument("--base-url", default=default_url())
     parser.add_argument("--samples", type=int, default=defaults.samples)
     parser.add_argument("--temperature", type=float, default=defaults.temperature)
-    parser.add_argument("--max-tokens", type=int, default=defaults.max_tokens)
+    parser.add_argument(
+        "--max-tokens", type=int, help=f"an answer's longest (default {defaults.max_tokens})"
+    )
     parser.add_argument("--reasoning-share", type=float, default=defaults.reasoning_share)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument(
-        "--style", choices=("full", "compact"), default=defaults.style,
+        "--style", choices=("full", "compact"),
         help="how prompts show a schema (default full; the pocket ladder reads compact)",
     )  # fmt: skip
     parser.add_argument("--cache", type=Path, help=f"the answers' file (default {default_path()})")
@@ -96,12 +104,15 @@ def _paying(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    return Settings(
-        model=arguments.model,
-        base_url=split_login(arguments.base_url)[0],
+    if arguments.max_tokens == 0:
+        raise TeacherError("--max-tokens is 0; expected 1 or more.")
+    return settings_for(
+        arguments.dataset,
+        model=arguments.model or "",
+        base_url=arguments.base_url,
         samples=arguments.samples,
         temperature=arguments.temperature,
-        max_tokens=arguments.max_tokens,
+        max_tokens=arguments.max_tokens or 0,
         reasoning_share=arguments.reasoning_share,
         seed=arguments.seed,
         style=arguments.style,
@@ -199,19 +210,31 @@ def _agreed(
 
 
 def _batch(arguments: argparse.Namespace) -> int:
-    settings, dataset = _settings(arguments), _dataset(arguments)
-    price = price_of(settings.model, settings.base_url, arguments.price)
+    settings = _settings(arguments)
+    price = _checked_price(arguments, settings)
+    dataset = _dataset(arguments)
     with Store(arguments.cache) as store:
-        is_open = bool(store.open_batches())
-        cap, key = None, api_key(settings.base_url)
-        if not is_open:
-            cap, key = _agreed(arguments, settings, dataset, store, price.halved())
-        batches = Batches(settings, store, api_key=key, price=price, cap=cap)
-        if not is_open and not batches.submit(requests_for(dataset, settings)):
+        batches = partial(
+            Batches, settings, store, api_key=api_key(settings.base_url), price=price,
+            url=arguments.base_url, enqueued_tokens=arguments.enqueued_tokens,
+        )  # fmt: skip
+        still = batches().fetch()  # first of all, since it may free some of the budget
+        requests = list(requests_for(dataset, settings))
+        waiting = {request.example.question_id for request in batches().waiting(requests)}
+        cap = None
+        if waiting:
+            left = dataset.with_examples(e for e in dataset if e.question_id in waiting)
+            cap, _ = _agreed(arguments, settings, left, store, price.halved())
+            batches(cap=cap).submit(requests)
+        elif not still:
             print("Nothing is missing.")
-        still = batches.fetch(requests_for(dataset, settings), wait=arguments.wait)
+        if waiting or arguments.wait:
+            still = batches(cap=cap).fetch(requests, wait=arguments.wait)
+        left_over = len(batches().waiting(requests))
     if still:
         print(f"{len(still)} under way; the same command fetches the answers later.")
+    if left_over:
+        print(f"{left_over:,} requests are not handed in yet; the same command does it later.")
     return 0
 
 
@@ -226,18 +249,24 @@ def _traces(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     progress = sys.stderr.isatty()
     gold = not arguments.no_gold
-    made = None
-    if gold and arguments.neighbours:
-        made = build_neighbours(present, count=arguments.neighbours, progress=progress)
     options = json.dumps([asdict(settings), arguments.neighbours, gold, arguments.all_passing])
-    with (
-        Store(arguments.cache) as store,
-        Sieve(
+    with Store(arguments.cache) as store:
+        out = _output(arguments.out, store.path)
+        if all(store.missing(r.key, settings.samples) for r in requests_for(present, settings)):
+            raise TeacherError(
+                f"None of {len(dataset):,} questions has its {settings.samples} samples in "
+                f"{store.path}; {out} is left as it is. Answers are filed under model, address and "
+                "settings: give those with which they were asked, or ask with `distill-sql "
+                "teacher sample`."
+            )
+        made = None
+        if gold and arguments.neighbours:
+            made = build_neighbours(present, count=arguments.neighbours, progress=progress)
+        with Sieve(
             present, settings, neighbours=made, gold=gold, all_passing=arguments.all_passing,
             jobs=arguments.jobs,
-        ) as sieve,
-    ):  # fmt: skip
-        judged = write_traces(sieve, store, arguments.out, options=options, progress=progress)
+        ) as sieve:  # fmt: skip
+            judged = write_traces(sieve, store, out, options=options, progress=progress)
     kept = sum(len(one.kept) for one in judged)
     right = sum(bool(one.kept) for one in judged)
     print(
@@ -251,11 +280,21 @@ def _traces(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _output(path: Path, cache: Path) -> Path:
+    """A file to write, which is not the cache."""
+    with suppress(OSError):
+        if path.samefile(cache):
+            raise TeacherError(
+                f"{path} is the cache of answers, which would be lost. Give another file to write."
+            )
+    return check_output(path)
+
+
 def _cache(arguments: argparse.Namespace) -> int:
     path = arguments.cache or default_path()
-    if not path.exists():
-        raise TeacherError(f"No answers at {path}. Give another --cache, or ask some.")
-    with Store(path) as store:
+    if arguments.what == "prune" and not arguments.model:
+        raise TeacherError("prune deletes answers that were paid for: say whose with --model.")
+    with Store(path, read_only=True) as store:
         if arguments.what == "stats":
             for row in store.stats():
                 print(
@@ -264,14 +303,12 @@ def _cache(arguments: argparse.Namespace) -> int:
                     f"{dollars(row['cost'])}"
                 )
             print(f"{dollars(store.spent())} spent or booked in {path}")
+        elif arguments.what == "export" and arguments.out:
+            write_json_lines(_output(arguments.out, path), store.export())
         elif arguments.what == "export":
-            out = arguments.out.open("w", encoding="utf-8") if arguments.out else sys.stdout
             for record in store.export():
-                out.write(json.dumps(record, ensure_ascii=False) + "\n")
-            if arguments.out:
-                out.close()
-        elif not arguments.model:
-            raise TeacherError("prune deletes answers that were paid for: say whose with --model.")
-        else:
+                print(json.dumps(record, ensure_ascii=False))
+    if arguments.what == "prune":
+        with Store(path) as store:
             print(f"{store.prune(arguments.model):,} samples deleted")
     return 0

@@ -36,8 +36,12 @@ _LAYOUTS = (
     INSERT INTO spend VALUES (1, 0);
     """,
     """
+    ALTER TABLE batch ADD COLUMN name TEXT NOT NULL DEFAULT '';
+    UPDATE batch SET name = id;
+    ALTER TABLE batch ADD COLUMN file TEXT NOT NULL DEFAULT '';
     ALTER TABLE batch ADD COLUMN url TEXT NOT NULL DEFAULT '';
     ALTER TABLE batch ADD COLUMN model TEXT NOT NULL DEFAULT '';
+    ALTER TABLE batch ADD COLUMN price TEXT NOT NULL DEFAULT '';
     ALTER TABLE batch ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE batch ADD COLUMN queued INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE batch ADD COLUMN created REAL NOT NULL DEFAULT 0;
@@ -54,11 +58,11 @@ _FIRST_TABLES = {"sample", "request", "spend", "batch"}
 def open_cache(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection to the file of answers at ``path``; it is made if there is none.
 
-    ``read_only`` neither makes nor changes anything. Raises :class:`TeacherError`, with the path
-    and the fix, for a file that is none of ours, is corrupt or cannot be opened.
+    ``read_only`` makes and changes nothing, and expects a file. Raises :class:`TeacherError`, with
+    the path and the fix, for a file that is none of ours, is corrupt or cannot be opened.
     """
     try:
-        _check_ours(path, may_be_empty=not read_only)
+        _check_ours(path, may_be_missing=not read_only)
         if read_only:
             return _open_to_read(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,18 +140,20 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
 # --- Whose file it is ---------------------------------------------------------------------------
 
 
-def _check_ours(path: Path, *, may_be_empty: bool) -> None:
+def _check_ours(path: Path, *, may_be_missing: bool) -> None:
     """Raise :class:`TeacherError` if there is something at ``path`` that is no file of ours."""
     try:
         state = path.stat()
     except FileNotFoundError:
-        return
+        if may_be_missing:
+            return
+        raise TeacherError(f"No answers at {path}. Give another --cache, or ask some.") from None
     if stat.S_ISDIR(state.st_mode):
         found = "a folder"
     elif not stat.S_ISREG(state.st_mode):
         found = "no regular file"
     elif not state.st_size and not _log_size(path):
-        if may_be_empty:  # another process may be making it at this moment
+        if may_be_missing:  # another process may be making it at this moment
             return
         found = "an empty file"
     else:

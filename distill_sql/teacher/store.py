@@ -94,13 +94,26 @@ class Store:
                 "no other program holds the file; what was answered so far is kept."
             ) from error
 
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query. Raises :class:`TeacherError` if they cannot be read."""
+        return list(self._each(query, values))
+
+    def _each(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(query, values)
+        except sqlite3.Error as error:
+            raise TeacherError(
+                f"{self.path} cannot be read ({error}). If it is corrupt, move it aside, or try "
+                "`sqlite3 FILE .recover`, since it holds what was paid for."
+            ) from error
+
     # --- Answers ------------------------------------------------------------------------------
 
     def samples(self, request: bytes, count: int) -> list[Sample | None]:
         """The first ``count`` samples of a request, None for those that are missing."""
         keys = [_sample_key(request, number) for number in range(count)]
         marks = ", ".join("?" * count)
-        rows = self._db.execute(
+        rows = self.rows(
             "SELECT key, text, finish, prompt_tokens, completion_tokens, cost FROM sample "
             f"WHERE key IN ({marks})",
             keys,
@@ -124,23 +137,8 @@ class Store:
 
         That may be more than the bound: the books hold what was really charged.
         """
-        now = time.time()
-        rows = [
-            (
-                _sample_key(request, number), request, str(body["model"]), clean(sample.text),
-                clean(sample.finish), sample.prompt_tokens, sample.completion_tokens, sample.cost,
-                now,
-            )
-            for number, sample in samples.items()
-        ]  # fmt: skip
-        cost = sum(sample.cost for sample in samples.values())
         with self.transaction() as db:
-            db.executemany("INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            db.execute(
-                "INSERT OR IGNORE INTO request VALUES (?, ?)",
-                (request, json.dumps(body, ensure_ascii=False)),
-            )
-            db.execute("UPDATE spend SET total = total + ?", (cost - bound,))
+            keep(db, request, body, samples, bound=bound)
 
     # --- Who asks what ------------------------------------------------------------------------
 
@@ -162,18 +160,18 @@ class Store:
 
     def batch_of(self, request_key: bytes) -> str | None:
         """The id of the open batch that holds a request, None if there is none."""
-        row = self._db.execute(
-            "SELECT batch FROM batch_request JOIN batch ON batch.id = batch "
+        rows = self.rows(
+            "SELECT coalesce(nullif(name, ''), id) FROM batch_request JOIN batch ON id = batch "
             "WHERE key = ? AND batch.state IN ('sending', 'open') AND batch_request.state = 'open'",
             (request_key,),
-        ).fetchone()
-        return str(row[0]) if row else None
+        )
+        return str(rows[0][0]) if rows else None
 
     # --- The ledger ---------------------------------------------------------------------------
 
     def spent(self) -> int:
         """All that was spent or may have been, in nano-dollars, over all runs."""
-        (total,) = self._db.execute("SELECT total FROM spend").fetchone()
+        [(total,)] = self.rows("SELECT total FROM spend")
         return int(total)
 
     def reserve(self, bound: int, cap: int | None) -> bool:
@@ -190,28 +188,11 @@ class Store:
         """Take back what was booked for a request that was certainly not paid for."""
         self._db.execute("UPDATE spend SET total = total - ?", (amount,))
 
-    # --- Batches ------------------------------------------------------------------------------
-
-    def add_batch(self, batch_id: str, bound: int) -> None:
-        """Remember a batch that was handed in, so that its answers are fetched by a later run."""
-        self._db.execute(
-            "INSERT INTO batch (id, bound, state) VALUES (?, ?, 'open')", (batch_id, bound)
-        )
-
-    def open_batches(self) -> list[tuple[str, int]]:
-        """The batches whose answers are not here yet, with what was booked for each."""
-        rows = self._db.execute("SELECT id, bound FROM batch WHERE state = 'open' ORDER BY rowid")
-        return [(str(batch_id), int(bound)) for batch_id, bound in rows]
-
-    def close_batch(self, batch_id: str) -> None:
-        """The batch's answers are here, or there are none."""
-        self._db.execute("UPDATE batch SET state = 'done' WHERE id = ?", (batch_id,))
-
     # --- For people ---------------------------------------------------------------------------
 
     def stats(self) -> list[dict[str, Any]]:
         """One record per model: samples, requests, tokens, cost."""
-        rows = self._db.execute(
+        rows = self.rows(
             "SELECT model, count(*), count(DISTINCT request), sum(prompt_tokens), "
             "sum(completion_tokens), sum(cost) FROM sample GROUP BY model ORDER BY model"
         )
@@ -220,7 +201,7 @@ class Store:
 
     def export(self) -> Iterator[dict[str, Any]]:
         """Every answer with its request, one record each, in a fixed order."""
-        rows = self._db.execute(
+        rows = self._each(
             "SELECT body, text, finish, prompt_tokens, completion_tokens, cost FROM sample "
             "JOIN request ON request.key = sample.request ORDER BY sample.request, sample.key"
         )
@@ -239,6 +220,35 @@ class Store:
             "AND key NOT IN (SELECT key FROM batch_request)"
         )
         return gone
+
+
+def keep(
+    db: sqlite3.Connection,
+    request: bytes,
+    body: Mapping[str, Any],
+    samples: Mapping[int, Sample],
+    *,
+    bound: int,
+) -> None:
+    """Write what :meth:`Store.settle` keeps; call in a transaction."""
+    now = time.time()
+    rows = [
+        (
+            _sample_key(request, number), request, str(body["model"]), clean(sample.text),
+            clean(sample.finish), sample.prompt_tokens, sample.completion_tokens, sample.cost, now,
+        )
+        for number, sample in samples.items()
+    ]  # fmt: skip
+    db.executemany("INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    keep_body(db, request, body)
+    cost = sum(sample.cost for sample in samples.values())
+    db.execute("UPDATE spend SET total = total + ?", (cost - bound,))
+
+
+def keep_body(db: sqlite3.Connection, request: bytes, body: Mapping[str, Any]) -> None:
+    """Write what was asked."""
+    text = json.dumps(body, ensure_ascii=False)
+    db.execute("INSERT OR IGNORE INTO request VALUES (?, ?)", (request, text))
 
 
 def share(
