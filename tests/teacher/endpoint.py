@@ -43,6 +43,7 @@ SCRIPT: dict[str, Any] = {
     "completion_price": 600,
 }
 PROMPT_TOKENS, COMPLETION_TOKENS = 800, 40
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Endpoint:
@@ -199,12 +200,14 @@ class Endpoint:
 
 
 @contextmanager
-def serving(folder: Path, **script: Any) -> Iterator[str]:
+def serving(
+    folder: Path, *, module: str = "tests.teacher.endpoint", **script: Any
+) -> Iterator[str]:
     """The base URL of an endpoint that follows ``script`` (see :data:`SCRIPT`)."""
     path = folder / "script.json"
     path.write_text(json.dumps(script))
-    command = [sys.executable, str(Path(__file__).resolve()), str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", module, str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     try:
         yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
@@ -220,8 +223,8 @@ def books(url: str) -> dict[str, int]:
     return found
 
 
-async def _main(script: Path) -> None:
-    endpoint = Endpoint(json.loads(script.read_text()))
+async def listen(endpoint: Endpoint) -> None:
+    """Serve until the process is killed, at a port that is printed first."""
     server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, limit=2**20)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
@@ -231,4 +234,4 @@ async def _main(script: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("script", type=Path)
-    asyncio.run(_main(parser.parse_args().script))
+    asyncio.run(listen(Endpoint(json.loads(parser.parse_args().script.read_text()))))
