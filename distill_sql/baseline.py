@@ -12,19 +12,23 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import sqlglot
 from rank_bm25 import BM25Plus
 from sqlglot import exp
 
 from distill_sql.datasets import Dataset, Example
 from distill_sql.linking import VALUES_PER_COLUMN, Linker, words
 from distill_sql.mentions import text_values
+from distill_sql.parsing import parse_query
 from distill_sql.schema import Column, Schema, Table
 from distill_sql.scoring.predictions import Prediction
 
 
 class NearestQuestion:
-    """Answers questions from the examples of a training split."""
+    """Answers questions from the examples of a training split.
+
+    Examples whose query cannot be parsed, or reads no table, lend nothing. Without any other, the
+    answer is empty.
+    """
 
     def __init__(self, train: Dataset) -> None:
         self._train = train
@@ -66,8 +70,13 @@ class NearestQuestion:
         self, example: Example, schema: Schema, ranked: Sequence[str], values: dict[str, list[str]]
     ) -> str:
         scores = self._index.get_scores(words(example.question))
-        nearest = self._train.examples[int(scores.argmax())]
-        tree = sqlglot.parse_one(nearest.query, read="sqlite")
+        for place in (-scores).argsort(kind="stable"):
+            nearest = self._train.examples[int(place)]
+            tree = parse_query(nearest.query)
+            if tree is not None and tree.find(exp.Table):
+                break
+        else:
+            return ""
         source = self._train.schema(nearest.db_id)
         tables = _exchange_tables(tree, schema, ranked)
         _exchange_columns(tree, source, tables, schema, example.question)

@@ -15,11 +15,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
-from distill_sql.sandbox import SQL_BYTES
+from distill_sql.parsing import parse_query
 
 #: Every cause and the question that decides it, in the order in which they are asked.
 CAUSES: Mapping[str, str] = {
@@ -65,8 +63,8 @@ def primary_cause(pred_sql: str, gold_sql: str, *, error: str = "") -> str:
     """The primary cause of a wrong query: a key of :data:`CAUSES`.
 
     ``error`` is what the database said of it, if it failed: SQLite names the table or column that
-    does not exist, which settles the question. The gold query must parse; ``unparsable`` is said of
-    the prediction only.
+    does not exist, which settles the question. ``unparsable`` is said of the prediction only: if
+    the gold query does not parse, the cause is ``other``.
 
     >>> primary_cause("SELECT name FROM singer", "SELECT count(*) FROM singer")
     'aggregate'
@@ -79,8 +77,10 @@ def primary_cause(pred_sql: str, gold_sql: str, *, error: str = "") -> str:
     if "no such table" in error:
         return "wrong table"
     pred, gold = facets(pred_sql), facets(gold_sql)
-    if pred is None or gold is None:
+    if pred is None:
         return "unparsable"
+    if gold is None:
+        return "other"
     if pred.set_operation != gold.set_operation:
         return "set operation"
     if pred.tables != gold.tables:
@@ -97,20 +97,24 @@ def primary_cause(pred_sql: str, gold_sql: str, *, error: str = "") -> str:
 
 @lru_cache(maxsize=4096)
 def facets(sql: str) -> Facets | None:
-    """Take a query apart; None if it does not parse as one query, or is too long to be run."""
-    if len(sql) > SQL_BYTES:
+    """Take a query apart; None if it does not parse as a query, or is too long or deep for it."""
+    tree = parse_query(sql)
+    if tree is None:
         return None
     try:
-        tree = sqlglot.parse_one(sql, read="sqlite")
-    except (SqlglotError, RecursionError):
+        return _facets(tree)
+    except RecursionError:  # a tree that was parsed in a loop, as ``1 + 1 + ...`` is, has no bound
         return None
-    if not isinstance(tree, exp.Query):
-        return None
+
+
+def _facets(tree: exp.Query) -> Facets:
     selects = list(tree.find_all(exp.Select))
+    found = _Found()
+    found.visit(tree)
     return Facets(
-        set_operation=_counted(type(node).__name__ for node in tree.find_all(exp.SetOperation)),
-        tables=frozenset(table.name.lower() for table in tree.find_all(exp.Table)),
-        nesting=len(selects) - sum(1 for _ in tree.find_all(exp.SetOperation)),
+        set_operation=_counted(found.set_operations),
+        tables=frozenset(found.tables),
+        nesting=len(selects) - len(found.set_operations),
         aggregate=_counted(
             type(node).__name__
             for select in selects
@@ -120,25 +124,66 @@ def facets(sql: str) -> Facets | None:
         grouping=_counted(
             _shape(node) for select in selects for node in _parts(select, "group", "having")
         ),
-        filter=_counted(
-            _comparison(node)
-            for select in selects
-            for where in _parts(select, "where")
-            for node in where.find_all(*_COMPARISONS)
-            if node.find_ancestor(exp.Select) is select
-        ),
-        value=_counted(
-            literal.this.lower() for literal in tree.find_all(exp.Literal) if not _in_limit(literal)
-        ),
+        filter=_counted(found.comparisons()),
+        value=_counted(found.values),
         ordering=tuple(
             _shape(node) for select in (tree, *selects) for node in _parts(select, "order", "limit")
         ),
-        column=_counted(column.name.lower() for column in tree.find_all(exp.Column, exp.Star)),
-        distinct=_counted(
-            "count" if isinstance(node.parent, exp.Count) else "select"
-            for node in tree.find_all(exp.Distinct)
-        ),
+        column=_counted(found.columns),
+        distinct=_counted(found.distinct),
     )
+
+
+class _Found:
+    """What one walk over a tree finds; no node is looked at twice."""
+
+    def __init__(self) -> None:
+        self.set_operations: list[str] = []
+        self.tables: list[str] = []
+        self.values: list[str] = []
+        self.columns: list[str] = []
+        self.distinct: list[str] = []
+        self._compared: dict[int, tuple[exp.Expr, list[str]]] = {}
+
+    def visit(self, tree: exp.Expr) -> None:
+        # A node, whether it stands in a WHERE and in a LIMIT, and the comparison it stands in.
+        waiting: list[tuple[exp.Expr, bool, bool, exp.Expr | None]] = [(tree, False, False, None)]
+        while waiting:
+            node, in_where, in_limit, comparison = waiting.pop()
+            if isinstance(node, exp.Select):
+                in_where, comparison = False, None
+            elif isinstance(node, exp.Where):
+                in_where = in_where or isinstance(node.parent, exp.Select)
+            elif isinstance(node, _COMPARISONS):
+                comparison = node
+                if in_where:
+                    self._compared[id(node)] = node, []
+            elif isinstance(node, exp.Limit | exp.Offset):
+                in_limit = True
+            self._note(node, in_limit, comparison)
+            for child in node.iter_expressions():
+                waiting.append((child, in_where, in_limit, comparison))
+
+    def comparisons(self) -> list[tuple[str, ...]]:
+        """Each condition as its operator and the columns directly in it, without its values."""
+        return [(type(node).__name__, *sorted(names)) for node, names in self._compared.values()]
+
+    def _note(self, node: exp.Expr, in_limit: bool, comparison: exp.Expr | None) -> None:
+        if isinstance(node, exp.Column | exp.Star):
+            self.columns.append(node.name.lower())
+            # OR and NOT compare nothing themselves.
+            if isinstance(node, exp.Column) and isinstance(comparison, exp.Predicate):
+                _, names = self._compared.get(id(comparison), (None, []))
+                names.append(node.name.lower())
+        elif isinstance(node, exp.Table):
+            self.tables.append(node.name.lower())
+        elif isinstance(node, exp.SetOperation):
+            self.set_operations.append(type(node).__name__)
+        elif isinstance(node, exp.Literal):
+            if not in_limit:
+                self.values.append(node.this.lower())
+        elif isinstance(node, exp.Distinct):
+            self.distinct.append("count" if isinstance(node.parent, exp.Count) else "select")
 
 
 def _parts(query: exp.Expr, *names: str) -> Iterable[exp.Expr]:
@@ -151,24 +196,6 @@ def _shape(node: exp.Expr) -> str:
     for column in bare.find_all(exp.Column):
         column.set("table", None)
     return bare.sql("sqlite").lower().replace('"', "")
-
-
-def _comparison(node: exp.Expr) -> tuple[str, ...]:
-    """A condition as its operator and the columns directly in it, without its values."""
-    columns = sorted(
-        column.name.lower()
-        for column in node.find_all(exp.Column)
-        if isinstance(node, exp.Predicate) and _nearest(column) is node
-    )
-    return (type(node).__name__, *columns)
-
-
-def _nearest(column: exp.Expr) -> exp.Expr | None:
-    return column.find_ancestor(*_COMPARISONS, exp.Select)
-
-
-def _in_limit(literal: exp.Expr) -> bool:
-    return literal.find_ancestor(exp.Limit, exp.Offset) is not None
 
 
 def _counted(items: Iterable[Hashable]) -> Hashable:

@@ -10,6 +10,7 @@ are counted with the model's own tokenizer. Left out: ranking columns, and embed
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -221,11 +222,17 @@ def _index(documents: list[list[str]]) -> BM25Plus | None:
 
 
 def gold_tables(query: str, schema: Schema) -> frozenset[str]:
-    """Names of the schema's tables that a query reads, as the schema spells them."""
-    import sqlglot
+    """Names of the schema's tables that a query reads, as the schema spells them.
+
+    There are none if the query cannot be parsed.
+    """
     from sqlglot import exp
 
-    tree = sqlglot.parse_one(query, read="sqlite")
+    from distill_sql.parsing import parse
+
+    tree = parse(query)
+    if tree is None:
+        return frozenset()
     return frozenset(
         schema.table(table.name).name for table in tree.find_all(exp.Table) if table.name in schema
     )
@@ -240,7 +247,8 @@ def recall_curve(
 ) -> list[dict[str, Any]]:
     """Table recall of each strategy at each budget, over all questions of a dataset.
 
-    A question counts if every table of its gold query is kept. Each record has ``strategy``,
+    A question is right if every table of its gold query is kept; one whose gold query names none,
+    or cannot be parsed, does not count for recall. Each record has ``strategy``,
     ``budget``, ``recall``, ``pruned`` (share of questions that lost a table) and ``tables`` (mean
     number kept).
     """
@@ -261,7 +269,12 @@ def recall_curve(
                     "strategy": strategy,
                     "budget": budget,
                     "recall": mean(
-                        tables <= set(link.kept) for tables, link in zip(gold, linked, strict=True)
+                        [
+                            tables <= set(link.kept)
+                            for tables, link in zip(gold, linked, strict=True)
+                            if tables
+                        ]
+                        or [math.nan]
                     ),
                     "pruned": mean(bool(link.dropped) for link in linked),
                     "tables": mean(len(link.kept) for link in linked),

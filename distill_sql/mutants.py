@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import sqlglot
 from sqlglot import exp
 
+from distill_sql.parsing import parse_query
 from distill_sql.schema import Schema
 
 #: Every kind of edit, and the cause of failure (:data:`distill_sql.failures.CAUSES`) it stands for.
@@ -57,10 +57,19 @@ class Mutant:
 def mutants(sql: str, schema: Schema | None = None) -> list[Mutant]:
     """Every mutant of a query, each once; ``schema`` is needed for those with another column.
 
+    A query that cannot be parsed has none.
+
     >>> [mutant.sql for mutant in mutants("SELECT max(age) FROM singer WHERE age > 3")][:2]
     ['SELECT MAX(age) FROM singer', 'SELECT MAX(age) FROM singer WHERE age < 3']
     """
-    tree = sqlglot.parse_one(sql, read="sqlite")
+    tree = parse_query(sql)
+    try:
+        return _mutants(tree, schema) if tree else []
+    except RecursionError:  # too deep to be written
+        return []
+
+
+def _mutants(tree: exp.Query, schema: Schema | None) -> list[Mutant]:
     plain = tree.sql("sqlite")
     found: dict[str, Mutant] = {}
     nodes = list(enumerate(tree.walk()))
@@ -132,7 +141,11 @@ def _other_value(node: exp.Expr) -> bool:
     if node.is_string:
         node.replace(exp.Literal.string(node.this + "x"))
     else:
-        node.replace(exp.Literal.number(float(node.this) * 2 + 1))
+        try:
+            value = float(node.this) * 2 + 1
+        except ValueError:  # a number that only SQLite reads
+            return False
+        node.replace(exp.Literal.number(value))
     return True
 
 

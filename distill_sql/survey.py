@@ -11,16 +11,20 @@ from functools import lru_cache
 from statistics import mean
 from typing import Any
 
-import sqlglot
 from sqlglot import exp
 
 from distill_sql.databases import Reader
 from distill_sql.datasets import Dataset, Example
+from distill_sql.parsing import parse
 from distill_sql.sandbox import Sandbox
 from distill_sql.schema import quote_identifier
+from distill_sql.scoring.execution import prepare
 from distill_sql.scoring.hardness import LEVELS, hardness
 
 Record = dict[str, Any]
+
+#: What stands in the place of a level where the gold query cannot be parsed.
+UNPARSED = "not parsed"
 
 #: What a query can be made of, each with the test that finds it.
 CONSTRUCTS: Mapping[str, Callable[[exp.Expr], bool]] = {
@@ -57,7 +61,9 @@ def _set_operations(tree: exp.Expr) -> int:
 
 @lru_cache(maxsize=32768)
 def _constructs_of(query: str) -> frozenset[str]:
-    tree = sqlglot.parse_one(query, read="sqlite")
+    tree = parse(query)
+    if tree is None:
+        return frozenset()
     return frozenset(name for name, found in CONSTRUCTS.items() if found(tree))
 
 
@@ -81,10 +87,13 @@ def overview(datasets: Iterable[Dataset]) -> list[Record]:
 
 
 def levels(datasets: Iterable[Dataset]) -> list[Record]:
-    """Share of each split's questions at each level of hardness."""
+    """Share of each split's questions at each level of hardness.
+
+    Questions whose gold query has none count as ``not parsed``, if there are any.
+    """
     records = []
     for dataset in datasets:
-        counts = Counter(hardness(example.query) for example in dataset)
+        counts = Counter(hardness(example.query) or UNPARSED for example in dataset)
         records += [
             {
                 "split": dataset.split,
@@ -92,13 +101,17 @@ def levels(datasets: Iterable[Dataset]) -> list[Record]:
                 "questions": counts[level],
                 "share": counts[level] / len(dataset),
             }
-            for level in LEVELS
+            for level in (*LEVELS, UNPARSED)
+            if level in LEVELS or counts[level]
         ]
     return records
 
 
 def constructs(datasets: Iterable[Dataset]) -> list[Record]:
-    """Share of each split's gold queries that use each of :data:`CONSTRUCTS`."""
+    """Share of each split's gold queries that use each of :data:`CONSTRUCTS`.
+
+    A query that cannot be parsed counts as one that uses none.
+    """
     records = []
     for dataset in datasets:
         counts = Counter(name for example in dataset for name in _constructs_of(example.query))
@@ -142,7 +155,10 @@ def answers(dataset: Dataset) -> list[Record]:
     """One record per question: how many rows its gold query gives, and in how many seconds."""
     with Sandbox() as sandbox:
         results = [
-            sandbox.run(dataset.database_path(example.db_id), example.query) for example in dataset
+            sandbox.run(
+                dataset.database_path(example.db_id), prepare(example.query, keep_distinct=True)
+            )
+            for example in dataset
         ]
     return [
         {

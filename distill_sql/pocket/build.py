@@ -85,7 +85,8 @@ def source_hash() -> str:
     digest = hashlib.sha256()
     package = SOURCES.parent
     files = [path for path in SOURCES.rglob("*") if path.suffix in {".py", ".toml", ".sql", ".txt"}]
-    for path in sorted([*files, package / "mutants.py", package / "scoring" / "hardness.py"]):
+    others = ("mutants.py", "parsing.py", "scoring/hardness.py")
+    for path in sorted([*files, *(package / name for name in others)]):
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -81,7 +81,8 @@ def generate(domain: Domain, connection: sqlite3.Connection, taken: set[str]) ->
     wanted = PER_DATABASE[domain.split]
     missing = _wanted(wanted + len(written))
     for question in written:
-        missing[hardness(question.query)] -= 1
+        if level := hardness(question.query):
+            missing[level] -= 1
     uses: Counter[str] = Counter()
     for _ in range(wanted * PATIENCE):
         if len(kept) == wanted:
@@ -93,7 +94,7 @@ def generate(domain: Domain, connection: sqlite3.Connection, taken: set[str]) ->
         if draft is None:
             continue
         level = hardness(draft.sql)
-        if missing[level] <= 0:
+        if level is None or missing[level] <= 0:
             continue
         phrasings = pattern.train if domain.split == "train" else pattern.held_out
         words = sentence(random.choice(phrasings), draft)

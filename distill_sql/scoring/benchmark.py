@@ -17,7 +17,7 @@ from pathlib import Path
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.failures import facets
-from distill_sql.scoring.execution import prediction_text, prepare
+from distill_sql.scoring.execution import prediction_text, prepare, prepare_short
 from distill_sql.scoring.hardness import hardness
 from distill_sql.scoring.judge import Judge, Rules
 from distill_sql.scoring.predictions import Prediction, read_predictions
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _timed(call: Callable[[], object]) -> float:
-    for cache in (hardness, prepare, facets):
+    for cache in (hardness, prepare_short, facets):
         cache.cache_clear()
     start = time.perf_counter()
     call()
@@ -68,7 +68,7 @@ def _executions(
     dataset: Dataset, files: Sequence[list[Prediction]], jobs: int | None
 ) -> list[float]:
     times = []
-    for cache in (hardness, prepare, facets):
+    for cache in (hardness, prepare_short, facets):
         cache.cache_clear()
     start = time.perf_counter()
     with Judge(dataset, Rules(etype="exec"), jobs=jobs) as judge:

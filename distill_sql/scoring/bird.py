@@ -8,6 +8,7 @@ depends on the order of rows, R-VES on the machine: compare it only with itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from distill_sql.datasets import Dataset
-from distill_sql.errors import DatasetError
 from distill_sql.sandbox import Row, Sandbox
+from distill_sql.scoring.judge import gives_table, gold_error
 from distill_sql.scoring.predictions import Prediction
 
 #: How often both queries are timed for R-VES, and seconds a query may take, as published.
@@ -48,12 +49,12 @@ class BirdReport:
     @property
     def ex(self) -> float:
         """Execution accuracy: the share of predictions with the gold set of rows."""
-        return 100 * float(np.mean([verdict.exec for verdict in self.verdicts]))
+        return 100 * _mean([verdict.exec for verdict in self.verdicts])
 
     @property
     def soft_f1(self) -> float:
         """The mean soft F1."""
-        return 100 * float(np.mean([verdict.soft_f1 for verdict in self.verdicts]))
+        return 100 * _mean([verdict.soft_f1 for verdict in self.verdicts])
 
     @property
     def r_ves(self) -> float | None:
@@ -68,12 +69,14 @@ def score_bird(
     *,
     iterations: int = ITERATIONS,
     deadline: float = DEADLINE,
+    skip_failing_gold: bool = False,
     progress: bool = False,
 ) -> BirdReport:
     """Score predictions, one per example of ``dataset`` and in its order, by BIRD's metrics.
 
-    ``iterations`` of 0 leaves R-VES out. Queries run one at a time, since they are timed. Raises
-    :class:`DatasetError` if a gold query fails.
+    ``iterations`` of 0 leaves R-VES out. Queries run one at a time, since they are timed.
+    ``skip_failing_gold`` leaves questions out of the report whose gold query fails; else that is a
+    :class:`~distill_sql.errors.GoldQueryError`.
     """
     verdicts = []
     pairs = list(zip(dataset, predictions, strict=True))
@@ -81,11 +84,10 @@ def score_bird(
         for example, prediction in tqdm(pairs, desc="BIRD's metrics", disable=not progress):
             database = dataset.database_path(example.db_id)
             gold = sandbox.run(database, example.query)
-            if not gold.ok:
-                raise DatasetError(
-                    f"The gold query of question {example.question_id} fails on {database}: "
-                    f"{gold.error}. Correct the dataset, or leave the question out."
-                )
+            if not gives_table(gold):
+                if skip_failing_gold:
+                    continue
+                raise gold_error(dataset, example, database, gold)
             found = sandbox.run(database, prediction.pred_sql) if prediction.pred_sql else None
             correct = found is not None and found.ok and set(found.rows) == set(gold.rows)
             ratio = 0.0
@@ -118,14 +120,19 @@ def soft_f1(gold: Sequence[Row], pred: Sequence[Row]) -> float:
     gold, pred = list(dict.fromkeys(gold)), list(dict.fromkeys(pred))
     both = only_pred = only_gold = 0.0
     for expected, found in zip(gold, pred, strict=False):
-        both += sum(value in expected for value in found) / len(expected)
-        only_pred += sum(value not in expected for value in found) / len(expected)
-        only_gold += sum(value not in found for value in expected) / len(expected)
+        ours, theirs = set(expected), set(found)
+        both += sum(value in ours for value in found) / len(expected)
+        only_pred += sum(value not in ours for value in found) / len(expected)
+        only_gold += sum(value not in theirs for value in expected) / len(expected)
     only_gold += max(len(gold) - len(pred), 0)
     only_pred += max(len(pred) - len(gold), 0)
     precision = both / (both + only_pred) if both + only_pred else 0.0
     recall = both / (both + only_gold) if both + only_gold else 0.0
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
 
 
 def reward(ratio: float) -> float:

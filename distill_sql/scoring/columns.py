@@ -6,14 +6,16 @@ questions from one that understands them and has another idea of what a table sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import combinations
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
-from distill_sql.datasets import Dataset
+from distill_sql.datasets import Dataset, Example
+from distill_sql.parsing import parse_query
+from distill_sql.sandbox import DEADLINE
+from distill_sql.scoring.clock import Clock
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.score import ScoreReport
 
@@ -30,31 +32,37 @@ def with_columns(sql: str, count: int) -> Iterator[str]:
     >>> list(with_columns("SELECT id, name FROM singer", 1))
     ['SELECT id FROM singer', 'SELECT name FROM singer']
     """
-    tree = _query(sql)
+    tree = parse_query(sql)
     if not isinstance(tree, exp.Select) or not count < len(tree.selects) <= MOST:
         return
-    for kept in combinations(tree.selects, count):
-        yield tree.select(*kept, append=False).sql("sqlite")
+    with suppress(RecursionError):  # too deep to be written
+        for kept in combinations(tree.selects, count):
+            yield tree.select(*kept, append=False).sql("sqlite")
 
 
 def but_for_columns(report: ScoreReport, dataset: Dataset) -> list[int]:
-    """Question ids of a report's wrong answers that are right once some columns are left out."""
+    """Question ids of a report's wrong answers that are right once some columns are left out.
+
+    The choices of one answer's columns share one deadline.
+    """
     examples = {example.question_id: example for example in dataset}
     found = []
     with Judge(dataset) as judge:
         for verdict in report.verdicts:
             if verdict.failure_mode != "wrong-result" or verdict.exec:
                 continue
-            gold = _query(verdict.gold_sql)
+            gold = parse_query(verdict.gold_sql)
             fewer = with_columns(verdict.pred_sql, len(gold.selects)) if gold else ()
-            if any(judge.passes(examples[verdict.question_id], sql)[0] for sql in fewer):
+            if _any_passes(judge, examples[verdict.question_id], fewer):
                 found.append(verdict.question_id)
     return found
 
 
-def _query(sql: str) -> exp.Query | None:
-    try:
-        tree = sqlglot.parse_one(sql, read="sqlite")
-    except (SqlglotError, RecursionError):
-        return None
-    return tree if isinstance(tree, exp.Query) else None
+def _any_passes(judge: Judge, example: Example, queries: Iterable[str]) -> bool:
+    clock = Clock(DEADLINE)
+    for sql in queries:
+        if not clock.left:
+            return False
+        if judge.passes(example, sql, clock=clock)[0]:
+            return True
+    return False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from distill_sql.datasets import Dataset, load_dataset
-from distill_sql.errors import DistillSqlError, OutputError
+from distill_sql.errors import DistillSqlError, OutputError, ParameterError
 from distill_sql.files import check_output, write_json
 from distill_sql.neighbours import COUNT, build_neighbours
 from distill_sql.sandbox import DEADLINE
@@ -16,8 +18,11 @@ from distill_sql.scoring.bird import score_bird
 from distill_sql.scoring.compare import compare
 from distill_sql.scoring.judge import Judge, Rules
 from distill_sql.scoring.official import disagreements
-from distill_sql.scoring.predictions import read_predictions
+from distill_sql.scoring.predictions import Prediction, read_predictions
 from distill_sql.scoring.score import METRICS, Metric, ScoreReport, score_with
+
+#: Longest deadline that can be asked for, in seconds: a day.
+LONGEST = 86_400
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +52,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="without the official leniencies")
     parser.add_argument("--keep-distinct", action="store_true", help="do not drop DISTINCT")
     parser.add_argument("--plug-value", action="store_true", help="try the gold query's values")
+    parser.add_argument(
+        "--skip-failing-gold",
+        action="store_true",
+        help="leave questions out whose gold query fails, and report them",
+    )
     parser.add_argument(
         "--neighbours",
         type=int,
@@ -86,6 +96,15 @@ def _run(arguments: argparse.Namespace) -> int:
         raise DistillSqlError("Nothing to score: give a prediction FILE, or --compare A B.")
     if arguments.components and arguments.etype == "exec":
         raise DistillSqlError("--components belongs to exact set match: use --etype match or all.")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ParameterError(f"--jobs {arguments.jobs}: expected at least 1 worker process.")
+    if not 0 < arguments.deadline <= LONGEST:
+        raise ParameterError(
+            f"--deadline {arguments.deadline:g}: expected seconds, more than 0 and at most "
+            f"{LONGEST:,}."
+        )
+    if arguments.neighbours is not None and arguments.neighbours < 0:
+        raise ParameterError(f"--neighbours {arguments.neighbours}: expected 0 or more.")
     if arguments.json:
         _check_json(arguments.json, files)
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
@@ -96,6 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
         strict=arguments.strict,
         keep_distinct=arguments.keep_distinct,
         plug_value=arguments.plug_value,
+        skip_failing_gold=arguments.skip_failing_gold,
     )
     # Every file is read before any is scored: a broken one is told at once.
     answers = {file: read_predictions(file, dataset) for file in files}
@@ -110,12 +130,11 @@ def _run(arguments: argparse.Namespace) -> int:
         for file, predictions in answers.items():
             report = score_with(judge, predictions, progress=progress)
             reports[file] = report
-            print(f"{file}\n{report.table()}\n")
+            print("\n".join([str(file), report.table(), *report.remarks()]) + "\n")
             if arguments.components:
                 print(f"{report.components_table(dataset)}\n")
             if arguments.bird:
-                bird = score_bird(predictions, dataset, progress=progress)
-                print(f"BIRD: EX {bird.ex:.1f}, soft F1 {bird.soft_f1:.1f}, R-VES {bird.r_ves:.1f}")
+                _bird(predictions, dataset, rules, progress=progress)
     if arguments.compare:
         _compare(*(reports[file] for file in arguments.compare))
     if arguments.official:
@@ -131,6 +150,20 @@ def _check_json(out: Path, files: list[Path]) -> None:
     if any(file.exists() and out.exists() and out.samefile(file) for file in files):
         raise OutputError(f"--json {out} would replace the predictions. Name another file.")
     check_output(out)
+
+
+def _bird(
+    predictions: Sequence[Prediction], dataset: Dataset, rules: Rules, *, progress: bool
+) -> None:
+    bird = score_bird(
+        predictions, dataset, skip_failing_gold=rules.skip_failing_gold, progress=progress
+    )
+    r_ves = math.nan if bird.r_ves is None else bird.r_ves
+    missing = len(dataset) - len(bird.verdicts)
+    print(
+        f"BIRD: EX {bird.ex:.1f}, soft F1 {bird.soft_f1:.1f}, R-VES {r_ves:.1f}"
+        + f"; {missing} questions are skipped, since their gold queries fail" * bool(missing)
+    )
 
 
 def _compare(a: ScoreReport, b: ScoreReport) -> None:

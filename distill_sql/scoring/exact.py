@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from distill_sql.sandbox import SQL_BYTES
 from distill_sql.schema import Schema
 from distill_sql.scoring.execution import prediction_text
 from distill_sql.scoring.spider_sql import (
@@ -63,9 +64,10 @@ class ComponentScore:
 def exact_set_match(pred_sql: str, gold_sql: str, schema: Schema) -> bool:
     """Whether a prediction matches the gold query, component by component.
 
-    A prediction that Spider's parser does not accept counts as an empty query, which matches no
-    gold query; no prediction raises. A gold query that it does not accept raises
-    :class:`SpiderSqlError`: the official evaluator ends there, and the pair has no verdict.
+    A prediction that Spider's parser does not accept, or that is too long to be run, counts as an
+    empty query, which matches no gold query; no prediction raises. A gold query that it does not
+    accept raises :class:`SpiderSqlError`: the official evaluator ends there, and the pair has no
+    verdict.
     """
     pred, gold = _comparable_pair(pred_sql, gold_sql, schema)
     try:
@@ -115,6 +117,8 @@ def _share(right: list[bool]) -> float:
 def _comparable_pair(pred_sql: str, gold_sql: str, schema: Schema) -> tuple[Query, Query]:
     keys = foreign_key_map(schema)
     gold = _read(gold_sql, schema, keys)
+    if len(pred_sql) > SQL_BYTES:
+        return Query(distinct=None), gold
     try:
         return _read(prediction_text(pred_sql), schema, keys), gold
     except SpiderSqlError:

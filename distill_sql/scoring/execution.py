@@ -13,33 +13,53 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 from distill_sql.sandbox import SQL_BYTES, Row
+from distill_sql.scoring.clock import UNLIMITED, Clock
 from distill_sql.scoring.plugging import first_statement
 
+# Numbers of gold's and of pred's rows, and the columns of each that have no partner yet.
+_Paired: TypeAlias = tuple[list[int], list[int], frozenset[int], frozenset[int]]
+
+#: Texts up to this many characters are prepared without a look at the clock, and remembered.
+SHORT = 5_000
+
+# Where ``sqlparse`` may end a statement before the end of a text: it takes GO for an end, too.
+_SPLIT = re.compile(r";(?!\s*\Z)|\bGO\b")
 _CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
 
 
-@lru_cache(maxsize=8192)
-def prepare(sql: str, *, keep_distinct: bool = False) -> str:
+def prepare(sql: str, *, keep_distinct: bool = False, clock: Clock = UNLIMITED) -> str:
     """A query as the official evaluator executes it.
 
     ``> =``, ``< =`` and ``! =`` are closed up and ``YEAR(CURDATE())`` is the year 2020. Unless
-    ``keep_distinct``, every DISTINCT is dropped, and with it all statements after the first. Only
-    the first is done to a text that the sandbox would refuse for its length.
+    ``keep_distinct``, every DISTINCT is dropped, and with it all that follows the first statement:
+    ``SELECT 1;;`` is right where ``SELECT 1`` is. SQLite itself refuses a second semicolon, but no
+    comment after the first. A text that the sandbox would refuse for its length is only closed up.
 
-    >>> prepare("SELECT DISTINCT a FROM t WHERE b > = 'distinct'")
-    "SELECT  a FROM t WHERE b >= 'distinct'"
+    >>> prepare("SELECT DISTINCT a FROM t WHERE b > = 'distinct'; ;")
+    "SELECT  a FROM t WHERE b >= 'distinct'; "
     """
+    if len(sql) <= SHORT:
+        return prepare_short(sql, keep_distinct)
+    return _prepare(sql, keep_distinct, clock)
+
+
+def _prepare(sql: str, keep_distinct: bool, clock: Clock = UNLIMITED) -> str:
     for loose, closed in (("> =", ">="), ("< =", "<="), ("! =", "!=")):
         sql = sql.replace(loose, closed)
     if len(sql) > SQL_BYTES:
         return sql
-    if not keep_distinct and ("distinct" in sql.lower() or ";" in sql.rstrip("; \n")):
-        sql = "".join(text for _, text in first_statement(sql) if text.lower() != "distinct")
+    if not keep_distinct and ("distinct" in sql.lower() or _SPLIT.search(sql)):
+        tokens = first_statement(sql, clock)
+        sql = "".join(text for _, text in tokens if text.lower() != "distinct")
     return _CURRENT_YEAR.sub("2020", sql)
+
+
+prepare_short = lru_cache(maxsize=8192)(_prepare)
 
 
 def prediction_text(sql: str, *, strict: bool = False) -> str:
@@ -60,11 +80,15 @@ def order_matters(gold_sql: str) -> bool:
     return "order by" in gold_sql.lower()
 
 
-def rows_equal(gold: Sequence[Row], pred: Sequence[Row], *, ordered: bool) -> bool:
+def rows_equal(
+    gold: Sequence[Row], pred: Sequence[Row], *, ordered: bool, clock: Clock = UNLIMITED
+) -> bool:
     """Whether two results are the same rows for some order of the columns of ``pred``.
 
     Rows are a multiset, or a list if ``ordered``; values compare as in Python, so 1 equals 1.0. Two
-    empty results are equal whatever their columns.
+    empty results are equal whatever their columns. Raises
+    :class:`~distill_sql.scoring.clock.OutOfTime` if ``clock`` runs out: columns that hold the same
+    values in other rows can be tried in very many orders.
 
     >>> rows_equal([(1, "a"), (2, "b")], [("b", 2), ("a", 1)], ordered=False)
     True
@@ -75,44 +99,96 @@ def rows_equal(gold: Sequence[Row], pred: Sequence[Row], *, ordered: bool) -> bo
         return False
     if gold == pred:
         return True
-    if not _same_unordered_rows(gold, pred, ordered=ordered):
-        return False
-    for columns in _column_orders(gold, pred):
-        moved = [tuple(row[column] for column in columns) for row in pred]
-        if (list(gold) == moved) if ordered else (Counter(gold) == Counter(moved)):
-            return True
-    return False
+    width = range(len(gold[0]))
+    gold_columns = [tuple([row[place] for row in gold]) for place in width]
+    pred_columns = [tuple([row[place] for row in pred]) for place in width]
+    clock.check()
+    if ordered:
+        same = _counts(gold_columns) == _counts(pred_columns)
+    else:
+        same = _some_order_fits(gold_columns, pred_columns, clock)
+    if not same or not any(float in map(type, column) for column in gold_columns + pred_columns):
+        return same
+    return _same_unordered_rows(gold, pred, ordered=ordered, clock=clock)
 
 
-def _same_unordered_rows(gold: Sequence[Row], pred: Sequence[Row], *, ordered: bool) -> bool:
-    """The evaluator's quick test: the rows agree when the values in each are sorted."""
+def _same_unordered_rows(
+    gold: Sequence[Row], pred: Sequence[Row], *, ordered: bool, clock: Clock
+) -> bool:
+    """The evaluator's quick test: the rows agree when the values in each are sorted.
 
-    def key(value: object) -> str:
-        return str(value) + str(type(value))
-
-    first = [tuple(sorted(row, key=key)) for row in gold]
-    second = [tuple(sorted(row, key=key)) for row in pred]
+    It sorts by their texts, where 1 and 1.0 differ, so it refuses some rows that are equal.
+    """
+    first, second = _sorted(gold, clock), _sorted(pred, clock)
     return first == second if ordered else set(first) == set(second)
 
 
-def _column_orders(gold: Sequence[Row], pred: Sequence[Row]) -> Iterator[tuple[int, ...]]:
-    """Every assignment of pred columns to gold columns in which each pair has the same values.
+def _sorted(rows: Sequence[Row], clock: Clock) -> list[Row]:
+    found = []
+    for row in rows:
+        clock.check()
+        found.append(tuple(sorted(row, key=lambda value: str(value) + str(type(value)))))
+    return found
 
-    The evaluator tries the permutations that a sample of rows leaves possible. Comparing whole
-    columns leaves out only permutations that could not match, so the verdict is the same and does
-    not depend on chance.
+
+def _some_order_fits(
+    gold: Sequence[Sequence[object]], pred: Sequence[Sequence[object]], clock: Clock
+) -> bool:
+    """Whether the columns of ``pred`` can be ordered so that its rows are those of ``gold``.
+
+    Columns are paired step by step. Rows that agree in the columns paired so far have one number,
+    and a column's key is the multiset of its values with those numbers: only columns with one key
+    can be a pair. Where all of pred's columns with a key are the same column there is nothing to
+    choose, which settles most results at once; else the choices for one column are tried in turn,
+    and each makes the keys of the others more telling.
+
+    The evaluator tries the permutations that a sample of rows leaves possible, so the verdict is
+    the same and does not depend on chance.
     """
-    width = len(gold[0])
-    gold_columns = [Counter(row[i] for row in gold) for i in range(width)]
-    pred_columns = [Counter(row[i] for row in pred) for i in range(width)]
-    choices = [[j for j in range(width) if pred_columns[j] == column] for column in gold_columns]
+    start = [0] * len(gold[0])
+    everything = frozenset(range(len(gold)))
+    waiting: list[_Paired] = [(start, start, everything, everything)]
+    while waiting:
+        gold_rows, pred_rows, gold_left, pred_left = waiting.pop()
+        groups: dict[object, tuple[list[int], list[int]]] = {}
+        for side, rows, columns, left in (
+            (0, gold_rows, gold, gold_left),
+            (1, pred_rows, pred, pred_left),
+        ):
+            for place in left:
+                clock.check()
+                key = _multiset(zip(rows, columns[place], strict=True))
+                groups.setdefault(key, ([], []))[side].append(place)
+        pairs = list(groups.values())
+        if any(len(ours) != len(theirs) for ours, theirs in pairs):
+            continue
+        settled = [pair for pair in pairs if len({pred[place] for place in pair[1]}) == 1]
+        if settled:
+            steps = [tuple([place for pair in settled for place in pair[side]] for side in (0, 1))]
+        else:
+            ours, theirs = min(pairs, key=lambda pair: len(pair[0]))
+            different = {pred[place]: place for place in theirs}
+            steps = [([ours[0]], [place]) for place in different.values()]
+        for ours, theirs in steps:
+            clock.check()
+            numbers: dict[object, int] = {}
+            gold_keys = zip(gold_rows, *[gold[place] for place in ours], strict=True)
+            pred_keys = zip(pred_rows, *[pred[place] for place in theirs], strict=True)
+            gold_next = [numbers.setdefault(key, len(numbers)) for key in gold_keys]
+            pred_next = [numbers.get(key, -1) for key in pred_keys]
+            if _counts(gold_next) != _counts(pred_next):
+                continue
+            if len(ours) == len(gold_left):
+                return True
+            waiting.append(
+                (gold_next, pred_next, gold_left.difference(ours), pred_left.difference(theirs))
+            )
+    return False
 
-    def extend(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-        if len(chosen) == width:
-            yield chosen
-            return
-        for column in choices[len(chosen)]:
-            if column not in chosen:
-                yield from extend((*chosen, column))
 
-    return extend(())
+def _multiset(column: Iterable[object]) -> frozenset[tuple[object, int]]:
+    return frozenset(Counter(column).items())
+
+
+def _counts(items: Iterable[object]) -> dict[object, int]:
+    return dict(Counter(items))  # two Counters are slow to compare, two dicts are not

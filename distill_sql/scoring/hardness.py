@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-import sqlglot
 from sqlglot import exp
+
+from distill_sql.parsing import parse_query
 
 Hardness: TypeAlias = Literal["easy", "medium", "hard", "extra"]
 #: The four levels, in order.
@@ -20,20 +21,21 @@ LEVELS: tuple[Hardness, ...] = ("easy", "medium", "hard", "extra")
 
 
 @lru_cache(maxsize=16384)
-def hardness(sql: str) -> Hardness:
-    """The hardness of a query; raises sqlglot's ``ParseError`` if it is not SQL.
+def hardness(sql: str) -> Hardness | None:
+    """The hardness of a query; None if it cannot be parsed, or is no SELECT (``VALUES``).
 
     >>> hardness("SELECT count(*) FROM singer")
     'easy'
     >>> hardness("SELECT name FROM singer WHERE age > (SELECT avg(age) FROM singer)")
     'hard'
     """
-    tree = sqlglot.parse_one(sql, read="sqlite")
+    tree: exp.Expr | None = parse_query(sql)
     set_operations = 0
     while isinstance(tree, exp.SetOperation | exp.Subquery):
         set_operations += isinstance(tree, exp.SetOperation)
         tree = tree.this
-    assert isinstance(tree, exp.Select)
+    if not isinstance(tree, exp.Select):
+        return None
 
     on = [
         leaf for join in tree.args.get("joins") or () for leaf in _conditions(join.args.get("on"))
@@ -92,23 +94,21 @@ def _expressions(select: exp.Select, name: str) -> list[exp.Expr]:
 
 def _conditions(node: exp.Expr | None) -> Iterator[exp.Expr]:
     """The leaves of a tree of AND and OR, left to right."""
-    if node is None:
-        return
-    node = node.unnest()
-    if isinstance(node, exp.And | exp.Or):
-        yield from _conditions(node.left)
-        yield from _conditions(node.right)
-    else:
-        yield node
+    return (part for part in _parts(node) if not isinstance(part, exp.And | exp.Or))
 
 
 def _ors(node: exp.Expr | None) -> int:
-    if node is None:
-        return 0
-    node = node.unnest()
-    if not isinstance(node, exp.And | exp.Or):
-        return 0
-    return isinstance(node, exp.Or) + _ors(node.left) + _ors(node.right)
+    return sum(isinstance(part, exp.Or) for part in _parts(node))
+
+
+def _parts(node: exp.Expr | None) -> Iterator[exp.Expr]:
+    """A tree of AND and OR: these and their leaves, left to right. A long one is deep, too."""
+    waiting = [node] if node is not None else []
+    while waiting:
+        part = waiting.pop().unnest()
+        yield part
+        if isinstance(part, exp.And | exp.Or):
+            waiting += (part.right, part.left)
 
 
 def _positive(leaf: exp.Expr) -> exp.Expr:
@@ -117,9 +117,14 @@ def _positive(leaf: exp.Expr) -> exp.Expr:
 
 def _subqueries(node: exp.Expr) -> int:
     """How many queries a condition compares with; those inside them do not count."""
-    if isinstance(node, exp.Select | exp.SetOperation):
-        return 1
-    return sum(_subqueries(child) for child in node.iter_expressions())
+    count, waiting = 0, [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, exp.Select | exp.SetOperation):
+            count += 1
+        else:
+            waiting += part.iter_expressions()
+    return count
 
 
 def _is_aggregate(node: exp.Expr) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +21,7 @@ from distill_sql.errors import GoldQueryError
 from distill_sql.failures import primary_cause
 from distill_sql.neighbours import has_ties, tie_query
 from distill_sql.sandbox import DEADLINE, Result, Row, Sandbox
+from distill_sql.scoring.clock import Clock, OutOfTime
 from distill_sql.scoring.exact import exact_set_match
 from distill_sql.scoring.execution import order_matters, prediction_text, prepare, rows_equal
 from distill_sql.scoring.hardness import Hardness, hardness
@@ -46,12 +48,14 @@ class Rules:
     ``etype`` chooses the metrics: execution accuracy (``exec``), exact set match (``match``), or
     ``all``. ``keep_distinct`` and ``plug_value`` are the official flags; ``strict`` drops the
     leniencies of execution accuracy: DISTINCT counts, and ``value`` is a word like any other.
+    ``skip_failing_gold`` leaves questions out whose gold query fails, which otherwise is an error.
     """
 
     etype: EvaluationType = "all"
     strict: bool = False
     keep_distinct: bool = False
     plug_value: bool = False
+    skip_failing_gold: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,9 @@ class Verdict:
 
     ``exec`` is execution accuracy's verdict and ``exact`` exact set match's; None where it was not
     asked for, or where the gold query is outside the SQL that exact set match is defined on.
+    ``hardness`` is None where the gold query cannot be parsed. ``skipped`` says that the gold query
+    fails on its database, so that there is no verdict at all. ``note`` says why something is
+    missing.
     ``failure_mode`` compares more strictly, as the published study does (no leniency in the text,
     columns in order, values as text), so it can differ from "ok" where ``exec`` is true; None where
     nothing was executed. ``error`` is what the database said. ``gold_is_empty`` flags examples
@@ -68,7 +75,7 @@ class Verdict:
 
     question_id: int
     db_id: str
-    hardness: Hardness
+    hardness: Hardness | None
     gold_sql: str
     pred_sql: str
     exec: bool | None = None
@@ -76,12 +83,16 @@ class Verdict:
     failure_mode: FailureMode | None = None
     error: str = ""
     gold_is_empty: bool = False
+    skipped: bool = False
+    note: str = ""
 
     @cached_property
     def cause(self) -> str | None:
-        """What went wrong, a key of :data:`distill_sql.failures.CAUSES`; None if it is right."""
+        """What went wrong, a key of :data:`distill_sql.failures.CAUSES`; None if nothing did."""
         right = self.exact if self.exec is None else self.exec
-        return None if right else primary_cause(self.pred_sql, self.gold_sql, error=self.error)
+        if right or right is None:
+            return None
+        return primary_cause(self.pred_sql, self.gold_sql, error=self.error)
 
 
 class Judge:
@@ -89,9 +100,11 @@ class Judge:
 
     Workers and gold rows are kept from one call to the next, so a second file costs less than the
     first. ``jobs`` worker processes run the queries (default: one per core); ``deadline`` is in
-    seconds and per prediction, however many databases it is run on. Every ``*.sqlite`` file in a
-    database's folder counts, so a folder with the official test suite gives test-suite accuracy;
-    so do those that ``neighbours`` has for its db_id.
+    seconds and per prediction, however many databases it is run on. What is done to its text and
+    its rows counts as its queries do, and ends within a second after the deadline. Every
+    ``*.sqlite`` file in a database's folder counts, so a folder with the official test suite gives
+    test-suite accuracy; so do those that ``neighbours`` has for its db_id, but for a question whose
+    gold query fails on them.
     """
 
     def __init__(
@@ -112,10 +125,11 @@ class Judge:
         self._keep_distinct = self.rules.keep_distinct or self.rules.strict
         self._jobs = jobs or os.cpu_count() or 1
         self._deadline = deadline
+        self._stopped = f"stopped after {deadline:g} s"
         self._pool = ThreadPoolExecutor(self._jobs)
         self._local = threading.local()
         self._sandboxes: list[Sandbox] = []
-        self._gold = lru_cache(maxsize=4096)(self._run_gold)
+        self._gold_result = lru_cache(maxsize=4096)(self._run_gold)
         self._is_decisive = lru_cache(maxsize=65536)(self._find_decisive)
         self._suite = lru_cache(maxsize=None)(self._find_suite)
 
@@ -140,7 +154,7 @@ class Judge:
         """The verdict on each pair of an example and a prediction, in order.
 
         Pairs are taken as verdicts are, a few ahead, so memory does not grow with their number.
-        Raises :class:`GoldQueryError` if a gold query fails.
+        Raises :class:`GoldQueryError` if a gold query fails, unless the rules skip such questions.
         """
         waiting: deque[Future[Verdict]] = deque()
         try:
@@ -156,116 +170,173 @@ class Judge:
 
     def verdict(self, example: Example, pred_sql: str) -> Verdict:
         """The verdict on one prediction; any thread may call."""
+        level = hardness(example.query)
+        notes = [] if level else ["no level of hardness, since the gold query cannot be parsed"]
+        exact = None
+        clock = Clock(self._deadline)
+        if self.rules.etype != "exec":
+            exact, reason = self._exact(example, pred_sql)
+            notes += reason
         verdict = Verdict(
             question_id=example.question_id,
             db_id=example.db_id,
-            hardness=hardness(example.query),
+            hardness=level,
             gold_sql=example.query,
             pred_sql=pred_sql,
-            exact=None if self.rules.etype == "exec" else self._exact(example, pred_sql),
+            exact=exact,
+            note="; ".join(notes),
         )
         if self.rules.etype == "match":
             return verdict
         database = self.dataset.database_path(example.db_id)
-        passed, judged = self.passes(example, pred_sql)
+        try:
+            text = self._text(pred_sql, clock)
+            passed, judged = self._passes(example, text, clock)
+            gold = self._gold(database, self._prepare(example.query), example)
+        except GoldQueryError as error:
+            if not self.rules.skip_failing_gold:
+                raise
+            return replace(verdict, exact=None, skipped=True, note=str(error))
         return replace(
             verdict,
             exec=passed,
-            failure_mode=self._failure_mode(example, pred_sql, judged, database),
+            failure_mode=self._failure_mode(example, pred_sql, text, judged, clock),
             error=judged.error,
-            gold_is_empty=not self._gold(database, self._prepare(example.query)).rows,
+            gold_is_empty=not gold.rows,
         )
 
     def execute(self, db_id: str, sql: str) -> Result:
         """Run a query on the main database within the deadline; any thread may call."""
         return self._sandbox.run(self.dataset.database_path(db_id), sql)
 
-    def _exact(self, example: Example, pred_sql: str) -> bool | None:
+    def _exact(self, example: Example, pred_sql: str) -> tuple[bool | None, list[str]]:
+        """Exact set match's verdict, or None and the reason why there is none."""
+        schema = self.dataset.schema(example.db_id)
         try:
-            return exact_set_match(pred_sql, example.query, self.dataset.schema(example.db_id))
-        except SpiderSqlError:
-            return None
+            return exact_set_match(pred_sql, example.query, schema), []
+        except SpiderSqlError as error:
+            return None, [f"no exact set match, since Spider's parser fails on the gold: {error}"]
 
-    def _prepare(self, sql: str) -> str:
-        return prepare(sql, keep_distinct=self._keep_distinct)
+    def _prepare(self, gold_sql: str) -> str:
+        return prepare(gold_sql, keep_distinct=self._keep_distinct)
 
-    def passes(self, example: Example, pred_sql: str) -> tuple[bool, Result]:
+    def _text(self, pred_sql: str, clock: Clock) -> str:
+        """The text that is executed; the prediction as it is if there is no time to prepare it."""
+        text = prediction_text(pred_sql, strict=self.rules.strict)
+        try:
+            return prepare(text, keep_distinct=self._keep_distinct, clock=clock)
+        except OutOfTime:
+            return text
+
+    def passes(
+        self, example: Example, pred_sql: str, *, clock: Clock | None = None
+    ) -> tuple[bool, Result]:
         """Whether it gives the gold rows everywhere, and its result on the main database.
 
-        The deadline is for all that is run here. A timeout is the result, wherever it was. Of a
-        wrong result no more rows are fetched than tell it from the gold rows.
+        The deadline is for all that is done here, or ``clock`` if several queries share one. A
+        timeout is the result, wherever it was. Of a wrong result no more rows are fetched than tell
+        it from the gold rows. Raises :class:`GoldQueryError` if the gold query fails.
         """
+        clock = clock or Clock(self._deadline)
+        return self._passes(example, self._text(pred_sql, clock), clock)
+
+    def _passes(self, example: Example, text: str, clock: Clock) -> tuple[bool, Result]:
         database = self.dataset.database_path(example.db_id)
         gold_sql = self._prepare(example.query)
-        text = self._prepare(prediction_text(pred_sql, strict=self.rules.strict))
         ordered = order_matters(example.query)
-        left = self._deadline
-        judged = Result("timeout")
-        for number, candidate in enumerate(self._candidates(gold_sql, text)):
-            for path in self._suite(example.db_id):
-                if not self._is_decisive(path, gold_sql):
-                    continue
-                gold = self._gold(path, gold_sql)
-                began = time.monotonic()
-                result = self._run(path, candidate, gold, max(left, 0.0))
-                # Of thousands of fillings the way to the worker and back takes longer than the
-                # queries; of the first one it may include the worker's start.
-                left -= time.monotonic() - began if number else result.seconds
-                if number == 0 and (path == database or result.kind == "timeout"):
-                    judged = result
-                if left <= 0 or result.kind == "timeout":
-                    return False, judged
-                if not result.ok or not rows_equal(gold.rows, result.rows, ordered=ordered):
-                    break
-            else:
-                return True, judged
+        judged = Result("timeout", error=self._stopped)
+        try:
+            for number, candidate in enumerate(self._candidates(gold_sql, text, clock)):
+                for path in self._suite(example.db_id):
+                    began = time.monotonic()
+                    if not self._is_decisive(path, gold_sql):
+                        continue
+                    gold = self._gold(path, gold_sql, example)
+                    clock.give_back(time.monotonic() - began)  # gold has a deadline of its own
+                    if not clock.left:
+                        return False, judged
+                    began = time.monotonic()
+                    result = self._run(path, candidate, gold, clock)
+                    # Of thousands of fillings the way to the worker and back takes longer than the
+                    # queries; of the first one it may include the worker's start.
+                    if number == 0:
+                        clock.give_back(time.monotonic() - began - result.seconds)
+                        if path == database or result.kind == "timeout":
+                            judged = result
+                    if not clock.left or result.kind == "timeout":
+                        return False, judged
+                    if not result.ok or not rows_equal(
+                        gold.rows, result.rows, ordered=ordered, clock=clock
+                    ):
+                        break
+                else:
+                    return True, judged
+        except OutOfTime:
+            pass
         return False, judged
 
     def _find_suite(self, db_id: str) -> tuple[Path, ...]:
         return (*suite(self.dataset.database_path(db_id)), *self._neighbours.get(db_id, ()))
 
     def _find_decisive(self, path: Path, gold_sql: str) -> bool:
-        """Whether the gold query's rows are no matter of chance on a neighbour."""
-        if path not in self._made or (found := tie_query(gold_sql)) is None:
+        """Whether a neighbour counts: its gold rows are there, and are no matter of chance."""
+        if path not in self._made:
+            return True
+        if not gives_table(self._gold_result(path, gold_sql)):
+            return False
+        if (found := tie_query(gold_sql)) is None:
             return True
         sql, keys = found
         result = self._sandbox.run(path, sql)
         return not (result.ok and has_ties(result.rows, keys))
 
-    def _candidates(self, gold_sql: str, text: str) -> Iterator[str]:
-        return chain([text], fillings(gold_sql, text)) if self.rules.plug_value else iter([text])
+    def _candidates(self, gold_sql: str, text: str, clock: Clock) -> Iterator[str]:
+        if not self.rules.plug_value:
+            return iter([text])
+        return chain([text], fillings(gold_sql, text, clock))
 
     def _failure_mode(
-        self, example: Example, pred_sql: str, judged: Result, database: Path
+        self, example: Example, pred_sql: str, text: str, judged: Result, clock: Clock
     ) -> FailureMode:
         """The mode by the strict comparison: the texts as they are, columns in order."""
         if not pred_sql.strip():
             return "empty"
         if judged.kind == "timeout":
             return "timeout"
-        gold = self._gold(database, example.query)
-        executed = self._prepare(prediction_text(pred_sql, strict=self.rules.strict))
-        result = judged if executed == pred_sql else self._run(database, pred_sql, gold)
-        if result.ok:
-            return "ok" if _as_text(gold.rows) == _as_text(result.rows) else "wrong-result"
-        return result.kind if result.kind in ("parse", "timeout") else "execution"
+        database = self.dataset.database_path(example.db_id)
+        gold = self._gold_result(database, example.query)
+        if not gives_table(gold):  # SQLite refuses ``> =`` and YEAR(CURDATE())
+            gold = self._gold(database, self._prepare(example.query), example)
+        result = judged if text == pred_sql else self._run(database, pred_sql, gold, clock)
+        if not result.ok:
+            return result.kind if result.kind in ("parse", "timeout") else "execution"
+        try:
+            same = len(gold.rows) == len(result.rows) and (
+                _as_text(gold.rows, clock) == _as_text(result.rows, clock)
+            )
+        except OutOfTime:
+            return "timeout"
+        return "ok" if same else "wrong-result"
 
-    def _run(self, path: Path, sql: str, gold: Result, deadline: float | None = None) -> Result:
+    def _run(self, path: Path, sql: str, gold: Result, clock: Clock) -> Result:
         """Run a prediction, fetching no more rows than tell it from the gold ones."""
         rows = max(len(gold.rows), 1)
-        result = self._sandbox.run(path, sql, deadline=deadline, max_rows=rows)
+        result = self._sandbox.run(path, sql, deadline=clock.left, max_rows=rows)
+        if result.kind == "timeout":
+            return replace(result, error=self._stopped)
         if result.kind == "too_large" and "rows" in result.error:
             return Result("ok", [*gold.rows, ()], error=result.error, seconds=result.seconds)
         return result
 
-    def _run_gold(self, path: Path, sql: str) -> Result:
-        result = self._sandbox.run(path, sql, deadline=max(60.0, self._deadline))
-        if not result.ok:
-            raise GoldQueryError(
-                f"A gold query of {self.dataset.name} fails on {path}: {result.error}. The query "
-                f"is {sql!r}. Correct the dataset, or leave the question out."
-            )
+    def _gold(self, path: Path, sql: str, example: Example) -> Result:
+        """A gold query's result; :class:`GoldQueryError` if it has none."""
+        result = self._gold_result(path, sql)
+        if not gives_table(result):
+            raise gold_error(self.dataset, example, path, result)
         return result
+
+    def _run_gold(self, path: Path, sql: str) -> Result:
+        return self._sandbox.run(path, sql, deadline=max(60.0, self._deadline))
 
     @property
     def _sandbox(self) -> Sandbox:
@@ -277,10 +348,38 @@ class Judge:
 
 
 def suite(database: Path) -> tuple[Path, ...]:
-    """The databases that a verdict looks at: this one, then all with ``.sqlite`` beside it."""
-    beside = sorted(path for path in database.parent.iterdir() if ".sqlite" in path.name)
+    """The databases that a verdict looks at: this one, then all with ``.sqlite`` beside it.
+
+    Not hidden files, nor those that SQLite itself puts beside a database (``-wal``, ``-journal``).
+    """
+    beside = sorted(
+        path for path in database.parent.iterdir() if _SUITE.search(path.name) and path.is_file()
+    )
     return (database, *(path for path in beside if path.name != database.name))
 
 
-def _as_text(rows: Sequence[Row]) -> Counter[tuple[str, ...]]:
-    return Counter([tuple(map(str, row)) for row in rows])
+_SUITE = re.compile(r"^[^.].*\.sqlite(?!-)")
+
+
+def gives_table(gold: Result) -> bool:
+    """Whether there is a table, if an empty one: an empty text or a comment runs and gives none."""
+    return gold.ok and bool(gold.columns)
+
+
+def gold_error(dataset: Dataset, example: Example, path: Path, result: Result) -> GoldQueryError:
+    """The error of a gold query that gives no table."""
+    found = result.error or "it is no query, so it gives no table"
+    return GoldQueryError(
+        f"The gold query of question {example.question_id} (db_id {example.db_id!r}, split "
+        f"{dataset.split} in {dataset.root}) fails on {path}: {found}. The query is "
+        f"{example.query[:500]!r}. Correct it there, or skip the questions whose gold query fails "
+        "(--skip-failing-gold)."
+    )
+
+
+def _as_text(rows: Sequence[Row], clock: Clock) -> Counter[tuple[str, ...]]:
+    found: Counter[tuple[str, ...]] = Counter()
+    for row in rows:
+        clock.check()
+        found[tuple(map(str, row))] += 1
+    return found

@@ -22,6 +22,8 @@ from distill_sql.scoring.predictions import Prediction
 Metric: TypeAlias = Literal["exec", "exact"]
 #: The metrics' names in tables.
 METRICS: dict[Metric, str] = {"exec": "execution accuracy", "exact": "exact set match"}
+#: How many questions a remark names.
+NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Accuracy:
 class ScoreReport:
     """All verdicts of one prediction file, and what they were reached by.
 
-    ``neighbours`` is how many variants of each database counted beside it.
+    ``neighbours`` is how many variants of each database counted beside it. Examples without a
+    verdict do not count in a metric, and those without a level of hardness count in "all" only.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -72,6 +75,46 @@ class ScoreReport:
             if level in (None, verdict.hardness) and getattr(verdict, metric) is not None
         ]
         return Accuracy(len(found), sum(found))
+
+    @property
+    def skipped(self) -> tuple[Verdict, ...]:
+        """The examples left out because their gold query fails."""
+        return tuple(verdict for verdict in self.verdicts if verdict.skipped)
+
+    @property
+    def without_level(self) -> tuple[Verdict, ...]:
+        """The others that have no level of hardness."""
+        return tuple(v for v in self.verdicts if v.hardness is None and not v.skipped)
+
+    @property
+    def without_exact(self) -> tuple[Verdict, ...]:
+        """The others that have no exact set match, if it was asked for."""
+        if self.rules.etype == "exec":
+            return ()
+        return tuple(v for v in self.verdicts if v.exact is None and not v.skipped)
+
+    def remarks(self) -> list[str]:
+        """What the table does not show: which examples count in part, or not at all, and why."""
+        found = []
+        total = len(self.verdicts)
+        if self.skipped:
+            found.append(
+                f"{len(self.skipped)} of {total} questions are skipped, since their gold queries "
+                f"fail ({_named(self.skipped)}); the accuracies are over the others. The first: "
+                f"{self.skipped[0].note}"
+            )
+        if self.without_level:
+            found.append(
+                f"{len(self.without_level)} of {total} questions have no level of hardness and "
+                'count under "all" only: their gold queries cannot be parsed '
+                f"({_named(self.without_level)})."
+            )
+        if self.without_exact:
+            found.append(
+                f"{len(self.without_exact)} of {total} questions have no exact set match: Spider's "
+                f"parser cannot read their gold queries ({_named(self.without_exact)})."
+            )
+        return found
 
     def failure_modes(self) -> dict[FailureMode, int]:
         """How many predictions ended in each mode."""
@@ -103,6 +146,9 @@ class ScoreReport:
             }
         counts["failure_modes"] = self.failure_modes() if self.rules.etype != "match" else None
         counts["gold_is_empty"] = sum(v.gold_is_empty for v in self.verdicts)
+        counts["skipped"] = [v.question_id for v in self.skipped]
+        counts["without_level"] = [v.question_id for v in self.without_level]
+        counts["without_exact"] = [v.question_id for v in self.without_exact]
         return counts
 
     def table(self) -> str:
@@ -140,6 +186,11 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def _named(verdicts: Sequence[Verdict]) -> str:
+    names = ", ".join(str(verdict.question_id) for verdict in verdicts[:NAMED])
+    return f"question_id {names}{', ...' * (len(verdicts) > NAMED)}"
+
+
 def _interval(score: Accuracy) -> str:
     low, high = score.interval
     return f"{100 * low:.1f}-{100 * high:.1f}" if score.n else "-"
@@ -160,7 +211,7 @@ def score(
     For several files, or for more pairs than fit in memory, use a
     :class:`~distill_sql.scoring.judge.Judge`, which explains the other parameters. Raises
     :class:`PredictionError` if predictions and examples do not line up and :class:`GoldQueryError`
-    if a gold query fails.
+    if a gold query fails, unless the rules skip such questions.
     """
     with Judge(dataset, rules, neighbours=neighbours, jobs=jobs, deadline=deadline) as judge:
         return score_with(judge, predictions, progress=progress)
