@@ -64,9 +64,11 @@ class Batches:
         self._size = size
         self._queue = enqueued_tokens
         self._say = say
+        # As in the key of a request, a slash at the end is the same address.
+        self._home = settings.base_url.rstrip("/")
         self._api = BatchApi(url or settings.base_url, api_key=api_key)
         self._fetcher = Fetcher(
-            self._handed, self._api, base_url=settings.base_url, price=self._price, say=say
+            self._handed, self._api, base_url=self._home, price=self._price, say=say
         )
 
     # --- Handing in ---------------------------------------------------------------------------
@@ -102,7 +104,7 @@ class Batches:
 
     def _chunk(self, waiting: deque[Request]) -> list[Item]:
         """The next requests that fit in the queue and in one file, claimed; one, if it is idle."""
-        room, is_idle = self._handed.room(self.settings.base_url, self.settings.model, self._queue)
+        room, is_idle = self._handed.room(self._home, self.settings.model, self._queue)
         chunk: dict[bytes, Item] = {}
         tokens = size = 0
         while waiting and len(chunk) < self._size:
@@ -134,7 +136,7 @@ class Batches:
         self._store.claim(number.encode())  # so that others see that it is being handed in
         try:
             if not self._handed.start(
-                number, chunk, url=self.settings.base_url, price=self._price, cap=self._cap
+                number, chunk, url=self._home, price=self._price, cap=self._cap
             ):
                 return self._over_budget(chunk, is_alone=is_alone)
             content = b"\n".join(map(_line, chunk))
@@ -198,7 +200,7 @@ class Batches:
         still: list[str] = []
         problems: list[TeacherError] = []
         for batch in self._handed.under_way():
-            if batch.url not in ("", self.settings.base_url):
+            if batch.url not in ("", self._home):
                 self._say(f"batch {batch.name} is at {batch.url}: fetch it with that --base-url")
                 continue
             try:

@@ -250,7 +250,7 @@ def _traces(arguments: argparse.Namespace) -> int:
     progress = sys.stderr.isatty()
     gold = not arguments.no_gold
     options = json.dumps([asdict(settings), arguments.neighbours, gold, arguments.all_passing])
-    with Store(arguments.cache) as store:
+    with Store(arguments.cache, read_only=True) as store:
         out = _output(arguments.out, store.path)
         if all(store.missing(r.key, settings.samples) for r in requests_for(present, settings)):
             raise TeacherError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from distill_sql.errors import TeacherError
 from distill_sql.prompts import Style
 from distill_sql.teacher import embedded
 from distill_sql.teacher.addresses import OPENAI_URL, split_login
@@ -55,3 +56,21 @@ def settings_for(
         seed=seed,
         style=style or ("compact" if is_embedded else Settings.style),
     )
+
+
+def prices_of(text: str) -> tuple[float, float] | None:
+    """The prices in a chapter's parameter, dollars per million tokens; None if it is empty.
+
+    >>> prices_of("0.15 0.6"), prices_of("")
+    ((0.15, 0.6), None)
+    """
+    if not text.strip():
+        return None
+    try:
+        prompt, completion = map(float, text.split())
+    except ValueError:
+        raise TeacherError(
+            f"The prices are {text!r}; expected two numbers, dollars per million tokens asked and "
+            "answered, such as 0.15 0.6."
+        ) from None
+    return prompt, completion

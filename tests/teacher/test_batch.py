@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +21,7 @@ from distill_sql.teacher.batch import Batches
 from distill_sql.teacher.handed_in import HandedIn
 from tests.teacher.batch_endpoint import TEXT, FakeApi, cost_of, down, refused
 from tests.teacher.endpoint import books, serving
+from tests.teacher.old_cache import old_cache
 
 SETTINGS = Settings(base_url="http://test/v1")
 PRICE = Price(150, 600)
@@ -74,8 +74,7 @@ def test_a_batch_is_handed_in_once_and_fetched_by_a_later_run(
 ) -> None:
     some = pocket_train.limit(25)
     requests = list(requests_for(some, SETTINGS))
-    prices = {"prompt_price": 75, "completion_price": 300}
-    with serving(tmp_path, **prices) as url:
+    with serving(tmp_path, prompt_price=75, completion_price=300) as url:
         with Store(tmp_path / "s.sqlite") as store:
             assert batches(store, url, size=10).submit(requests) == 3
             assert batches(store, url, size=10).submit(requests) == 0  # all of it is under way
@@ -177,6 +176,10 @@ def test_a_batch_at_another_address_is_left_there(store: Store, requests: list[R
         Batches(other, store, api_key="k", price=PRICE, say=told.append).fetch()
     assert "http://test/v1" in str(told)
     assert store.batch_of(requests[0].key) == "batch-0"
+    with patch.object(batch_module, "BatchApi", lambda *_, **__: api):
+        slash = Settings(base_url="http://test/v1/")  # the same address
+        assert Batches(slash, store, api_key="k", price=PRICE, say=told.append).fetch() == []
+    assert not unanswered(store, requests)
 
 
 # --- Odd lines ----------------------------------------------------------------------------------
@@ -309,7 +312,7 @@ def whole_answers(api: FakeApi) -> list[bytes]:
     kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=12, max_size=12),
     in_errors=st.booleans(),
 )
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 def test_every_line_is_settled_in_its_own_right(
     requests: list[Request], kinds: list[str], in_errors: bool
 ) -> None:
@@ -334,7 +337,7 @@ def test_every_line_is_settled_in_its_own_right(
 
 
 @given(output=st.binary(max_size=300), errors=st.binary(max_size=100), keys=st.booleans())
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 def test_no_file_can_make_a_batch_unfetchable(
     requests: list[Request], output: bytes, errors: bytes, keys: bool
 ) -> None:
@@ -409,6 +412,26 @@ def test_a_kill_between_two_lines_loses_nothing_and_pays_nothing_twice(
         assert not unanswered(store, requests)
         assert store.spent() == api.cost
         check_books(store)
+
+
+def test_two_processes_that_fetch_the_same_batch_book_it_once(
+    store: Store, requests: list[Request]
+) -> None:
+    api, lines = FakeApi(), FakeApi.lines
+    batches(store, api).submit(requests)
+
+    def interrupted(file: str) -> Iterator[bytes]:
+        for place, line in enumerate(lines(api, file)):
+            if place == 5:
+                with Store(store.path) as other, patch.object(api, "lines", partial(lines, api)):
+                    assert batches(other, api).fetch() == []
+            yield line
+
+    with patch.object(api, "lines", interrupted):
+        assert batches(store, api).fetch() == []
+    assert not unanswered(store, requests)
+    assert store.spent() == api.cost
+    check_books(store)
 
 
 @pytest.mark.parametrize("call", ["state", "lines"])
@@ -628,23 +651,3 @@ def test_a_batch_of_layout_1_is_fetched_by_what_was_handed_in(
         assert [store.missing(r.key, 3) for r in requests[:3]] == [[1], [0, 1, 2], [1]]
         check_books(store)
         assert store.spent() == api.cost * 11 // 12 + 10_000_001 // 12 + 1
-
-
-@contextmanager
-def old_cache(path: Path) -> Iterator[sqlite3.Connection]:
-    """A cache as the first version of this package made it."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.executescript("""
-            CREATE TABLE sample (
-              key BLOB PRIMARY KEY, request BLOB NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
-              finish TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
-              completion_tokens INTEGER NOT NULL, cost INTEGER NOT NULL, created REAL NOT NULL
-            ) WITHOUT ROWID;
-            CREATE TABLE request (key BLOB PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-            CREATE TABLE spend (id INTEGER PRIMARY KEY CHECK (id = 1), total INTEGER NOT NULL);
-            CREATE TABLE batch (id TEXT PRIMARY KEY, bound INTEGER NOT NULL, state TEXT NOT NULL);
-            INSERT INTO spend VALUES (1, 0);
-            PRAGMA user_version = 1;
-        """)
-        yield db

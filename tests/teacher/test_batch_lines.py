@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill_sql.teacher.batch_lines import custom_id, read_line
@@ -21,12 +21,14 @@ JSON = st.recursive(
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_bytes_have_a_meaning(line: bytes) -> None:
     found = read_line(line)
     assert found is None or (found.answer is None) == bool(found.problem)
 
 
 @given(response=JSON, error=JSON, status=JSON, body=JSON)
+@settings(deadline=None)
 def test_any_record_has_a_meaning_and_keeps_its_request(
     response: object, error: object, status: object, body: object
 ) -> None:
@@ -40,6 +42,7 @@ def test_any_record_has_a_meaning_and_keeps_its_request(
 
 
 @given(st.integers(0, 400))
+@settings(deadline=None)
 def test_a_cut_line_keeps_its_request_while_its_name_is_there(end: int) -> None:
     body = {"choices": [{"message": {"content": "x" * 300}}]}
     whole = json.dumps({"id": "b", "custom_id": NAME, "response": {"body": body}})

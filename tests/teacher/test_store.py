@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Price, Sample, Store, price_of
-from distill_sql.teacher.layout import APPLICATION_ID
+from distill_sql.teacher.handed_in import HandedIn, Item
 from distill_sql.teacher.prices import NANO, OPENAI_URL
 from distill_sql.teacher.store import request_key, share
 
@@ -78,26 +76,59 @@ def test_a_killed_process_leaves_its_bound_booked_and_its_answers_kept(tmp_path:
         assert store.spent() == 37
 
 
+def test_the_books_hold_what_it_cost_where_that_is_more_than_was_booked(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        assert store.reserve(10, cap=100)
+        store.settle(KEY, BODY, {0: sample("a", 400), 1: sample("b", 90)}, bound=10)
+        assert store.spent() == 490
+        assert not store.reserve(1, cap=100)
+
+
+def test_any_text_is_kept_so_that_it_can_be_read_again(tmp_path: Path) -> None:
+    texts = ["\ud800", "a\u2028b", "\x00", "\ufffd", "", "\U0001f600"]
+    with Store(tmp_path / "s.sqlite") as store:
+        store.settle(KEY, BODY, dict(enumerate(map(sample, texts))), bound=0)
+        found = [one.text for one in store.samples(KEY, len(texts)) if one]
+        assert found == ["\ufffd", *texts[1:]]
+        "".join(record["text"] for record in store.export()).encode()
+
+
+def test_what_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with Store(path) as store:
+        bad = Sample("b", "stop", 10, 3, 2**70)  # no column holds it
+        with pytest.raises(OverflowError):
+            store.settle(KEY, BODY, {0: sample("a"), 1: bad}, bound=0)
+        assert (store.missing(KEY, 2), store.spent()) == ([0, 1], 0)
+        with Store(path) as other:  # and nothing is locked
+            assert other.reserve(5, None)
+
+
+def test_a_request_that_is_in_a_batch_is_kept_when_its_answers_are_deleted(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        handed = HandedIn(store)
+        item = Item(KEY, (1,), 7, BODY)
+        store.reserve(5, None)
+        store.settle(KEY, BODY, {0: sample("a")}, bound=5)
+        handed.start("n", [item], url="u", price=Price(1, 1), cap=None)
+        assert store.batch_of(KEY) == "n"
+        handed.sent("n", "batch_7")
+        assert store.batch_of(KEY) == "batch_7"
+        assert store.prune(["m"]) == 1
+        assert handed.body(KEY) == BODY
+        handed.settle("n", item, BODY, {1: sample("b", 3)})
+        assert store.batch_of(KEY) is None
+        handed.settle("n", item, BODY, {1: sample("c", 3)})  # a second time
+        assert [s.text for s in store.samples(KEY, 2) if s] == ["b"]
+        assert store.spent() == 5 + 3
+
+
 def test_a_share_is_exact() -> None:
     samples = share([(0, "a" * 10, "stop"), (1, "b" * 30, "length")], 100, 41, 12_345)
     assert sum(s.cost for s in samples.values()) == 12_345
     assert sum(s.completion_tokens for s in samples.values()) == 41
     assert [s.prompt_tokens for s in samples.values()] == [100, 0]
     assert samples[1].cost > samples[0].cost
-
-
-def test_corrupt_and_newer_files_are_named(tmp_path: Path) -> None:
-    corrupt = tmp_path / "corrupt.sqlite"
-    corrupt.write_bytes(b"SQLite format 3\0" + b"garbage" * 1000)
-    with pytest.raises(TeacherError, match="cannot be read as a cache of answers"):
-        Store(corrupt)
-    newer = tmp_path / "newer.sqlite"
-    with closing(sqlite3.connect(newer)) as connection:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 99")
-        connection.commit()
-    with pytest.raises(TeacherError, match="newer version of distill-sql"):
-        Store(newer)
 
 
 def test_prices() -> None:
