@@ -21,8 +21,8 @@ from distill_sql.teacher.store import Store, share
 from distill_sql.teacher.wire import LostError, NotSentError, Reply, Wire
 from distill_sql.teacher.work import Request, Settings
 
-#: Answers that look like no endpoint's, before any that does, until the run ends.
-STRANGE = 5
+#: Signs that no endpoint is there, before any that one is, until the run ends.
+SIGNS = 5
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Attempts:
         self._pace = pace
         self._url = url
         self._secrets = secrets
-        self._active = self._sent = self._strange = 0
+        self._active = self._sent = self._strange = self._late = 0
         self._reached = False
 
     async def make(self, wire: Wire, request: Request, missing: list[int]) -> None:
@@ -126,7 +126,8 @@ class Attempts:
             reply = await wire.post(json.dumps(request.body | many).encode(), most=most)
         except NotSentError as error:
             self._store.release(bound)
-            if not self._reached:
+            self._late += error.is_late
+            if not self._reached and (not error.is_late or self._late == SIGNS):
                 raise unreachable(self._url, self._line(str(error))) from None
             why = f"nothing can be sent any more: {self._line(str(error))}"
             raise RetryError(why, unsent=True) from None
@@ -192,7 +193,7 @@ class Attempts:
             return RetryError(f"a body of more than {most:,} bytes", weight=2)
         if not self.answered and reply.body.lstrip()[:1] not in (b"{", b"["):
             self._strange += 1
-            if self._strange == STRANGE:
+            if self._strange == SIGNS:
                 begin = one_line(reply.body.decode(errors="replace"), *self._secrets, length=60)
                 return TeacherError(
                     f"{self._url} answered with no OpenAI response but with {begin!r}. Give the "

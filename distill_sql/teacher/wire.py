@@ -36,7 +36,14 @@ class Reply:
 
 
 class NotSentError(Exception):
-    """The request did not leave, so it cannot have been charged for."""
+    """The request did not leave, so it cannot have been charged for.
+
+    ``is_late`` is whether time ran out, which may be chance; other reasons come again.
+    """
+
+    def __init__(self, why: str, *, is_late: bool = False) -> None:
+        super().__init__(why)
+        self.is_late = is_late
 
 
 class LostError(Exception):
@@ -112,10 +119,14 @@ class Wire:
                     if len(read) > most:
                         break
         except Exception as error:  # of httpx, h11, ssl, ...: what counts is how far it came
+            is_late = isinstance(error, TimeoutError)
+            if not is_sent:
+                why = f"Connecting took over {self._timeout:g} s" if is_late else _named(error)
+                is_late |= type(error).__name__ == "ConnectTimeout"
+                raise NotSentError(why, is_late=is_late) from None
             if status < 300:
-                is_late = isinstance(error, TimeoutError)
                 why = f"no whole answer within {self._timeout:g} s" if is_late else _named(error)
-                raise (LostError if is_sent else NotSentError)(why) from None
+                raise LostError(why) from None
         encoding = headers.get("content-encoding", "")
         content_read = unpacked(bytes(read[:most]), encoding, most)
         return Reply(status, headers, content_read, is_cut=len(read) > most)

@@ -42,6 +42,8 @@ _LIES: list[Any] = [
     None, [], "much", {}, {"input_tokens": 800, "output_tokens": 120}, {"total_tokens": 920},
     {"prompt_tokens": -800, "completion_tokens": -1}, {"prompt_tokens": 1e30},
     {"prompt_tokens": 10**30, "completion_tokens": 10**30}, {"prompt_tokens": 0},
+    {"prompt_tokens": 800}, {"prompt_tokens": 800, "completion_tokens": -1},
+    {"prompt_tokens": 800, "completion_tokens": 0}, {"completion_tokens": 120},
     {"prompt_tokens": True, "completion_tokens": False}, {"prompt_tokens": "800"},
     {"prompt_tokens": 800.5, "completion_tokens": None},
 ]  # fmt: skip

@@ -35,8 +35,6 @@ from tests.teacher.endpoint import ROOT, books, serving
 from tests.teacher.hostile import BASE_URL, PRICE, SAMPLES, UNPAID, WASTED
 
 SETTINGS = Settings(base_url=BASE_URL, samples=SAMPLES)
-#: Seconds before a kill in which an answer may have been on its way to the store.
-IN_FLIGHT = 2.0
 #: Memory that a client may take at most, in MiB; one body of the endpoint's has 400 MB.
 MEMORY = 400
 
@@ -68,7 +66,7 @@ class Soak:
     count: int
     cap: int
     concurrency: int = 16
-    timeout: float = 1.0
+    timeout: float = 3.0
     kills: dict[str, float] = field(default_factory=dict)
     said: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0
@@ -150,27 +148,41 @@ class Soak:
         asked = {e["number"]: e for e in self.events if e["event"] == "asked"}
         answered = [e for e in self.events if e["event"] == "answered"]
         charged = sum(event["cost"] for event in answered)
+        requests = {r.key.hex(): r for r in requests_for(questions(self.count), SETTINGS)}
         with Store(self.cache) as store:
             spent = store.spent()
-            stored = {
-                request.key.hex(): SAMPLES - len(store.missing(request.key, SAMPLES))
-                for request in requests_for(questions(self.count), SETTINGS)
+            samples = {
+                key: [sample for sample in store.samples(request.key, SAMPLES) if sample]
+                for key, request in requests.items()
             }
+        costs = {key: sum(sample.cost for sample in found) for key, found in samples.items()}
+        stored = {key: len(found) for key, found in samples.items()}
+        # What brought no answer stays booked at its bound, to the last of it.
+        unanswered = sum(
+            PRICE.cost(requests[event["key"]].prompt_bound, event["n"] * SETTINGS.max_tokens)
+            for event in asked.values()
+            if event["kind"] in WASTED
+        )
         whole: Counter[str] = Counter()
+        due: Counter[str] = Counter()
         for event in answered:
-            whole[asked[event["number"]]["key"]] += event["whole"]
+            key = asked[event["number"]]["key"]
+            whole[key] += event["whole"]
+            due[key] += event["cost"] if event["whole"] else 0
         lost, cut = 0, 0
-        for key, samples in whole.items():
-            if samples > stored[key]:
+        for key, count in whole.items():
+            if count <= stored[key]:
+                assert costs[key] >= due[key], (key, costs[key], due[key])
+            else:
                 # On their way at a kill: as many as the killed clients got just before it.
                 late = sum(
                     event["whole"] for event in answered
                     if asked[event["number"]]["key"] == key
                     and 0 <= self.kills.get(asked[event["number"]]["who"], 0) - event["time"]
-                    < IN_FLIGHT
+                    < self.timeout + 1
                 )  # fmt: skip
-                cut += min(late, samples - stored[key])
-                lost += max(0, samples - stored[key] - late)
+                cut += min(late, count - stored[key])
+                lost += max(0, count - stored[key] - late)
         again = sum(event["again"] for event in asked.values())
         at_once = sum(event["at_once"] for event in asked.values())
         kinds = Counter(event["kind"] for event in asked.values())
@@ -186,17 +198,20 @@ class Soak:
             f"answers lost: {lost}; asked for what was stored: {again}; asked twice at once: "
             f"{at_once}\n"
             f"endpoint's books {dollars(charged)}, the cache's {dollars(spent)}, "
-            f"budget {dollars(self.cap)}; most memory of a client {memory} MiB\n"
+            f"of which for answers {dollars(sum(costs.values()))} and for requests without one "
+            f"{dollars(unanswered)} at least, budget {dollars(self.cap)}; most memory of a client "
+            f"{memory} MiB\n"
             f"ended: {self.said[-1]['stopped'] or 'all is answered'}"
         )
         assert (lost, again, at_once) == (0, 0, 0)
         assert cut <= SAMPLES * self.concurrency * len(self.kills)
         assert charged <= spent <= self.cap
+        assert sum(costs.values()) + unanswered <= spent
         assert not self.missing() or "budget" in self.said[-1]["stopped"]
         assert memory < MEMORY
 
 
-def soak(folder: Path, *, count: int, kills: int, budget: float, timeout: float = 1.0) -> Soak:
+def soak(folder: Path, *, count: int, kills: int, budget: float, timeout: float = 3.0) -> Soak:
     """Run one and check it."""
     made = Soak(folder, count, budget_of(budget), timeout=timeout)
     made.report(made.run(kills, random.Random(7)))

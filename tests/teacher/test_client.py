@@ -19,6 +19,7 @@ from distill_sql.errors import TeacherError
 from distill_sql.teacher import Price, Settings, Store, estimate, requests_for
 from distill_sql.teacher.client import Outcome, Teacher
 from distill_sql.teacher.store import Sample
+from distill_sql.teacher.wire import NotSentError, Reply, Wire
 from distill_sql.teacher.work import fair_order
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving
 
@@ -458,6 +459,26 @@ def test_what_was_not_sent_is_not_booked_and_told_at_once(
     assert time.monotonic() - start < 5
     assert "hunter2" not in str(found.value)
     assert spent(tmp_path) == 0
+
+
+def test_one_connection_that_is_late_does_not_end_the_run(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
+    post, late = Wire.post, iter([True] * 4)
+
+    async def sometimes(self: Wire, body: bytes, *, most: int) -> Reply:
+        if next(late, False):
+            raise NotSentError("Connecting took over 1 s", is_late=True)
+        return await post(self, body, most=most)
+
+    monkeypatch.setattr(Wire, "post", sometimes)
+    with serving(tmp_path) as url:
+        assert ask(shop, tmp_path, url, concurrency=1).samples == 6
+        assert spent(tmp_path) == 2 * ONE
+    late = iter([True] * 100)
+    with pytest.raises(TeacherError, match="Nothing answers at"):
+        ask(shop, tmp_path / "other", "http://127.0.0.1:9/v1", concurrency=1)
 
 
 def test_what_another_process_asks_is_waited_for(pocket_train: Dataset, tmp_path: Path) -> None:

@@ -150,6 +150,18 @@ def test_where_nothing_is_nothing_is_sent(url: str) -> None:
         asyncio.run(run())
 
 
+def test_a_connection_that_does_not_come_about_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", lambda *_, **__: asyncio.sleep(9))
+
+    async def run() -> None:
+        async with Wire("http://host/v1", api_key="k", login=None, timeout=0.2) as wire:
+            await wire.post(b"body", most=100)
+
+    with pytest.raises(NotSentError, match=r"Connecting took over 0\.2 s") as found:
+        asyncio.run(run())
+    assert found.value.is_late
+
+
 @pytest.mark.parametrize("proxy", ["nonsense", "http://me:pw@127.0.0.1:9", "socks9://host:1"])
 def test_a_proxy_that_cannot_be_used(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
