@@ -154,7 +154,10 @@ def check_database(path: Path) -> os.stat_result:
     beside it holds changes: rows that the file lacks, or rows that were never committed.
     """
     try:
-        state = path.stat()
+        state = path.lstat()
+        is_link = stat.S_ISLNK(state.st_mode)
+        if is_link:
+            state = path.stat()
     except (OSError, ValueError) as found:
         raise DatasetError(
             f"No database at {path} ({_reason(found)}). Expected a SQLite file; check the "
@@ -164,8 +167,10 @@ def check_database(path: Path) -> os.stat_result:
         kind = "a folder" if stat.S_ISDIR(state.st_mode) else "no regular file"
         raise DatasetError(f"No database at {path}: it is {kind}. Expected a SQLite file there.")
     # SQLite keeps both beside the file itself, not beside a link to it.
-    real = os.path.realpath(path) if path.is_symlink() else path
+    real = os.path.realpath(path) if is_link else path
     for suffix, what in (("-wal", "a write-ahead log"), ("-journal", "a rollback journal")):
+        if not os.access(f"{real}{suffix}", os.F_OK):  # every query asks: the quickest way to know
+            continue
         beside = Path(f"{real}{suffix}")
         with suppress(OSError):
             if beside.stat().st_size and not (suffix == "-journal" and _is_finished(beside)):
