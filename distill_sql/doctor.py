@@ -16,7 +16,8 @@ from itertools import groupby
 from pathlib import Path
 
 from distill_sql import provenance
-from distill_sql.errors import DistillSqlError
+from distill_sql.errors import DistillSqlError, TeacherError
+from distill_sql.teacher.secrets import VARIABLE, checked_key
 
 _MARKS = {True: "ok", False: "missing", None: "-"}
 # Executing the book, and a first student, leave room for nothing less.
@@ -190,14 +191,15 @@ def _data() -> Iterator[Check]:
         else:
             yield Check("Data and keys", variable, False, f"{folder} does not exist", fix)
     # Whether there is a key, never the key.
-    key = bool(os.environ.get("OPENAI_API_KEY"))
-    yield Check(
-        "Data and keys",
-        "OPENAI_API_KEY",
-        True if key else None,
-        "set" if key else "not set",
-        "only to ask OpenAI's models as teacher",
-    )
+    key, ok, state = os.environ.get(VARIABLE, "").strip(), None, "not set"
+    fix = "only to ask OpenAI's models as teacher"
+    if key:
+        try:
+            checked_key(key, name=VARIABLE)
+            ok, state = True, "set"
+        except TeacherError as error:
+            ok, state, fix = False, "set, but it cannot be a key", str(error)
+    yield Check("Data and keys", VARIABLE, ok, state, fix)
 
 
 def _ask(code: str) -> str:

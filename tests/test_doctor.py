@@ -31,6 +31,19 @@ def test_a_key_is_never_printed(
     assert "sk-very-secret" not in printed.out + printed.err
 
 
+def test_a_key_that_cannot_be_one_is_told_and_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "  \n")
+    assert found()["OPENAI_API_KEY"].ok is None
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret\nsk-very-secret")
+    assert found()["OPENAI_API_KEY"].ok is False
+    cli.main(["doctor"])
+    printed = capsys.readouterr()
+    assert "white space or a line break inside" in printed.out + printed.err
+    assert "secret" not in printed.out + printed.err
+
+
 def test_a_dataset_variable_that_points_nowhere_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
