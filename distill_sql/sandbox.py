@@ -63,7 +63,7 @@ _PARSE = re.compile(
     re.DOTALL,
 )
 _TOO_LARGE = re.compile(
-    r"too many (?:columns|terms|FROM clause terms|arguments on function|references to) .*"
+    r"too many (?:columns|terms|FROM clause terms|arguments on function|references to)\b.*"
     r"|too many (?:SQL variables|levels of trigger recursion)|hex literal too big: .*"
     r"|(?:FTS e|E)xpression tree is too large \(maximum depth \d+\)"
     r"|LIKE or GLOB pattern too complex",
