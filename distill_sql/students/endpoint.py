@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from distill_sql.students.torch_backend import TorchStudent
 
 #: Seconds between two looks whether a client still waits for its answer.
-LOOK = 0.5
+LOOK = 1.0
 
 
 def server(

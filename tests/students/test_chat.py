@@ -57,7 +57,6 @@ def field(name: str, raw: str) -> bytes:
         b"", b"{", b"\xff{}", b'{"messages"', b"null", b"[]", b"3", b'"text"', b"NaN", b"{}{}",
         b"\x00", b"\xef\xbb\xbf", "{}".encode("utf-16"), b"{'messages': []}", b"{}\x00",
         b"[" * 100_000, b'{"a":' * 100_000, b'{"messages": ' + b"[" * 900 + b"]" * 900 + b"}",
-        b'{"messages": [], "messages": []}', b'{"n": 1, "messages": [{"role": 1, "role": 2}]}',
         b"{}", b'{"messages": null}', b'{"messages": {}}', b'{"messages": "no"}',
         b'{"messages": []}', b'{"messages": [[]]}', b'{"messages": [null]}', b'{"messages": [{}]}',
         b'{"messages": [{"role": "user"}]}', b'{"messages": [{"content": "a"}]}',
@@ -80,6 +79,18 @@ def test_what_is_no_request_is_refused(student: Any, body: bytes) -> None:
     assert found.status == 400
     assert str(found).startswith(("expected a chat completion request", "messages[0] has"))
     assert len(str(found)) < 300
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        b'{"n": 1, "messages": [{"role": "user", "content": "a"}], "n": 1}',
+        b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}',
+        b'{"messages": [{"role": "user", "content": "a"}], "user": {"a": [{"b": 1, "b": 2}]}}',
+    ],
+)
+def test_a_name_occurs_once_in_an_object(student: Any, twice: bytes) -> None:
+    assert "a name occurs twice" in str(refusal(student, twice))
 
 
 @pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
@@ -166,7 +177,7 @@ def test_content_may_be_parts(student: Any) -> None:
 
 
 def test_an_answer_may_be_sent_back_as_it_came(student: Any) -> None:
-    empty = {"refusal": None, "annotations": [], "audio": None, "tool_calls": None}
+    empty: dict[str, Any] = {"refusal": None, "annotations": [], "audio": None, "tool_calls": None}
     answer = {"role": "assistant", "content": "Hi"}
     assert asked(student, {"messages": [*HELLO, answer | empty]}) == asked(
         student, {"messages": [*HELLO, answer]}

@@ -17,6 +17,7 @@ import pytest
 from distill_sql.datasets import Dataset
 from distill_sql.prompts import prompt_messages
 from distill_sql.recipes import Recipe
+from distill_sql.students.engine import Engine
 from distill_sql.students.head import Head, Refused
 from distill_sql.students.web import Server
 from distill_sql.teacher import embedded
@@ -150,7 +151,7 @@ class Slow:
         self.error: Exception | None = None
 
     def complete(
-        self, prefix: Any, suffixes: Any, *, max_tokens: int, choose: Any, **_: Any
+        self, prefix: Any, suffixes: Any, *, max_tokens: int, choose: Any, **options: Any
     ) -> Any:
         import torch
 
@@ -225,8 +226,7 @@ def test_an_error_of_the_model_is_an_answer(slow: Slow) -> None:
 
 
 def test_too_many_waiting_requests_are_told_so(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = endpoint.Engine
-    monkeypatch.setattr(endpoint, "Engine", lambda student: engine(student, waiting=1))
+    monkeypatch.setattr(endpoint, "Engine", lambda student: Engine(student, waiting=1))
     with running(endpoint.server(slow, 0)) as port, connect(port) as first:  # type: ignore[arg-type]
         first.sendall(chat(port, 1000))
         while not slow.steps:

@@ -157,6 +157,21 @@ def test_a_cancelled_request_is_not_begun(fake: Fake) -> None:
     assert fake.begun == [[(1, 2)], [(5, 6)]]
 
 
+def test_a_request_cancelled_during_another_batch_is_not_begun(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER", 0.2)
+    fake.go.clear()
+    with running(fake) as engine:
+        first, unwanted = engine.submit(asked(1, 2)), engine.submit(asked(3, 4))
+        assert fake.entered.wait(PATIENCE)
+        unwanted.cancel()
+        fake.go.set()
+        assert first.result(PATIENCE)
+        assert engine.submit(asked(5, 6)).result(PATIENCE)
+    assert fake.begun == [[(1, 2)], [(5, 6)]]
+
+
 def test_a_batch_that_nobody_wants_stops(fake: Fake) -> None:
     fake.go.clear()
     with running(fake) as engine:

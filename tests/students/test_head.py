@@ -48,6 +48,13 @@ def test_lengths_are_bounded() -> None:
         assert error.value.status == 431
 
 
+@pytest.mark.parametrize("character", ["\x00", "\r", "\x0b", "\x1f", "\x7f"])
+@pytest.mark.parametrize("line", ["GET /a{}b HTTP/1.1\r\n", "GET / HTTP/1.1\r\nA: b{}Host: c\r\n"])
+def test_control_characters_are_refused(line: str, character: str) -> None:
+    with pytest.raises(Refused, match="a control character"):
+        head(line.format(character).encode() + b"\r\n")
+
+
 @pytest.mark.parametrize(
     ("headers", "version", "last"),
     [
