@@ -14,12 +14,14 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import DatasetError
 from distill_sql.files import SQLITE_HEADER, check_database
+from distill_sql.names import folded, quote_identifier
 from distill_sql.sandbox import Sandbox
 
 #: Longest name of a database or split, in bytes: a file's name has 255.
@@ -235,7 +237,7 @@ class Reader:
         rows: list[tuple[Any, ...]] = []
         size = 0
         try:
-            if (declared := self._declared(table)) is None:
+            if (declared := self._declared.get(folded(table))) is None:
                 return []
             if self._computes(table, declared):
                 self._sandbox = self._sandbox or Sandbox()
@@ -258,17 +260,19 @@ class Reader:
             return []
         return rows
 
-    def _declared(self, table: str) -> str | None:
-        """The statement that made the table, None if the file has no such table."""
-        found = self._connection.execute(
-            "SELECT sql FROM sqlite_master WHERE lower(name) = lower(?)", (table,)
-        ).fetchone()
-        return None if found is None else str(found[0])
+    @cached_property
+    def _declared(self) -> dict[str, str]:
+        """How the statement begins that made each table or view, by its name in lower case."""
+        return dict(
+            self._connection.execute(
+                "SELECT lower(name), substr(sql, 1, 20) FROM sqlite_master "
+                "WHERE type IN ('table', 'view')"
+            )
+        )
 
     def _computes(self, table: str, declared: str) -> bool:
         """Whether reading the table runs expressions or code that the database chose."""
         if not declared.upper().startswith("CREATE TABLE"):
             return True
-        quoted = table.replace('"', '""')
-        columns = self._connection.execute(f'PRAGMA table_xinfo("{quoted}")').fetchall()
-        return any(hidden == 2 for *_, hidden in columns)
+        columns = self._connection.execute(f"PRAGMA table_xinfo({quote_identifier(table)})")
+        return any(hidden == 2 for *_, hidden in columns.fetchall())

@@ -249,15 +249,14 @@ def parts(identifier: str) -> list[str]:
 @lru_cache(maxsize=1024)
 def mentions_of(schema: Schema, path: Path) -> Mentions:
     """The mentions of a database in an SQLite file."""
-    return Mentions(
-        schema,
-        (
+    with Reader(path) as reader:
+        values = [
             (table.name, column, value)
             for table in schema.tables
-            for column, value in text_values(path, table, VALUES_PER_COLUMN)
+            for column, value in _text_values(reader, table, VALUES_PER_COLUMN)
             if len(value) <= VALUE_LENGTH
-        ),
-    )
+        ]
+    return Mentions(schema, values)
 
 
 def coverage(dataset: Dataset, *, synonyms: bool = True) -> list[dict[str, Any]]:
@@ -323,9 +322,12 @@ def _gold_parts(query: str, schema: Schema) -> dict[str, set[str]]:
 def text_values(path: Path, table: Table, limit: int) -> Iterator[tuple[str, str]]:
     """Distinct values of each text column, ``limit`` at most, as the database spells them."""
     with Reader(path) as reader:
-        for column in table.columns:
-            if column.type != "text":
-                continue
+        yield from _text_values(reader, table, limit)
+
+
+def _text_values(reader: Reader, table: Table, limit: int) -> Iterator[tuple[str, str]]:
+    for column in table.columns:
+        if column.type == "text":
             name = f"{quote_identifier(table.name)}.{quote_identifier(column.name)}"
             query = (
                 f"SELECT DISTINCT {name} FROM {quote_identifier(table.name)} "

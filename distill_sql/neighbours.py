@@ -43,9 +43,10 @@ from tqdm import tqdm
 from distill_sql.datasets import Dataset, cache_dir
 from distill_sql.errors import DatasetError, OutputError
 from distill_sql.files import check_folder, clean
+from distill_sql.names import folded
 from distill_sql.redrawing import Constants
 from distill_sql.sandbox import SQL_BYTES
-from distill_sql.schema import Schema, folded, schema_from_sqlite
+from distill_sql.schema import Schema, schema_from_sqlite
 
 #: How many neighbours a database gets, and the seed they are drawn with.
 COUNT = 8

@@ -21,15 +21,9 @@ from distill_sql.databases import Reader
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import ParameterError
 from distill_sql.mentions import mentions_of
+from distill_sql.names import identifier, quote_identifier
 from distill_sql.pocket import CHECKPOINTS
-from distill_sql.schema import (
-    ForeignKey,
-    Schema,
-    Table,
-    folded,
-    identifier,
-    quote_identifier,
-)
+from distill_sql.schema import ForeignKey, Schema, Table
 from distill_sql.tokenizer import (
     ChatTokenizer,
     Message,
@@ -116,8 +110,7 @@ def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] 
     lines += [
         f"FOREIGN KEY ({_names(key.columns)}) REFERENCES {identifier(key.ref_table)}"
         f" ({_names(key.ref_columns)})"
-        for key in schema.foreign_keys
-        if folded(key.table) == folded(table.name)
+        for key in schema.keys_of(table.name)
     ]
     body = ",\n".join(f"  {line}" for line in lines)
     text = f"CREATE TABLE {identifier(table.name)} (\n{body}\n);\n"

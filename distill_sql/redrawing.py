@@ -18,8 +18,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from distill_sql.names import folded, quote_identifier
 from distill_sql.repair import Repair, raise_if_fatal
-from distill_sql.schema import Schema, Table, folded, quote_identifier
+from distill_sql.schema import Schema, Table
 
 #: Rows that a table of a neighbour has at most, and at least if the original has none.
 MAX_ROWS = 120
@@ -150,8 +151,8 @@ class _Drawing:
         """For each foreign key to a finished table: its columns' places and the keys there are."""
         lower = [folded(column) for column in columns]
         found = []
-        for key in self._schema.foreign_keys:
-            if folded(key.table) != folded(table.name) or folded(key.ref_table) not in self._done:
+        for key in self._schema.keys_of(table.name):
+            if folded(key.ref_table) not in self._done:
                 continue
             if not {folded(column) for column in key.columns} <= {*lower}:
                 continue
@@ -282,22 +283,20 @@ def stored_columns(connection: sqlite3.Connection) -> dict[str, frozenset[str]]:
 
 def parents_first(schema: Schema) -> list[Table]:
     """The tables, each after those that its foreign keys point to; a cycle is cut anywhere."""
-    parents: dict[str, list[Table]] = {folded(table.name): [] for table in schema.tables}
-    for key in schema.foreign_keys:
-        parents[folded(key.table)].append(schema.table(key.ref_table))
     ordered: dict[str, Table] = {}
     visiting: set[str] = set()
     for first in schema.tables:
         # By hand, since a chain of keys can be longer than Python's stack.
-        stack = [(first, iter(parents[folded(first.name)]))] if first.name not in visiting else []
+        stack = [] if first.name in visiting else [(first, iter(schema.keys_of(first.name)))]
         visiting.add(first.name)
         while stack:
-            table, waiting = stack[-1]
-            parent = next((p for p in waiting if p.name not in visiting), None)
+            table, keys = stack[-1]
+            parents = (schema.table(key.ref_table) for key in keys)
+            parent = next((p for p in parents if p.name not in visiting), None)
             if parent is None:
                 ordered[table.name] = table
                 stack.pop()
             else:
                 visiting.add(parent.name)
-                stack.append((parent, iter(parents[folded(parent.name)])))
+                stack.append((parent, iter(schema.keys_of(parent.name))))
     return list(ordered.values())

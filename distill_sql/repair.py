@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from distill_sql.schema import folded, quote_identifier
+from distill_sql.names import folded, quote_identifier
 
 #: Passes that give rows another parent, parents that are tried for a row, and rows of a pass.
 ROUNDS = 4
 TRIES = 5
 MOST_ROWS = 10_000
+#: Rows that tell whether a key holds that SQLite cannot check.
+FIRST_ROWS = 100
 #: Errors that are no matter of one row or one table.
 _FATAL = {
     sqlite3.SQLITE_INTERRUPT,
@@ -40,13 +42,13 @@ def raise_if_fatal(error: sqlite3.Error) -> None:
 class Key(NamedTuple):
     """A foreign key of the file: columns of ``table`` that point to columns of ``parent``.
 
-    ``row`` are the columns that tell one row of ``table`` from another; ``parent`` is empty if the
+    ``row`` are the columns that tell one row of ``table`` from another; ``parent`` is None if the
     database has no such table.
     """
 
     table: str
     columns: tuple[str, ...]
-    parent: str
+    parent: str | None
     targets: tuple[str, ...]
     row: tuple[str, ...]
 
@@ -60,7 +62,7 @@ class Key(NamedTuple):
         """The condition on a row: no part of its key is NULL, and no parent has it."""
         child = [f"c.{quote_identifier(column)}" for column in self.columns]
         known = [f"{column} IS NOT NULL" for column in child]
-        if self.parent:
+        if self.parent is not None:
             # As SQLite checks keys: with the parent's affinity and collation. "+" takes away the
             # child's.
             targets = map(quote_identifier, self.targets)
@@ -97,7 +99,7 @@ class Repair:
 
     def _point_elsewhere(self, key: Key) -> int:
         """Give rows that point nowhere another parent; how many there were."""
-        if not key.parent or not key.row:
+        if key.parent is None or not key.row:
             return 0
         own = ", ".join(f"c.{quote_identifier(column)}" for column in (*key.row, *key.columns))
         found = self._rows(f"SELECT {own} FROM {key.own} WHERE {key.points_nowhere}", MOST_ROWS)
@@ -162,26 +164,36 @@ def _held_keys(connection: sqlite3.Connection) -> Iterator[Key]:
     names = {folded(name) for name, _ in found}
     columns = {folded(name): _columns(connection, name) for name in tables}
     for table in tables:
-        grouped: dict[int, list[tuple[str, str, str | None]]] = {}
-        for number, _, parent, column, target, *_ in connection.execute(
-            f"PRAGMA foreign_key_list({quote_identifier(table)})"
-        ).fetchall():
-            grouped.setdefault(number, []).append((parent, column, target))
-        broken = _broken(connection, table) if grouped else set()
-        own = columns[folded(table)]
-        row = _row_columns(connection, table, own)
-        for number in sorted(grouped.keys() - broken, reverse=True):
-            parent = grouped[number][0][0]
-            there = columns.get(folded(parent), {})
-            targets = tuple(t for _, _, t in grouped[number] if t is not None) or tuple(
-                name for name, place in sorted(there.items(), key=lambda item: item[1]) if place
-            )
-            sources = tuple(column for _, column, _ in grouped[number])
-            known = {folded(name) for name in there}
-            if folded(parent) not in names:
-                yield Key(table, sources, "", (), row)
-            elif len(targets) == len(sources) and known.issuperset(folded(t) for t in targets):
-                yield Key(table, sources, parent, targets, row)
+        keys = dict(_declared_keys(connection, table, names, columns))
+        broken = _broken(connection, table, keys) if keys else set()
+        yield from (key for number, key in keys.items() if number not in broken)
+
+
+def _declared_keys(
+    connection: sqlite3.Connection,
+    table: str,
+    names: set[str],
+    columns: Mapping[str, Mapping[str, int]],
+) -> Iterator[tuple[int, Key]]:
+    """The foreign keys of a table that can hold, by SQLite's numbers, the first declared first."""
+    grouped: dict[int, list[tuple[str, str, str | None]]] = {}
+    for number, _, parent, column, target, *_ in connection.execute(
+        f"PRAGMA foreign_key_list({quote_identifier(table)})"
+    ).fetchall():
+        grouped.setdefault(number, []).append((parent, column, target))
+    row = _row_columns(connection, table, columns[folded(table)]) if grouped else ()
+    for number in sorted(grouped, reverse=True):
+        parent = grouped[number][0][0]
+        there = columns.get(folded(parent), {})
+        targets = tuple(target for _, _, target in grouped[number] if target is not None) or tuple(
+            name for name, place in sorted(there.items(), key=lambda item: item[1]) if place
+        )
+        sources = tuple(column for _, column, _ in grouped[number])
+        known = {folded(name) for name in there}
+        if folded(parent) not in names:
+            yield number, Key(table, sources, None, (), row)
+        elif len(targets) == len(sources) and known.issuperset(map(folded, targets)):
+            yield number, Key(table, sources, parent, targets, row)
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> dict[str, int]:
@@ -190,20 +202,28 @@ def _columns(connection: sqlite3.Connection, table: str) -> dict[str, int]:
     return {name: place for _, name, _, _, _, place, _ in found}
 
 
-def _broken(connection: sqlite3.Connection, table: str) -> set[int]:
+def _broken(connection: sqlite3.Connection, table: str, keys: Mapping[int, Key]) -> set[int]:
     """The numbers of the foreign keys of a table that some row breaks."""
     try:
         found = connection.execute(
             "SELECT DISTINCT fkid FROM pragma_foreign_key_check(?)", (table,)
         ).fetchall()
-    except sqlite3.Error as error:  # a key to what is no key: SQLite cannot check the table
+        return {number for (number,) in found}
+    except sqlite3.Error as error:
         raise_if_fatal(error)
-        return set()
-    return {number for (number,) in found}
+    # One leads to what is no key, so SQLite checks none of the table's. The first rows tell.
+    first = f"(SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}) AS c"
+    return {
+        number
+        for number, key in keys.items()
+        if connection.execute(
+            f"SELECT 1 FROM {first} WHERE {key.points_nowhere} LIMIT 1"
+        ).fetchone()
+    }
 
 
 def _row_columns(
-    connection: sqlite3.Connection, table: str, columns: dict[str, int]
+    connection: sqlite3.Connection, table: str, columns: Mapping[str, int]
 ) -> tuple[str, ...]:
     """The columns that tell rows apart: the row's number, or the key of a table without any."""
     taken = {folded(name) for name in columns}

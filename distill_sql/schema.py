@@ -1,15 +1,14 @@
 """What a database is made of: tables, columns, keys; read from ``tables.json`` or a live database.
 
 Names are kept as the database spells them. SQLite compares them without case, so every lookup here
-does too (:func:`folded`).
+does too (:func:`distill_sql.names.folded`).
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,24 +18,12 @@ from typing import Any
 from distill_sql.databases import check_name, connect_read_only
 from distill_sql.errors import DatasetError
 from distill_sql.files import read_json
+from distill_sql.names import folded
+from distill_sql.names import identifier as identifier  # both for whoever has a schema, too
+from distill_sql.names import quote_identifier as quote_identifier
 
 #: Spider's words for column types.
 COARSE_TYPES = ("text", "number", "time", "boolean", "others")
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: Words that SQLite does not take for a name everywhere unless they are in quotes
-#: (https://sqlite.org/lang_keywords.html has the words that it takes without).
-_KEYWORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "add all alter and as autoincrement between case cast check collate commit constraint "
-        "create current_date current_time current_timestamp default deferrable delete distinct "
-        "drop else escape except exists foreign from group having if in index insert intersect "
-        "into is isnull join limit not nothing notnull null on or order primary raise references "
-        "returning select set table then to transaction union unique update using values when "
-        "where",
-    )
-)
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _ROWID = ("rowid", "oid", "_rowid_")
 #: How each kind of virtual table names the tables that it keeps its contents in.
 _SHADOWS = {
@@ -102,6 +89,17 @@ class Schema:
     def table(self, name: str) -> Table:
         """The table called ``name``, whatever its case; :class:`KeyError` if there is none."""
         return self._by_name[folded(name)]
+
+    @cached_property
+    def _keys(self) -> dict[str, list[ForeignKey]]:
+        found: dict[str, list[ForeignKey]] = {}
+        for key in self.foreign_keys:
+            found.setdefault(folded(key.table), []).append(key)
+        return found
+
+    def keys_of(self, name: str) -> Sequence[ForeignKey]:
+        """The foreign keys of the table called ``name``, in order."""
+        return self._keys.get(folded(name), ())
 
     def neighbours(self, name: str) -> Iterator[str]:
         """Names of the tables one foreign key away from ``name``, in either direction."""
@@ -382,31 +380,3 @@ def coarse_type(declared: str) -> str:
         if any(word in kind for word in words):
             return coarse
     return "others" if kind else "text"
-
-
-def folded(name: str) -> str:
-    """A name as SQLite compares it: the letters A to Z have no case, and no others do.
-
-    >>> folded("Straße À")
-    'straße À'
-    """
-    return name.lower() if name.isascii() else name.translate(_LOWER)
-
-
-def quote_identifier(name: str) -> str:
-    """Quote a name for SQLite, doubling the quotes inside it.
-
-    >>> quote_identifier("unit price")
-    '"unit price"'
-    """
-    return '"' + name.replace('"', '""') + '"'
-
-
-def identifier(name: str) -> str:
-    """A name as a query writes it: quoted only if it must be.
-
-    >>> identifier("price"), identifier("unit price"), identifier("order")
-    ('price', '"unit price"', '"order"')
-    """
-    plain = _PLAIN_NAME.fullmatch(name) and name.lower() not in _KEYWORDS
-    return name if plain else quote_identifier(name)
