@@ -507,6 +507,20 @@ def test_what_another_process_asks_is_waited_for(pocket_train: Dataset, tmp_path
     assert missing(some, tmp_path) == 0
 
 
+def test_what_is_in_an_open_batch_is_not_asked(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = next(requests_for(shop, Settings(base_url="http://test/v1")))
+    monkeypatch.setattr(Store, "batch_of", lambda _, key: "batch-7" if key == first.key else None)
+    with serving(tmp_path) as url:
+        outcome = ask(shop, tmp_path, url)
+        assert books(url)["requests"] == 1
+    assert "it is in batch batch-7" in outcome.failed[first.example.question_id]
+    assert (outcome.samples, outcome.stopped, spent(tmp_path)) == (3, "", ONE)
+    with Store(tmp_path / "store.sqlite") as other:
+        assert other.claim(first.key)  # it was given back
+
+
 def test_a_question_that_comes_twice_is_asked_once(shop: Dataset, tmp_path: Path) -> None:
     twice = shop.with_examples([*shop, *shop])
     with serving(tmp_path, latency=0.1) as url:

@@ -9,7 +9,7 @@ import pytest
 from tests.teacher.hostile_soak import soak
 
 
-@pytest.mark.parametrize(("count", "budget"), [(40, 20.0), (150, 0.03)])
+@pytest.mark.parametrize(("count", "budget"), [(40, 20.0), (150, 0.06)])
 def test_a_short_soak(tmp_path: Path, count: int, budget: float) -> None:
     made = soak(tmp_path, count=count, kills=1, budget=budget, timeout=1)
     stopped = made.said[-1]["stopped"]
