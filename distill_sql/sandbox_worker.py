@@ -7,6 +7,7 @@ in Python's marshal format. To each it writes one byte when it begins, and a fra
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import marshal
@@ -96,19 +97,19 @@ class Database:
 
     def __init__(self, path: str, state: tuple[int, ...], deadline: float) -> None:
         self.state = state
-        self._opening = True
+        self._opening = False
+        self._has_json = False
         self._begin(deadline)
         self.connection = sqlite3.connect(
             f"{path}?mode=ro&immutable=1", uri=True, isolation_level=None
         )
         try:
             self._open()
-        except sqlite3.Error:
+        except (sqlite3.Error, TimeoutError):
             self.connection.close()
             if self._late:
                 raise TimeoutError from None
             raise
-        self._opening = False
 
     def _begin(self, deadline: float) -> None:
         self._end = time.monotonic() + deadline
@@ -127,20 +128,23 @@ class Database:
         connection.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
         connection.set_progress_handler(self._is_late, STEPS)
         virtual = connection.execute(  # fails here if it is no database
-            "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
+            """SELECT printf('"%w"', name) FROM sqlite_master
+            WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"""
         ).fetchall()
         if virtual:  # views on full-text tables need it; dangerous functions are not allowed anyway
             connection.execute("PRAGMA trusted_schema = ON")
         connection.set_authorizer(self._authorize)
-        # A virtual table is made once a connection, and its maker prepares what no query may.
-        for name in ("json_each", "json_tree", *(row[0] for row in virtual)):
-            quoted = name.replace('"', '""')
-            try:
-                connection.execute(f'EXPLAIN SELECT 1 FROM "{quoted}"').close()
-            except sqlite3.Error:
-                if self._late:
-                    raise
-                # A module that this SQLite lacks: the query that reads the table is told.
+        self._make([row[0] for row in virtual])
+
+    def _make(self, tables: list[str]) -> None:
+        """Make virtual tables, which is done once a connection: it prepares what no query may."""
+        self._opening = True
+        for name in tables:
+            with contextlib.suppress(sqlite3.Error):  # the query that reads the table is told
+                self.connection.execute(f"EXPLAIN SELECT 1 FROM {name}").close()
+        self._opening = False
+        if self._late:
+            raise TimeoutError
 
     def _is_late(self) -> bool:
         self._late = time.monotonic() > self._end
@@ -188,6 +192,10 @@ class Database:
             columns = tuple(item[0] for item in cursor.description or ())
             return "ok", "", 0, columns, rows, ""
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+            if not self._has_json and str(error).startswith("vtable constructor failed: json_"):
+                self._make(["json_each", "json_tree"])  # on demand: few queries need them
+                self._has_json = True
+                return self.run(sql, deadline, max_rows, max_bytes)
             code = getattr(error, "sqlite_errorcode", 0)  # absent: the error is Python's own
             if self._late:
                 code = sqlite3.SQLITE_INTERRUPT

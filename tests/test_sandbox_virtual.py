@@ -123,6 +123,7 @@ HOSTILE = {
         "SELECT fts3_tokenizer('simple')",
         "SELECT fts3_tokenizer('x', zeroblob(8)) FROM f4 WHERE f4 MATCH 'two'",
         "SELECT load_extension('x') FROM f5",
+        "SELECT * FROM f5 WHERE f5 MATCH 'cats' AND rank MATCH 'load_extension(1)' ORDER BY rank",
         "SELECT rtreecheck('box')",
         "PRAGMA data_version",
         "PRAGMA main.data_version",
@@ -152,7 +153,7 @@ HOSTILE = {
         "DELETE FROM sqlite_master",
         "SELECT bm25(post) FROM post",
         "SELECT highlight(f5) FROM f5",
-        "SELECT * FROM f5 WHERE f5 MATCH 'cats' AND rank MATCH 'load_extension(1)' ORDER BY rank",
+        "SELECT * FROM f5 WHERE f5 MATCH 'cats' AND rank MATCH 'absent(1)' ORDER BY rank",
         "SELECT * FROM post WHERE post MATCH 'cats'",
     ],
 }
