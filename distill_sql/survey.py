@@ -18,7 +18,7 @@ from distill_sql.datasets import Dataset, Example
 from distill_sql.parsing import parse
 from distill_sql.sandbox import Sandbox
 from distill_sql.schema import quote_identifier
-from distill_sql.scoring.execution import prepare
+from distill_sql.scoring.execution import prepare_gold
 from distill_sql.scoring.hardness import LEVELS, hardness
 
 Record = dict[str, Any]
@@ -156,7 +156,8 @@ def answers(dataset: Dataset) -> list[Record]:
     with Sandbox() as sandbox:
         results = [
             sandbox.run(
-                dataset.database_path(example.db_id), prepare(example.query, keep_distinct=True)
+                dataset.database_path(example.db_id),
+                prepare_gold(example.query, keep_distinct=True),
             )
             for example in dataset
         ]

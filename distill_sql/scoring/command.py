@@ -175,6 +175,7 @@ def _compare(a: ScoreReport, b: ScoreReport) -> None:
 
 def _official(file: Path, report: ScoreReport, dataset: Dataset, checkout: Path) -> None:
     count = 0
+    total = len(report.verdicts) - len(report.skipped)
     progress = sys.stderr.isatty()
     for found in disagreements(report.verdicts, dataset, checkout, report.rules, progress=progress):
         count += 1
@@ -183,7 +184,7 @@ def _official(file: Path, report: ScoreReport, dataset: Dataset, checkout: Path)
             f"{'crashed: ' + found.error if found.official is None else found.official}\n"
             f"  prediction: {found.pred_sql}\n  gold:       {found.gold_sql}"
         )
-    print(f"{file}: {count} disagreements with {checkout} on {len(report.verdicts)} examples")
+    print(f"{file}: {count} disagreements with {checkout} on {total} examples")
 
 
 def _record(file: Path, report: ScoreReport) -> dict[str, object]:

@@ -62,6 +62,14 @@ def _prepare(sql: str, keep_distinct: bool, clock: Clock = UNLIMITED) -> str:
 prepare_short = lru_cache(maxsize=8192)(_prepare)
 
 
+def prepare_gold(sql: str, *, keep_distinct: bool = False) -> str:
+    """:func:`prepare` for a gold query, which may end on any number of semicolons.
+
+    SQLite refuses ``;;``. The official evaluator ends there if DISTINCT is kept.
+    """
+    return prepare(sql.rstrip("; \t\r\n"), keep_distinct=keep_distinct)
+
+
 def prediction_text(sql: str, *, strict: bool = False) -> str:
     """The text of a prediction that is judged: up to the first tab, ``SELECT 1`` if it is empty.
 

@@ -23,7 +23,13 @@ from distill_sql.neighbours import has_ties, tie_query
 from distill_sql.sandbox import DEADLINE, Result, Row, Sandbox
 from distill_sql.scoring.clock import Clock, OutOfTime
 from distill_sql.scoring.exact import exact_set_match
-from distill_sql.scoring.execution import order_matters, prediction_text, prepare, rows_equal
+from distill_sql.scoring.execution import (
+    order_matters,
+    prediction_text,
+    prepare,
+    prepare_gold,
+    rows_equal,
+)
 from distill_sql.scoring.hardness import Hardness, hardness
 from distill_sql.scoring.plugging import fillings
 from distill_sql.scoring.spider_sql import SpiderSqlError
@@ -218,7 +224,7 @@ class Judge:
             return None, [f"no exact set match, since Spider's parser fails on the gold: {error}"]
 
     def _prepare(self, gold_sql: str) -> str:
-        return prepare(gold_sql, keep_distinct=self._keep_distinct)
+        return prepare_gold(gold_sql, keep_distinct=self._keep_distinct)
 
     def _text(self, pred_sql: str, clock: Clock) -> str:
         """The text that is executed; the prediction as it is if there is no time to prepare it."""
@@ -368,7 +374,7 @@ def gives_table(gold: Result) -> bool:
 
 def gold_error(dataset: Dataset, example: Example, path: Path, result: Result) -> GoldQueryError:
     """The error of a gold query that gives no table."""
-    found = result.error or "it is no query, so it gives no table"
+    found = result.error.rstrip(".") or "it is no query, so it gives no table"
     return GoldQueryError(
         f"The gold query of question {example.question_id} (db_id {example.db_id!r}, split "
         f"{dataset.split} in {dataset.root}) fails on {path}: {found}. The query is "

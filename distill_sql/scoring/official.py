@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,9 @@ from distill_sql.datasets import Dataset
 from distill_sql.errors import PredictionError
 from distill_sql.scoring.execution import prediction_text
 from distill_sql.scoring.judge import Rules, Verdict
+
+#: Seconds that the official code may take for one example: it has no timeout that works.
+DEADLINE = 120.0
 
 _DRIVER = Path(__file__).with_name("official_driver.py")
 
@@ -39,9 +43,13 @@ def disagreements(
     rules: Rules,
     *,
     python: str = sys.executable,
+    deadline: float = DEADLINE,
     progress: bool = False,
 ) -> Iterator[Disagreement]:
     """Judge again with the official code (taoyds/test-suite-sql-eval), one example at a time.
+
+    Examples that ours skipped are left out. One that takes longer than ``deadline`` seconds counts
+    as a crash of the official code.
 
     It runs in a process of its own, in ``checkout``, by ``python``, which needs what that code
     imports (sqlparse, nltk with its ``punkt`` data). It opens the databases for writing and its
@@ -59,14 +67,39 @@ def disagreements(
             f"No {tables}: the official evaluator takes foreign keys from it. Score Spider, or a "
             "folder that has one."
         )
+    judged = [verdict for verdict in verdicts if not verdict.skipped]
+    if not judged:
+        return
     setup = {
-        "databases": str(dataset.database_path(verdicts[0].db_id).parent.parent.resolve()),
+        "databases": str(dataset.database_path(judged[0].db_id).parent.parent.resolve()),
         "tables": str(tables.resolve()),
         "etype": rules.etype,
         "plug_value": rules.plug_value,
         "keep_distinct": rules.keep_distinct,
     }
-    process = subprocess.Popen(
+    process = _start(checkout, python)
+    try:
+        for verdict in tqdm(judged, desc="official evaluator", disable=not progress):
+            pred = prediction_text(verdict.pred_sql, strict=True)
+            case = setup | {"db_id": verdict.db_id, "gold": verdict.gold_sql, "pred": pred}
+            line = _ask(process, json.dumps(case), deadline)
+            if line is None:
+                _end(process)
+                process = _start(checkout, python)
+                line = json.dumps({"exec": None, "exact": None, "error": f"over {deadline:g} s"})
+            if not line:
+                raise PredictionError(
+                    f"The official evaluator in {checkout} stopped at question "
+                    f"{verdict.question_id}: {_end(process).strip()[-500:]}. Install what it "
+                    "imports, and try its own command first."
+                )
+            yield from _differences(verdict, json.loads(line))
+    finally:
+        _end(process)
+
+
+def _start(checkout: Path, python: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [python, str(_DRIVER)],
         cwd=checkout,
         stdin=subprocess.PIPE,
@@ -74,30 +107,26 @@ def disagreements(
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _end(process: subprocess.Popen[str]) -> str:
+    """End the process; what it said on its standard error."""
+    process.kill()
+    return process.communicate()[1]
+
+
+def _ask(process: subprocess.Popen[str], case: str, deadline: float) -> str | None:
+    """The answer's line, empty if the process ended; None if there is none within the deadline."""
     assert process.stdin is not None
     assert process.stdout is not None
-    assert process.stderr is not None
     try:
-        for verdict in tqdm(verdicts, desc="official evaluator", disable=not progress):
-            pred = prediction_text(verdict.pred_sql, strict=True)
-            case = setup | {"db_id": verdict.db_id, "gold": verdict.gold_sql, "pred": pred}
-            try:
-                process.stdin.write(json.dumps(case) + "\n")
-                process.stdin.flush()
-            except BrokenPipeError:
-                line = ""
-            else:
-                line = process.stdout.readline()
-            if not line:
-                raise PredictionError(
-                    f"The official evaluator in {checkout} stopped at question "
-                    f"{verdict.question_id}: {process.stderr.read().strip()[-500:]}. Install what "
-                    "it imports, and try its own command first."
-                )
-            yield from _differences(verdict, json.loads(line))
-    finally:
-        process.kill()
-        process.communicate()
+        process.stdin.write(case + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    if not select.select([process.stdout], [], [], deadline)[0]:
+        return None
+    return process.stdout.readline()
 
 
 def _differences(verdict: Verdict, found: dict[str, str | int | None]) -> Iterator[Disagreement]:

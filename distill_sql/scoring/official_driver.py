@@ -44,9 +44,9 @@ class Official:
         """Both metrics of one example, None where the official code does not get to them."""
         self.found.update(exec=None, exact=None, error="")
         gold, pred = self.folder / "gold", self.folder / "pred"
-        gold.write_text(f"{_line(case['gold'])}\t{case['db_id']}\n")
-        pred.write_text(f"{_line(case['pred'])}\n")
         try:
+            gold.write_text(f"{_line(case['gold'])}\t{case['db_id']}\n", errors="ignore")
+            pred.write_text(f"{_line(case['pred'])}\n", errors="ignore")
             self.code.evaluate(
                 str(gold),
                 str(pred),
@@ -63,7 +63,7 @@ class Official:
 
 
 def _line(sql: str) -> str:
-    return " ".join(sql.split("\n")).strip()
+    return " ".join(sql.replace("\r", "\n").split("\n")).strip()
 
 
 def main() -> None:

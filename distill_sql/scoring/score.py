@@ -52,7 +52,7 @@ class Accuracy:
         centre = self.share + z * z / (2 * self.n)
         spread = z * math.sqrt(self.share * (1 - self.share) / self.n + (z / (2 * self.n)) ** 2)
         scale = 1 + z * z / self.n
-        return (centre - spread) / scale, (centre + spread) / scale
+        return max(centre - spread, 0.0) / scale, min(centre + spread, scale) / scale
 
 
 @dataclass(frozen=True)

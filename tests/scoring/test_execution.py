@@ -1,10 +1,24 @@
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
+from itertools import permutations
 
 import pytest
+import sqlparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from distill_sql.scoring.execution import order_matters, prediction_text, prepare, rows_equal
+from distill_sql.scoring.clock import GRACE, Clock, OutOfTime
+from distill_sql.scoring.execution import (
+    SHORT,
+    order_matters,
+    prediction_text,
+    prepare,
+    prepare_gold,
+    rows_equal,
+)
 
 Rows = Sequence[tuple[object, ...]]
 
@@ -41,6 +55,80 @@ def test_wide_results_are_compared_quickly() -> None:
     assert rows_equal(same, list(same), ordered=False)
 
 
+def by_every_permutation(gold: Rows, pred: Rows, *, ordered: bool) -> bool:
+    """The definition, with the evaluator's test of rows sorted by their texts."""
+
+    def texts(rows: Rows) -> list[tuple[object, ...]]:
+        return [tuple(sorted(row, key=lambda v: str(v) + str(type(v)))) for row in rows]
+
+    if len(gold) != len(pred) or len(gold[0]) != len(pred[0]):
+        return False
+    if not (texts(gold) == texts(pred) if ordered else set(texts(gold)) == set(texts(pred))):
+        return False
+    for order in permutations(range(len(gold[0]))):
+        moved = [tuple(row[place] for place in order) for row in pred]
+        if list(gold) == moved if ordered else Counter(gold) == Counter(moved):
+            return True
+    return False
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_rows_are_equal_if_some_permutation_makes_them_so(data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
+    value = st.sampled_from(data.draw(st.sampled_from([(0, 1), (0, 1, 2), (1, 1.0, "1", None)])))
+    gold = data.draw(st.lists(st.tuples(*[value] * width), min_size=height, max_size=height))
+    order = data.draw(st.permutations(range(width)))
+    pred = [[row[place] for place in order] for row in data.draw(st.permutations(gold))]
+    for column in data.draw(st.lists(st.integers(0, width - 1), max_size=2)):
+        # Two cells of a column change places: each column keeps its values, rows may not.
+        one, other = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, height - 1))
+        pred[one][column], pred[other][column] = pred[other][column], pred[one][column]
+    found = [tuple(row) for row in pred]
+    for ordered in (False, True):
+        expected = by_every_permutation(gold, found, ordered=ordered)
+        assert rows_equal(gold, found, ordered=ordered) is expected
+
+
+def regular(width: int, *cycles: int) -> Rows:
+    """Rows of 0 and 1 with two of each row and column set, in circles of these lengths."""
+    rows, first = [], 0
+    for length in cycles:
+        for place in range(length):
+            row = [0] * width
+            row[first + place] = row[first + (place + 1) % length] = 1
+            rows.append(tuple(row))
+        first += length
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred", "equal"),
+    [
+        (regular(10, 10), regular(10, 4, 6), False),
+        (regular(24, 24), regular(24, 12, 12), False),
+        (regular(24, 10, 14), [row[::-1] for row in regular(24, 14, 10)], True),
+        ([(0,) * 10, (1,) * 10] * 3, [(1,) * 10, (0,) * 10] * 3, True),
+        ([(0,) * 5 + (1,) * 5, (1,) * 5 + (0,) * 5], [(0, 1) * 5, (1, 0) * 5], True),
+        ([(0,) * 5 + (1,) * 5, (1,) * 5 + (0,) * 5], [(0, 1) * 5, (0, 1) * 5], False),
+        ([tuple(range(2000))] * 2, [tuple(range(2000))[::-1]] * 2, True),
+    ],
+)
+def test_columns_with_the_same_values_cost_little(gold: Rows, pred: Rows, equal: bool) -> None:
+    """Ten columns have 3,628,800 orders, and each column of these holds the same values."""
+    start = time.process_time()
+    assert rows_equal(gold, pred, ordered=False) is equal
+    assert time.process_time() - start < 1
+
+
+def test_comparing_ends_with_the_clock() -> None:
+    gold, pred = regular(200, 200), regular(200, 100, 100)
+    start = time.monotonic()
+    with pytest.raises(OutOfTime):
+        rows_equal(gold, pred, ordered=False, clock=Clock(0.1))
+    assert time.monotonic() - start < 0.1 + GRACE + 1
+
+
 @pytest.mark.parametrize(
     ("sql", "prepared"),
     [
@@ -66,6 +154,46 @@ def test_the_evaluators_habits_with_predictions() -> None:
     assert prediction_text("") == prediction_text(" \n") == "SELECT 1"
     assert prediction_text("SELECT value, values_x, Value") == "SELECT 1, 1s_x, Value"
     assert prediction_text("SELECT value", strict=True) == "SELECT value"
+
+
+@pytest.mark.parametrize(
+    ("sql", "prepared"),
+    [
+        ("SELECT 1;", "SELECT 1;"),
+        ("SELECT 1;;", "SELECT 1;"),
+        ("SELECT 1; ;", "SELECT 1; "),
+        ("SELECT 1;\n;", "SELECT 1;"),
+        ("SELECT 1; -- note", "SELECT 1; -- note"),
+        ("SELECT 1; -- note\n;", "SELECT 1; -- note\n"),
+        ("SELECT 1; /* note */ ;", "SELECT 1; "),
+        ("SELECT 1; nonsense ((", "SELECT 1; "),
+        (";SELECT 1", ";"),
+        ("SELECT ';;' -- ;;", "SELECT ';;' -- ;;"),
+        ("SELECT a GO", "SELECT a GO"),
+        ("SELECT GO FROM t", "SELECT GO "),  # its splitter takes GO for an end
+        ("SELECT go, GOLD FROM t", "SELECT go, GOLD FROM t"),
+    ],
+)
+def test_of_several_statements_the_first_is_left(sql: str, prepared: str) -> None:
+    """As ``remove_distinct`` of the official evaluator does it, with sqlparse's first statement."""
+    assert prepare(sql) == prepared
+    official = "".join(
+        token.value for token in sqlparse.parse(sql)[0].flatten() if token.value != "distinct"
+    )
+    assert official == prepared
+    assert prepare(sql, keep_distinct=True) == sql
+    padding = " " * SHORT  # a text that is prepared by the clock
+    assert prepare(f"/*{padding}*/{sql}") in (f"/*{padding}*/{prepared}", f"/*{padding}*/;")
+
+
+def test_a_gold_query_may_end_on_semicolons() -> None:
+    assert prepare_gold("SELECT 1; ;\n", keep_distinct=True) == "SELECT 1"
+    assert prepare_gold("SELECT DISTINCT a;;") == "SELECT  a"
+
+
+def test_preparing_ends_with_the_clock() -> None:
+    with pytest.raises(OutOfTime):
+        prepare("SELECT DISTINCT " + "(" * 90_000, clock=Clock(-GRACE))
 
 
 def test_dropping_distinct_drops_later_statements_too() -> None:

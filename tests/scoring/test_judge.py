@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from distill_sql.datasets import Dataset, Example, load_dataset
+from distill_sql.errors import GoldQueryError
+from distill_sql.sandbox import SQL_BYTES, Result, Sandbox
 from distill_sql.scoring import Judge, Rules
+from distill_sql.scoring.judge import suite
+from tests.test_parsing import PIECES, long_text
 from tests.test_sandbox import HOSTILE
 
 DEADLINE = 0.5
@@ -141,3 +148,162 @@ def test_a_write_is_never_right(shop: Dataset) -> None:
         verdict = judge.verdict(example, "DELETE FROM customer")
     assert verdict.exec is False
     assert verdict.gold_is_empty
+
+
+@pytest.mark.parametrize(
+    "rules", [Rules(), Rules(strict=True), Rules(plug_value=True)], ids=["exec", "strict", "plug"]
+)
+def test_no_text_takes_longer_than_its_deadline(shop: Dataset, rules: Rules) -> None:
+    """Each piece fills a statement; a tenth of them a run, since all take minutes."""
+    example = shop.examples[1]
+    with Judge(shop, rules, jobs=1, deadline=DEADLINE) as judge:
+        judge.verdict(example, "SELECT 1")
+        for number, piece in enumerate(["(", "1 AND ", *PIECES[::10]]):
+            begin = "SELECT DISTINCT a FROM t WHERE " if number % 2 else "SELECT "
+            start = time.monotonic()
+            verdict = judge.verdict(example, long_text(piece, SQL_BYTES - 1, begin))
+            assert verdict.cause
+            assert verdict.exec is False
+            assert time.monotonic() - start < DEADLINE + 2, piece
+        assert judge.verdict(example, example.query).exec
+
+
+def test_long_texts_share_the_workers(shop: Dataset, one: Example) -> None:
+    """Twenty texts that use up their deadline, two at a time."""
+    text = long_text("(", SQL_BYTES - 1, "SELECT DISTINCT ")
+    with Judge(shop, jobs=2, deadline=0.2) as judge:
+        start = time.monotonic()
+        verdicts = list(judge.verdicts((one, text + str(n)) for n in range(10)))
+        assert time.monotonic() - start < 10 * (0.2 + 1.5) / 2 + START
+    assert {verdict.exec for verdict in verdicts} == {False}
+
+
+#: Gold queries that SQLite runs and that some parser cannot read, or that are not what they seem.
+ODD_GOLD = [
+    "SELECT name AS if FROM customer WHERE if > 'A'",
+    "SELECT name AS any FROM customer",
+    "SELECT CAST(id AS UNSIGNED BIG INT) FROM customer",
+    "SELECT name FROM customer WHERE id > = 2",
+    "SELECT name FROM customer WHERE id ! = 2",
+    "VALUES (1), (2)",
+    "WITH a AS (SELECT 1 AS x) SELECT x FROM a",
+    "SELECT row_number() OVER (ORDER BY id) FROM customer",
+    "SELECT count(*) FROM customer; -- note",
+    "SELECT count(*) FROM customer;",
+    "SELECT count(*) FROM customer;;",
+    "SELECT count(*) FROM customer ; ;",
+    "-- first\nSELECT count(*) FROM customer",
+    "/* first */ SELECT count(*) FROM customer;",
+    "SELECT YEAR(CURDATE()) - id FROM customer",
+    "SELECT group_concat(name, ';') FROM customer",
+    "SELECT id FROM customer UNION ALL VALUES (9)",
+    "SELECT [home town] FROM customer",
+    "SELECT " + "(" * 60 + "1" + ")" * 60,
+    "SELECT 1 WHERE " + " AND ".join(["1"] * 400),
+    "SELECT " + "+".join(["1"] * 450),
+    "SELECT 'x'" + " " * 20_000,
+]
+
+
+@pytest.mark.parametrize("gold", ODD_GOLD)
+def test_any_gold_query_that_runs_is_judged(shop: Dataset, gold: str) -> None:
+    example = Example(0, "shop", "?", gold)
+    for rules in (Rules(), Rules(etype="exec", keep_distinct=True), Rules(plug_value=True)):
+        with Judge(shop, rules, jobs=1) as judge:
+            right, wrong = judge.verdict(example, gold), judge.verdict(example, "SELECT 17, 4")
+            if not (rules.keep_distinct and gold.endswith((";;", "; ;"))):
+                assert right.exec, rules  # SQLite refuses the prediction there
+            assert right.cause is None or not right.exec
+            assert wrong.exec is False
+            assert wrong.cause
+            assert not wrong.skipped
+            for verdict in (right, wrong):
+                assert (verdict.hardness is None) == ("no level" in verdict.note)
+                if rules.etype == "all":
+                    assert (verdict.exact is None) == ("no exact set match" in verdict.note)
+
+
+@pytest.mark.parametrize(
+    "gold",
+    ["", " ", ";", "-- nothing", "SELEC 1", "SELECT nothing FROM customer", "DELETE FROM customer",
+     "SELECT 1; SELECT 2", "SELECT ?1", "\0"],
+)  # fmt: skip
+def test_a_failing_gold_query_is_named_or_skipped(shop: Dataset, gold: str) -> None:
+    example = Example(7, "shop", "?", gold)
+    strict = Rules(strict=True)
+    with Judge(shop, strict, jobs=1) as judge, pytest.raises(GoldQueryError) as caught:
+        judge.verdict(example, "SELECT 1")
+    for word in ("question 7", "'shop'", "split dev", "shop.sqlite", "--skip-failing-gold"):
+        assert word in str(caught.value)
+    with Judge(shop, Rules(strict=True, skip_failing_gold=True), jobs=1) as judge:
+        skipped, judged = judge.verdicts([(example, "SELECT 1"), (shop.examples[0], "SELECT 1")])
+    assert (skipped.exec, skipped.exact, skipped.failure_mode) == (None, None, None)
+    assert skipped.skipped
+    assert "question 7" in skipped.note
+    assert skipped.cause is None
+    assert judged.exec is False
+
+
+def test_a_gold_query_that_fails_is_run_once(
+    shop: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take a minute to fail."""
+    example = Example(0, "shop", "?", "SELECT nothing FROM customer")
+    with Judge(shop, Rules(skip_failing_gold=True), jobs=1) as judge:
+        assert judge.verdict(example, "SELECT 1").skipped
+        monkeypatch.setattr(judge, "_run_gold", None)
+        assert judge.verdict(example, "SELECT 2").skipped
+
+
+def test_a_neighbour_on_which_the_gold_query_fails_does_not_count(
+    shop: Dataset, tmp_path: Path
+) -> None:
+    """abs() of the least integer overflows. For other questions, the neighbour counts."""
+    neighbour = tmp_path / "shop_0.sqlite"
+    shutil.copy(shop.database_path("shop"), neighbour)
+    with closing(sqlite3.connect(neighbour)) as connection, connection:
+        connection.execute("UPDATE customer SET id = -9223372036854775807 - 1 WHERE id = 1")
+    made = {"shop": [neighbour]}
+    failing = Example(0, "shop", "?", "SELECT abs(id) FROM customer")
+    counting = Example(1, "shop", "?", "SELECT min(id) FROM customer")
+    with Judge(shop, neighbours=made, jobs=1) as judge:
+        assert judge.verdict(failing, "SELECT id FROM customer").exec
+        assert judge.verdict(counting, "SELECT 1").exec is False
+        assert judge.verdict(counting, counting.query).exec
+
+
+def test_files_beside_a_database_are_its_suite_if_they_are_databases(
+    shop: Dataset, tmp_path: Path
+) -> None:
+    database = tmp_path / "shop.sqlite"
+    beside = ["shop_1.sqlite", "shop.sqlite_2", "shop.sqlite.bak"]
+    others = ["shop.sqlite-wal", "shop.sqlite-shm", "shop_1.sqlite-journal", "shop.sqlite-mj0A1B",
+              "._shop.sqlite", ".shop.sqlite.swp", "tables.json"]  # fmt: skip
+    for name in [database.name, *beside]:
+        shutil.copy(shop.database_path("shop"), tmp_path / name)
+    for name in others:
+        (tmp_path / name).write_bytes(b"no database")
+    (tmp_path / "old.sqlite").mkdir()
+    first, *rest = suite(database)
+    assert first == database
+    assert {path.name for path in rest} == set(beside)
+
+
+def test_the_deadline_is_for_both_ways_to_run_a_prediction(
+    shop: Dataset, one: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a leniency used, the text as it is runs again for the failure mode."""
+    deadlines = []
+
+    def run(self: Sandbox, database: Path, sql: str, *, deadline: float, **_: object) -> Result:
+        deadlines.append(deadline)
+        time.sleep(0.3)
+        return Result("ok", [(3,)], ("a",), seconds=0.3)
+
+    monkeypatch.setattr(Sandbox, "run", run)
+    with Judge(shop, jobs=1, deadline=1) as judge:
+        assert judge.verdict(one, "SELECT DISTINCT 3").exec
+    gold, lenient, strict = deadlines
+    assert gold >= 60
+    assert lenient == pytest.approx(1, abs=0.1)
+    assert strict == pytest.approx(0.7, abs=0.1)

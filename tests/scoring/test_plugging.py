@@ -1,8 +1,15 @@
 from __future__ import annotations
 
-import pytest
+import re
+import time
 
-from distill_sql.scoring.plugging import fillings
+import pytest
+import sqlparse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill_sql.scoring.clock import GRACE, Clock, OutOfTime
+from distill_sql.scoring.plugging import _DECIMAL, _upper_keywords, fillings
 
 
 @pytest.mark.parametrize(
@@ -43,3 +50,26 @@ def test_there_are_as_many_as_values_to_the_power_of_slots() -> None:
     many = " OR ".join(f"b = {number}" for number in range(30))
     endless = fillings(gold, f"SELECT a FROM t WHERE {many}")
     assert next(endless).startswith("select a from t")  # one at a time: 3 ** 30 are never made
+
+
+@given(st.text(alphabet="12.+-a ", max_size=30))
+def test_decimals_are_found_as_the_evaluator_finds_them(text: str) -> None:
+    assert _DECIMAL.findall(text) == re.findall(r"[-+]?\d*\.\d+", text)
+
+
+@given(st.text(alphabet="selct frm;'\"-/*\n1a", max_size=40))
+def test_keywords_are_raised_as_sqlparse_does(text: str) -> None:
+    expected = sqlparse.format(text, keyword_case="upper")
+    assert _upper_keywords(text, Clock(10)) == expected
+
+
+def test_a_long_number_is_looked_at_once() -> None:
+    start = time.process_time()
+    next(fillings("SELECT a FROM t WHERE b = 1", "SELECT " + "1" * 90_000))
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("text", ["SELECT " + "(" * 49_000, "SELECT " + "'a' " * 20_000])
+def test_filling_ends_with_the_clock(text: str) -> None:
+    with pytest.raises(OutOfTime):
+        next(fillings("SELECT a FROM t WHERE b = 1", text, Clock(-GRACE)))
