@@ -158,22 +158,34 @@ def load_dataset(
 
     Raises :class:`DatasetError` naming the file and the fix.
     """
+    return _load(*_place(name_or_path, split, path), split)
+
+
+def has_split(name_or_path: str | Path, split: str, *, path: str | Path | None = None) -> bool:
+    """Whether a dataset has the questions of a split; the arguments are :func:`load_dataset`'s."""
+    _, root, layout = _place(name_or_path, split, path)
+    return split in layout.splits and is_file(root / layout.splits[split][0])
+
+
+def _place(
+    name_or_path: str | Path, split: str, path: str | Path | None
+) -> tuple[str, Path, _Layout]:
+    """A dataset's name, its folder, and where its files are in it."""
     name = str(name_or_path)
     check_name(split, what="The split")
     if name == "pocket":
         from distill_sql.pocket import materialized
 
-        return _load(name, materialized(), split, _folder_layout(split))
+        return name, materialized(), _folder_layout(split)
     if name in DATASET_VARIABLES:
-        root = _benchmark_root(name, path)
-        return _load(name, root, split, _SPIDER if name == "spider" else _BIRD)
+        return name, _benchmark_root(name, path), _SPIDER if name == "spider" else _BIRD
     root = Path(name_or_path)
     if not is_folder(root):
         raise DatasetError(
             f"No dataset {name!r}: expected pocket, spider, bird, or a folder in Spider's layout "
             f"(dev.json, database/<db_id>/<db_id>.sqlite), and there is no folder at {root}."
         )
-    return _load(root.resolve().name, root, split, _folder_layout(split))
+    return root.resolve().name, root, _folder_layout(split)
 
 
 def _folder_layout(split: str) -> _Layout:
@@ -199,14 +211,14 @@ def _benchmark_root(name: str, path: str | Path | None) -> Path:
     )
 
 
-def _load(name: str, root: Path, split: str, layout: _Layout) -> Dataset:
+def _load(name: str, root: Path, layout: _Layout, split: str) -> Dataset:
     if split not in layout.splits:
         raise DatasetError(
             f"{name} has no split {split!r}; it has {', '.join(sorted(layout.splits))}."
         )
     # train_others.json is a supplement: a Spider folder without it is still Spider's train split.
     first, *others = layout.splits[split]
-    files = [root / first, *(root / other for other in others if (root / other).exists())]
+    files = [root / first, *(root / other for other in others if is_file(root / other))]
     database_dir = root / layout.databases
     if not is_folder(database_dir):
         raise DatasetError(

@@ -35,17 +35,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 from tqdm import tqdm
 
 from distill_sql.datasets import Dataset, cache_dir
 from distill_sql.errors import DatasetError, OutputError
 from distill_sql.files import check_folder, clean
 from distill_sql.names import folded
+from distill_sql.parsing import parse
 from distill_sql.redrawing import Constants
-from distill_sql.sandbox import SQL_BYTES
 from distill_sql.schema import Schema, schema_from_sqlite
 
 #: How many neighbours a database gets, and the seed they are drawn with.
@@ -243,7 +241,7 @@ def constants(queries: Iterable[str]) -> dict[str, list[int | float | str]]:
     """
     found: defaultdict[str, dict[int | float | str, None]] = defaultdict(dict)
     for query in queries:
-        tree = _parsed(query)
+        tree = parse(clean(query))
         if tree is None:
             continue
         for node in tree.find_all(*_COMPARISONS):
@@ -251,16 +249,6 @@ def constants(queries: Iterable[str]) -> dict[str, list[int | float | str]]:
             for column in node.find_all(exp.Column):
                 found[column.name.lower()].update(dict.fromkeys(values))
     return {name: list(values) for name, values in found.items()}
-
-
-def _parsed(query: str) -> exp.Expr | None:
-    """The tree of a query; None if it cannot be parsed, or is longer than any that is run."""
-    if len(query) > SQL_BYTES:
-        return None
-    try:
-        return sqlglot.parse_one(clean(query), read="sqlite")
-    except (SqlglotError, RecursionError):
-        return None
 
 
 def _around(literal: exp.Expr, node: exp.Expr) -> list[int | float | str]:
@@ -286,7 +274,7 @@ def tie_query(sql: str) -> tuple[str, int] | None:
     >>> tie_query("SELECT name FROM singer ORDER BY age LIMIT 1")
     ('SELECT name, age FROM singer ORDER BY age LIMIT 2', 1)
     """
-    tree = _parsed(sql)
+    tree = parse(sql)
     order = tree.args.get("order") if tree is not None else None
     if not isinstance(tree, exp.Select) or order is None or tree.args.get("distinct"):
         return None
@@ -297,7 +285,7 @@ def tie_query(sql: str) -> tuple[str, int] | None:
     shown = [aliases.get(key.name.lower(), key) for key in keys]
     limit = tree.args.get("limit")
     if limit is not None:
-        if not limit.expression.is_int:
+        if not isinstance(limit.expression, exp.Literal) or not limit.expression.is_int:
             return None
         tree = tree.limit(int(limit.expression.name) + 1)
     return tree.select(*(key.copy() for key in shown)).sql("sqlite"), len(shown)
