@@ -43,3 +43,20 @@ def test_on_pocket_it_is_a_floor() -> None:
         runs = [sandbox.run(dev.database_path(p.db_id), p.pred_sql).ok for p in predictions]
     assert sum(runs) / len(runs) > 0.9
     assert 0 < score(predictions, dev).accuracy().share < 0.3
+
+
+def test_training_queries_that_cannot_be_used_lend_nothing(
+    toy_dataset: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(toy_dataset, tmp_path / "toy"))
+    asked = "How many customers are there?"
+    unusable = [
+        {"db_id": "shop", "question": asked, "query": query}
+        for query in ("SELECT a FROM t WHERE if > 2", "VALUES (1)", "SELECT 1", "")
+    ]
+    usable = {"db_id": "shop", "question": "customers", "query": "SELECT count(*) FROM customer"}
+    for train, expected in ((unusable, ""), ([*unusable, usable], "SELECT COUNT(*) FROM customer")):
+        (root / "train.json").write_text(json.dumps(train))
+        baseline = NearestQuestion(load_dataset(root, split="train"))
+        (prediction,) = baseline.predict(load_dataset(root).limit(1))
+        assert prediction.pred_sql == expected

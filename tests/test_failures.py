@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from distill_sql.datasets import Dataset
@@ -72,3 +74,25 @@ def test_every_gold_query_of_spider_dev_is_taken_apart(spider_dev: Dataset) -> N
     parts = [facets(example.query) for example in spider_dev]
     assert None not in parts
     assert all(part.tables for part in parts if part)
+
+
+def test_a_gold_query_that_does_not_parse_leaves_other() -> None:
+    assert primary_cause("SELECT a FROM t", "SELECT a FROM t WHERE if > 2") == "other"
+    assert primary_cause("SELEC", "SELECT a FROM t WHERE if > 2") == "unparsable"
+
+
+def test_what_follows_the_first_statement_is_not_compared() -> None:
+    assert (
+        facets("SELECT a FROM t; -- note")
+        == facets("SELECT a FROM t;;")
+        == facets("SELECT a FROM t")
+    )
+
+
+@pytest.mark.parametrize("text", ["1 AND ", "1 OR ", "1+", "a.", "b IS NOT NULL AND "])
+def test_a_long_text_is_compared_quickly_or_not_at_all(text: str) -> None:
+    start = time.process_time()
+    for length in (5_000, 90_000):
+        pred = "SELECT a FROM t WHERE " + text * (length // len(text)) + "1"
+        assert primary_cause(pred, "SELECT a FROM t") in ("unparsable", "filter", "value")
+    assert time.process_time() - start < 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,16 @@ def test_recall_curve_by_hand(toy_dataset: Path) -> None:
         (1, 0.5, 1, 1),
         (10_000, 1, 0, 3),
     ]
+
+
+def test_a_gold_query_that_cannot_be_parsed_does_not_count_for_recall(toy_dataset: Path) -> None:
+    dataset = load_dataset(toy_dataset)
+    odd = replace(dataset.examples[0], query="SELECT CAST(id AS UNSIGNED BIG INT) FROM customer")
+    assert gold_tables(odd.query, dataset.schema("shop")) == frozenset()
+    curves = [
+        recall_curve(dataset.with_examples(examples), count_words, budgets=[1])
+        for examples in ([dataset.examples[1]], [odd, dataset.examples[1]], [odd])
+    ]
+    recalls = [[record["recall"] for record in curve] for curve in curves]
+    assert recalls[0] == recalls[1] == [0, 0, 0]
+    assert all(math.isnan(recall) for recall in recalls[2])

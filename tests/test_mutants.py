@@ -65,3 +65,10 @@ def test_the_rule_names_nearly_every_known_mistake(spider_dev: Dataset) -> None:
 def test_a_join_condition_is_left_alone() -> None:
     sql = "SELECT T1.a FROM t AS T1 JOIN u AS T2 ON T1.a = T2.x"
     assert all("T1.a = T2.x" in mutant.sql for mutant in mutants(sql, SCHEMA))
+
+
+@pytest.mark.parametrize(
+    "sql", ["", "SELECT a FROM t WHERE if > 2", "VALUES (1)", "SELECT " + "- " * 450 + "1"]
+)
+def test_a_query_that_cannot_be_taken_apart_has_no_mutants(sql: str) -> None:
+    assert mutants(sql, SCHEMA) == []

@@ -60,3 +60,19 @@ def test_answers_say_what_each_gold_query_gives(shop: Dataset) -> None:
 def test_one_example_per_level(shop: Dataset, spider_dev: Dataset) -> None:
     assert [example.question_id for example in survey.one_per_level(shop)] == [0, 1]
     assert len(survey.one_per_level(spider_dev)) == 4
+
+
+def test_gold_queries_that_cannot_be_parsed_are_counted(shop: Dataset) -> None:
+    queries = ["SELECT CAST(id AS UNSIGNED BIG INT) FROM customer", "SELECT id FROM customer;;",
+               "SELECT YEAR(CURDATE()) - id FROM customer WHERE id > = 2"]  # fmt: skip
+    dataset = shop.with_examples(
+        Example(number, "shop", "?", query) for number, query in enumerate(queries)
+    )
+    levels = {r["hardness"]: r["questions"] for r in survey.levels([dataset])}
+    assert levels == {"easy": 2, "medium": 0, "hard": 0, "extra": 0, survey.UNPARSED: 1}
+    shares = {r["construct"]: r["share"] for r in survey.constructs([dataset])}
+    assert shares["one table"] == pytest.approx(2 / 3)
+    assert [e.question_id for e in survey.one_per_level(dataset)] == [2]
+    assert [(r["outcome"], r["rows"]) for r in survey.answers(dataset)] == [
+        ("ok", 3), ("ok", 3), ("ok", 2),
+    ]  # fmt: skip

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distill_sql.cli import main
 from distill_sql.datasets import Dataset, load_dataset
-from distill_sql.errors import DatasetError
+from distill_sql.errors import DatasetError, GoldQueryError
 from distill_sql.mutants import mutants
 from distill_sql.sandbox import Row
 from distill_sql.scoring import Prediction
@@ -88,3 +91,27 @@ def test_the_verb_scores_one_database(
     assert "100.0" in capsys.readouterr().out
     with pytest.raises(DatasetError, match="Did you mean 'superhero'"):
         superhero.only("superhere")
+
+
+def test_wide_rows_are_compared_quickly() -> None:
+    gold = [tuple(range(2000))] * 10 + [tuple(range(n, n + 2000)) for n in range(50)]
+    start = time.process_time()
+    assert soft_f1(gold, [row[::-1] for row in gold]) == 1.0
+    assert time.process_time() - start < 2
+
+
+def test_failing_gold_queries_can_be_left_out(toy_dataset: Path) -> None:
+    shop = load_dataset(toy_dataset)
+    broken = replace(shop.examples[1], query="SELECT nowhere FROM customer")
+    dataset = shop.with_examples([shop.examples[0], broken])
+    answers = [Prediction(e.question_id, e.db_id, shop.examples[0].query) for e in dataset]
+    with pytest.raises(GoldQueryError, match=r"question 1 .*--skip-failing-gold"):
+        score_bird(answers, dataset, iterations=0)
+    report = score_bird(answers, dataset, iterations=0, skip_failing_gold=True)
+    assert [verdict.question_id for verdict in report.verdicts] == [0]
+    assert report.ex == 100
+    none = score_bird(
+        answers[1:], dataset.with_examples([broken]), iterations=0, skip_failing_gold=True
+    )
+    assert math.isnan(none.ex)
+    assert none.r_ves is None

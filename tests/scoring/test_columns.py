@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distill_sql.datasets import load_dataset
-from distill_sql.scoring import Prediction, score
+from distill_sql.scoring import Prediction, columns, score
 from distill_sql.scoring.columns import MOST, but_for_columns, with_columns
 
 
@@ -46,3 +48,22 @@ def test_an_answer_that_shows_more_is_told_from_a_wrong_one(toy_dataset: Path) -
 
     assert found(more, "SELECT 1, 2") == [first.question_id]
     assert found(first.query, "SELECT nothing, here") == []
+
+
+def test_the_choices_of_one_answer_share_a_deadline(
+    toy_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are 70 ways to leave 4 of 8 columns out, and each may run until it is stopped."""
+    shop = load_dataset(toy_dataset)
+    gold = "SELECT 1, 2, 3, 4 FROM customer"
+    dataset = shop.with_examples([replace(shop.examples[0], query=gold)])
+    slow = (
+        "SELECT 1, 2, 3, 4, 5, 6, 7, 8 WHERE (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+        "SELECT i + 1 FROM n) SELECT max(i) FROM n)"
+    )
+    report = score([Prediction(0, "shop", "SELECT 1")], dataset)
+    verdict = replace(report.verdicts[0], pred_sql=slow)
+    monkeypatch.setattr(columns, "DEADLINE", 0.5)
+    start = time.monotonic()
+    assert but_for_columns(replace(report, verdicts=(verdict,)), dataset) == []
+    assert time.monotonic() - start < 5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,67 @@ def test_metrics_and_components_are_chosen(
     assert "--components belongs to exact set match" in capsys.readouterr().err
     assert main(["score", "--dataset", str(toy_dataset)]) == 2
     assert "Nothing to score" in capsys.readouterr().err
+
+
+@pytest.fixture
+def odd_dataset(toy_dataset: Path, tmp_path: Path) -> Path:
+    """Questions of the toy dataset, one that cannot be parsed, and one that fails."""
+    root = Path(shutil.copytree(toy_dataset, tmp_path / "odd"))
+    queries = [
+        "SELECT count(*) FROM customer",
+        "SELECT CAST(id AS UNSIGNED BIG INT) FROM customer",
+        "SELECT nowhere FROM customer",
+        "",
+    ]
+    examples = [{"db_id": "shop", "question": "?", "query": query} for query in queries]
+    (root / "dev.json").write_text(json.dumps(examples))
+    (root / "p.jsonl").write_text(
+        "".join(
+            json.dumps({"question_id": number, "pred_sql": query}) + "\n"
+            for number, query in enumerate(queries)
+        )
+    )
+    return root
+
+
+def test_failing_gold_queries_are_an_error_or_skipped(
+    odd_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = str(odd_dataset / "p.jsonl"), tmp_path / "out.json"
+    command = ["score", file, "--dataset", str(odd_dataset), "--json", str(out)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: The gold query of question 2 (db_id 'shop'")
+    assert "no such column: nowhere" in error
+    other = odd_dataset / "other.sql"
+    other.write_text("SELECT 1\n" * 4)
+    more = ["--skip-failing-gold", "--neighbours", "1", "--bird", "--compare", file, str(other)]
+    assert main([*command, *more]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "2 of 4 questions are skipped, since their gold queries fail (question_id 2, 3)" in printed
+    )
+    assert "1 of 4 questions have no level of hardness" in printed
+    assert "BIRD: EX 100.0" in printed
+    assert "2 questions are skipped, since their gold queries fail\n" in printed
+    assert "only A right 2, only B right 0" in printed
+    first, second = json.loads(out.read_text())
+    assert first["summary"]["exec"] | {"by_hardness": None} == {
+        "n": 2, "correct": 2, "accuracy": 1.0, "by_hardness": None,
+    }  # fmt: skip
+    assert first["summary"]["skipped"] == second["summary"]["skipped"] == [2, 3]
+    assert first["summary"]["rules"]["skip_failing_gold"]
+    assert [example["exec"] for example in first["examples"]] == [True, True, None, None]
+    assert [bool(example["note"]) for example in first["examples"]] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--jobs", "0"], ["--jobs", "-1"], ["--deadline", "0"], ["--deadline", "nan"],
+     ["--deadline", "inf"], ["--deadline", "-1"], ["--neighbours", "-1"]],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(
+    toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    assert main(["score", str(predictions), "--dataset", str(toy_dataset), *option]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {option[0]} ")

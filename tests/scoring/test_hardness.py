@@ -43,3 +43,23 @@ def test_every_level_is_the_official_one(spider_dev: Dataset, data_dir: Path) ->
     for file in (data_dir / "official_verdicts").glob("*.jsonl"):
         official = [json.loads(line)["hardness"] for line in file.read_text().splitlines()]
         assert [hardness(example.query) for example in spider_dev] == official
+
+
+@pytest.mark.parametrize(
+    ("sql", "level"),
+    [
+        ("SELECT a FROM t WHERE b > = 1", "easy"),
+        ("SELECT a FROM t; -- note", "easy"),
+        ("SELECT a FROM t;;", "easy"),
+        ("SELECT a FROM t WHERE " + " AND ".join(["b = 1"] * 900), "medium"),
+        ("SELECT a FROM t WHERE if > 2", None),
+        ("SELECT CAST(a AS UNSIGNED BIG INT) FROM t", None),
+        ("VALUES (1)", None),
+        ("DELETE FROM t", None),
+        ("", None),
+        ("SELECT " + "(" * 5000, None),
+        ("SELECT a FROM t WHERE b = '" + "x" * 100_000 + "'", None),
+    ],
+)
+def test_what_cannot_be_parsed_has_no_level(sql: str, level: str | None) -> None:
+    assert hardness(sql) == level

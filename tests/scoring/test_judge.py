@@ -225,7 +225,7 @@ def test_any_gold_query_that_runs_is_judged(shop: Dataset, gold: str) -> None:
 
 @pytest.mark.parametrize(
     "gold",
-    ["", " ", ";", "-- nothing", "SELEC 1", "SELECT nothing FROM customer", "DELETE FROM customer",
+    ["", " ", ";", "-- nothing", "SELEC 1", "SELECT nowhere FROM customer", "DELETE FROM customer",
      "SELECT 1; SELECT 2", "SELECT ?1", "\0"],
 )  # fmt: skip
 def test_a_failing_gold_query_is_named_or_skipped(shop: Dataset, gold: str) -> None:
@@ -248,7 +248,7 @@ def test_a_gold_query_that_fails_is_run_once(
     shop: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may take a minute to fail."""
-    example = Example(0, "shop", "?", "SELECT nothing FROM customer")
+    example = Example(0, "shop", "?", "SELECT nowhere FROM customer")
     with Judge(shop, Rules(skip_failing_gold=True), jobs=1) as judge:
         assert judge.verdict(example, "SELECT 1").skipped
         monkeypatch.setattr(judge, "_run_gold", None)

@@ -7,6 +7,7 @@ verdicts are taken, one example at a time, and compared.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,26 @@ def test_what_is_missing_is_named(shop: Dataset, checkout: Path, tmp_path: Path)
     (checkout / "evaluation.py").write_text("import a_package_nobody_has")
     with pytest.raises(PredictionError, match="a_package_nobody_has"):
         found(shop, checkout, Rules(), "SELECT 1", "SELECT 1")
+
+
+def test_an_example_that_does_not_end_is_a_crash_and_not_the_end(
+    shop: Dataset, checkout: Path
+) -> None:
+    endless = "\n    if 'endless' in p_str:\n        while True: pass\n    kmaps[db]\n"
+    (checkout / "evaluation.py").write_text(STAND_IN.replace("\n    kmaps[db]\n", endless))
+    gold = shop.examples[1].query
+    answers = [Prediction(0, "shop", "SELECT 'endless'"), Prediction(1, "shop", gold)]
+    report = score(answers, shop, Rules(etype="exec"))
+    (difference,) = disagreements(report.verdicts, shop, checkout, report.rules, deadline=1)
+    assert (difference.question_id, difference.official) == (0, None)
+    assert difference.error == "over 1 s"
+
+
+def test_skipped_examples_are_not_asked_about(shop: Dataset, checkout: Path) -> None:
+    dataset = shop.with_examples([replace(shop.examples[0], query="SELECT nowhere FROM customer")])
+    assert found(dataset, checkout, Rules(skip_failing_gold=True), "SELECT 1") == []
+
+
+def test_any_text_can_be_asked_about(shop: Dataset, checkout: Path) -> None:
+    odd = f"{shop.examples[0].query}\r\n -- \ud800 \u2028"
+    assert found(shop, checkout, Rules(etype="exec"), odd, shop.examples[1].query) == []

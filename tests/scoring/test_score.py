@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.datasets import Dataset, Example, load_dataset
 from distill_sql.errors import DatasetError, PredictionError
 from distill_sql.scoring import Accuracy, Prediction, Rules, read_predictions, score
 from distill_sql.scoring.predictions import prediction_files
@@ -150,3 +150,67 @@ def test_where_prediction_files_are_looked_for(
     (tmp_path / "m.jsonl").unlink()
     with pytest.raises(PredictionError, match="No predictions in"):
         prediction_files(shop)
+
+
+def with_gold(dataset: Dataset, *queries: str) -> Dataset:
+    return dataset.with_examples(
+        Example(number, "shop", "?", query) for number, query in enumerate(queries)
+    )
+
+
+def test_what_has_no_level_counts_under_all_and_is_told(shop: Dataset) -> None:
+    plain = with_gold(shop, "SELECT count(*) FROM customer", "SELECT name FROM customer")
+    odd = with_gold(
+        shop,
+        *(example.query for example in plain),
+        "SELECT CAST(id AS UNSIGNED BIG INT) FROM customer",
+    )
+    before, after = (score(predict(d, *(e.query for e in d)), d) for d in (plain, odd))
+    assert before.remarks() == []
+    assert (after.accuracy().n, after.accuracy("easy").n) == (3, 2)
+    assert (after.accuracy(metric="exact").n, after.accuracy("easy", metric="exact").n) == (2, 2)
+    level, exact = after.remarks()
+    assert level.startswith("1 of 3 questions have no level of hardness")
+    assert exact.startswith("1 of 3 questions have no exact set match")
+    assert "(question_id 2)" in level
+    assert "(question_id 2)" in exact
+    summary = after.summary()
+    assert (summary["without_level"], summary["without_exact"]) == ([2], [2])
+    assert summary["exec"]["n"] == 3
+    only_exec = score(predict(odd, *(e.query for e in odd)), odd, Rules(etype="exec"))
+    assert only_exec.without_exact == ()
+    assert after.components(odd).keys() == before.components(plain).keys()
+
+
+def test_skipped_questions_do_not_count_and_are_told(shop: Dataset) -> None:
+    failing = [f"SELECT nothing_{number} FROM customer" for number in range(7)]
+    dataset = with_gold(shop, "SELECT count(*) FROM customer", *failing)
+    answers = predict(dataset, *(example.query for example in dataset))
+    with pytest.raises(DatasetError, match=r"question 1 .*--skip-failing-gold"):
+        score(answers, dataset)
+    report = score(answers, dataset, Rules(skip_failing_gold=True))
+    assert report.accuracy() == Accuracy(1, 1)
+    assert report.accuracy(metric="exact") == Accuracy(1, 1)
+    assert sum(report.failure_modes().values()) == 1
+    (remark,) = report.remarks()
+    assert remark.startswith("7 of 8 questions are skipped")
+    assert "(question_id 1, 2, 3, 4, 5, ...)" in remark
+    assert "nothing_0" in remark
+    assert report.summary()["skipped"] == [1, 2, 3, 4, 5, 6, 7]
+    nothing = score(answers[1:], dataset.with_examples(dataset.examples[1:]), report.rules)
+    assert nothing.accuracy() == Accuracy(0, 0)
+    assert nothing.table().split() == ["all", "easy", "medium", "hard", "extra"]
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["04_gold_sqlite_keyword_as_name", "04b_gold_semicolon_comment", "04d_gold_cast_multiword_type",
+     "05_pred_double_semicolon"],
+)  # fmt: skip
+def test_small_inputs_that_once_failed(cases: Path, case: str) -> None:
+    dataset = load_dataset(cases / case)
+    report = score(read_predictions(cases / case / "pred.jsonl", dataset), dataset)
+    assert report.accuracy() == Accuracy(len(dataset), len(dataset))
+    for verdict in report.verdicts:
+        assert (verdict.hardness is None) == ("level" in verdict.note)
+        assert (verdict.exact is None) == ("exact" in verdict.note)
