@@ -123,7 +123,8 @@ class Database:
         for category, limit in LIMITS.items():
             connection.setlimit(category, limit)
         connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
+        # Not trusted_schema = OFF: some SQLites then refuse schemas with JSON functions and views on
+        # full-text tables. What is dangerous in a schema is not allowed anyway.
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
         connection.set_progress_handler(self._is_late, STEPS)
@@ -131,8 +132,6 @@ class Database:
             """SELECT printf('"%w"', name) FROM sqlite_master
             WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"""
         ).fetchall()
-        if virtual:  # views on full-text tables need it; dangerous functions are not allowed anyway
-            connection.execute("PRAGMA trusted_schema = ON")
         connection.set_authorizer(self._authorize)
         self._make([row[0] for row in virtual])
 

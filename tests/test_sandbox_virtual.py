@@ -213,3 +213,35 @@ def test_a_schema_that_never_ends_opening_is_a_timeout(sandbox: Sandbox, tmp_pat
     start = time.monotonic()
     assert sandbox.run(database, "SELECT 1", deadline=0.3).kind == "timeout"
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("json_extract(a, '$.x')", 1),
+        ("a ->> 'x'", 1),
+        ("json_valid(a)", 1),
+        ("upper(a)", '{"X":1}'),
+    ],
+)
+def test_columns_may_be_computed_by_any_function(
+    sandbox: Sandbox, tmp_path: Path, expression: str, value: object
+) -> None:
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE t (a TEXT CHECK ({expression} IS NOT 5))")
+        connection.execute(f"ALTER TABLE t ADD COLUMN b AS ({expression})")
+        connection.execute("""INSERT INTO t (a) VALUES ('{"x":1}')""")
+        connection.commit()
+    assert sandbox.run(path, "SELECT b FROM t").rows == [(value,)]
+
+
+@pytest.mark.parametrize("call", ["load_extension('x')", "fts3_tokenizer('simple')"])
+def test_views_may_not_call_what_queries_may_not(
+    sandbox: Sandbox, tmp_path: Path, call: str
+) -> None:
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE VIEW v AS SELECT {call} AS a")
+        connection.commit()
+    assert sandbox.run(path, "SELECT * FROM v").kind in ("forbidden", "execution")
