@@ -47,8 +47,13 @@ def unpack_spider(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES) ->
             raise DatasetError(
                 f"{archive} is not unpacked: {error}. Fetch the archive from its authors again."
             ) from None
+        except OSError as error:
+            raise DatasetError(
+                f"{archive} cannot be unpacked into {target.parent} ({error.strerror or error}). "
+                "Check both paths and the room on the disk, or fetch the archive again."
+            ) from error
         except (
-            zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
+            zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError,
             NotImplementedError, RuntimeError,
         ) as error:  # fmt: skip
             raise DatasetError(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import load_dataset, with_bird_descriptions
+from distill_sql.datasets import has_split, load_dataset, with_bird_descriptions
 from distill_sql.errors import DatasetError
+from distill_sql.schema import schema_to_tables_json
 
 
 @pytest.fixture
@@ -113,8 +114,6 @@ def test_folder_without_databases(folder: Path) -> None:
 )
 def test_malformed_question_files(folder: Path, content: str, message: str) -> None:
     from_sqlite = load_dataset(folder).schema("shop")
-    from distill_sql.schema import schema_to_tables_json
-
     (folder / "tables.json").write_text(json.dumps([schema_to_tables_json(from_sqlite)]))
     (folder / "dev.json").write_text(content)
     with pytest.raises(DatasetError, match=message) as error:
@@ -126,6 +125,161 @@ def test_question_for_a_database_that_is_not_there(folder: Path) -> None:
     (folder / "dev.json").write_text('[{"db_id": "zoo", "question": "x", "query": "y"}]')
     with pytest.raises(DatasetError, match="unknown db_id 'zoo'; 0 databases are known"):
         load_dataset(folder)
+
+
+def test_the_path_looked_for_is_named_without_tables_json(folder: Path) -> None:
+    (folder / "database/shop/shop.sqlite").rename(folder / "database/shop/shop.sqlite3")
+    with pytest.raises(DatasetError, match="unknown db_id 'shop'") as error:
+        load_dataset(folder)
+    for said in (
+        folder / "dev.json", folder / "database/shop/shop.sqlite ", "Found", "shop.sqlite3",
+    ):  # fmt: skip
+        assert str(said).strip() in str(error.value)
+
+
+RECORD = {"db_id": "shop", "question": "How many?", "query": "SELECT count(*) FROM customer"}
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "dev.json").write_bytes(text.encode("utf-8", errors="surrogatepass"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + json.dumps([RECORD, RECORD]),
+        json.dumps(RECORD) + "\n" + json.dumps(RECORD) + "\n",
+        "\ufeff" + json.dumps(RECORD) + "\r\n\r\n" + json.dumps(RECORD),
+        json.dumps([RECORD, RECORD | {"extra": [{"a": 1}], "evidence": None}], indent=2),
+        json.dumps([RECORD, RECORD | {"query": None, "SQL": RECORD["query"]}]),
+        json.dumps([{**RECORD, "question_id": value} for value in ("7", 7)]),
+        json.dumps([{**RECORD, "question_id": value} for value in ([1], {"a": 2})]),
+        json.dumps([{**RECORD, "question_id": value} for value in (True, 2.0)]),
+        json.dumps([{**RECORD, "question_id": value} for value in (-1, 10**30)]),
+    ],
+)  # fmt: skip
+def test_question_files_that_can_only_mean_one_thing_are_read(folder: Path, text: str) -> None:
+    dataset = load_dataset(written(folder, text))
+    assert [(e.question_id, e.query, e.evidence) for e in dataset] == [
+        (0, RECORD["query"], ""),
+        (1, RECORD["query"], ""),
+    ]
+
+
+def test_ids_are_kept_as_numbers_if_they_are_distinct(folder: Path) -> None:
+    text = json.dumps([{**RECORD, "question_id": value} for value in ("7", 3, "0012")])
+    assert [e.question_id for e in load_dataset(written(folder, text))] == [7, 3, 12]
+
+
+def test_one_question_as_a_line_is_one_question(folder: Path) -> None:
+    assert len(load_dataset(written(folder, json.dumps(RECORD)))) == 1
+
+
+def test_a_half_of_a_pair_becomes_a_character_that_can_be_written(folder: Path) -> None:
+    text = json.dumps([RECORD | {"question": "odd \ud83d one"}])
+    (example,) = load_dataset(written(folder, text))
+    assert example.question == "odd \ufffd one"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (json.dumps([RECORD, RECORD | {"query": None}]),
+         "question 1 has no text for query/SQL (found None)"),
+        (json.dumps([RECORD | {"db_id": 5}]), "question 0 has no text for db_id (found 5)"),
+        (json.dumps([RECORD | {"question": ["a"] * 99}]), "for question (found ['a', 'a'"),
+        (json.dumps([RECORD | {"evidence": 1}]), "for evidence (found 1)"),
+        (json.dumps(RECORD) + "\n{nothing", "line 2"),
+        (json.dumps("text"), "found str"),
+        ("null", "found NoneType"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("[{}]", "no text for db_id, question, query/SQL"),
+        ('[{"question_id": NaN}]', "NaN is not JSON"),
+        ("", "not valid JSON"),
+        ("\udcff", "not UTF-8"),
+        *(
+            (json.dumps([RECORD, RECORD | {"db_id": name}]), "question 1: the db_id")
+            for name in ("..", "../x", "/etc", "a\\b", "a\0b", "", ".", "x" * 300)
+        ),
+    ],
+)  # fmt: skip
+def test_question_files_that_cannot_be_read_name_the_place(
+    folder: Path, text: str, said: str
+) -> None:
+    with pytest.raises(DatasetError) as error:
+        load_dataset(written(folder, text))
+    assert said in str(error.value)
+    assert str(folder / "dev.json") in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("split", ["../x", "/etc/x", "", "..", "a\0b", "x" * 300])
+def test_a_split_is_a_name(folder: Path, split: str) -> None:
+    (folder.parent / "x.json").write_text(json.dumps([RECORD]))
+    for dataset in (folder, "pocket"):
+        with pytest.raises(DatasetError, match="The split"):
+            load_dataset(dataset, split=split)
+
+
+def test_tables_json_cannot_name_a_path(folder: Path) -> None:
+    entry = schema_to_tables_json(load_dataset(folder).schema("shop"))
+    (folder / "tables.json").write_text(json.dumps([entry, entry | {"db_id": "../shop"}]))
+    with pytest.raises(DatasetError, match=r"tables\.json, entry 1: the db_id '\.\./shop'"):
+        load_dataset(folder)
+
+
+def test_a_dataset_made_by_hand_stays_in_its_folder(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    shutil.copytree(folder / "database/shop", folder / "escaped")
+    for name in ("../escaped", "..", "/etc", ""):
+        with pytest.raises(DatasetError, match="cannot be used"):
+            dataset.database_path(name)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "no/such/folder"])
+def test_a_dataset_that_cannot_be_a_folder_is_told(name: str) -> None:
+    with pytest.raises(DatasetError, match="No dataset"):
+        load_dataset(name)
+    with pytest.raises(DatasetError, match="folder given for spider does not exist"):
+        load_dataset("spider", path=name)
+
+
+def test_splits_that_are_there(folder: Path, spider_dir: Path) -> None:
+    assert has_split(folder, "dev")
+    assert not has_split(folder, "train")
+    assert has_split("pocket", "validation")
+    assert has_split("spider", "train", path=spider_dir)
+    assert not has_split("spider", "test", path=spider_dir)
+
+
+def test_a_database_is_looked_for_once(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    path = dataset.database_path("shop")
+    path.rename(path.with_suffix(".moved"))
+    assert dataset.database_path("shop") == path
+    with pytest.raises(DatasetError, match="'shop' of mine is missing"):
+        dataset.limit(1).database_path("shop")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["other,names\n1,2\n", 'original_column_name\n"' + "x" * 200_000 + '"\n'],
+)
+def test_column_descriptions_that_cannot_be_read_are_told(folder: Path, content: str) -> None:
+    (folder / "customer.csv").write_text(content)
+    with pytest.raises(DatasetError, match=r"customer\.csv cannot be read .* copy the file again"):
+        with_bird_descriptions(load_dataset(folder).schema("shop"), folder)
+
+
+def test_column_descriptions_may_be_short_of_cells(folder: Path) -> None:
+    (folder / "customer.csv").write_text(
+        "original_column_name,column_description\nname\n,\nid,a  number\n"
+    )
+    described = with_bird_descriptions(load_dataset(folder).schema("shop"), folder)
+    texts = [column.description for column in described.table("customer").columns]
+    assert texts == ["a number", "", ""]
 
 
 @pytest.fixture
