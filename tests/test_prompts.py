@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
 from distill_sql.datasets import Dataset, Example, load_dataset
 from distill_sql.errors import ParameterError
@@ -19,6 +22,7 @@ from distill_sql.prompts import (
     trace_mode,
 )
 from distill_sql.schema import schema_from_sqlite
+from tests.hostile import Database, databases, write_dataset
 
 GOLDEN = """\
 CREATE TABLE customer (
@@ -112,8 +116,6 @@ def test_cells_are_short_and_on_one_line(toy_dataset: Path) -> None:
 
 
 def test_the_compact_style_lists_tables_and_joins_as_queries_spell_them(tmp_path: Path) -> None:
-    import sqlite3
-
     with sqlite3.connect(tmp_path / "shop.sqlite") as database:
         database.executescript("""
             CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, boss INTEGER REFERENCES person);
@@ -223,3 +225,68 @@ def test_whose_tokenizer_counts(
     assert tokenizer_for(spider_dev).name == qwen_dir.name  # the folder beside Spider
     monkeypatch.setenv("TOKENIZER_DIR", str(qwen_dir))
     assert tokenizer_for(load_dataset(toy_dataset)).name == qwen_dir.name
+
+
+def built(tmp_path: Path, *statements: str) -> Path:
+    path = tmp_path / "x.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for sql in statements:
+            connection.execute(sql)
+    return path
+
+
+def test_generated_columns_are_shown_with_their_values(tmp_path: Path) -> None:
+    path = built(
+        tmp_path,
+        "CREATE TABLE t (a INT, b INT AS (a * 2) STORED, c TEXT AS ('n' || a))",
+        "INSERT INTO t (a) VALUES (1), (2)",
+    )
+    schema = schema_from_sqlite(path)
+    assert render_schema(schema, sample_rows(path, schema.tables)) == (
+        "CREATE TABLE t (\n  a NUMERIC,\n  b NUMERIC,\n  c TEXT\n);\n"
+        "/* 2 rows:\na | b | c\n1 | 2 | n1\n2 | 4 | n2\n*/\n"
+    )
+
+
+def test_odd_names_break_neither_line_nor_comment(tmp_path: Path) -> None:
+    path = built(
+        tmp_path,
+        'CREATE TABLE "order" ("a\n*/ b" TEXT, "" INT, "to" INT, "it\'s" INT, "q""q" INT)',
+        "INSERT INTO \"order\" VALUES ('*/', 1, 2, 3, 4)",
+    )
+    schema = schema_from_sqlite(path)
+    block = render_schema(schema, sample_rows(path, schema.tables))
+    statement, _, comment = block.partition("/* 1 row:\n")
+    assert comment == "a * / b |  | to | it's | q\"q\n* / | 1 | 2 | 3 | 4\n*/\n"
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(statement)
+        columns = [name for _, name, *_ in connection.execute('PRAGMA table_info("order")')]
+    assert columns == [column.name for column in schema.tables[0].columns]
+
+
+def test_long_texts_blobs_and_lone_bytes_take_a_cell(tmp_path: Path) -> None:
+    path = built(
+        tmp_path,
+        "CREATE TABLE t (a)",
+        "INSERT INTO t VALUES (hex(zeroblob(1500000))), (zeroblob(3000000))",
+        "INSERT INTO t VALUES (CAST(x'41ff42' AS TEXT))",
+        "CREATE TABLE too_long (a)",
+        "INSERT INTO too_long VALUES (hex(zeroblob(20000000)))",
+    )
+    schema = schema_from_sqlite(path)
+    block = render_schema(schema, sample_rows(path, schema.tables))
+    assert "\n" + "0" * 37 + "...\n<3000000 bytes>\nAB\n" in block
+    assert block.endswith("CREATE TABLE too_long (\n  a TEXT\n);\n")
+
+
+@settings(max_examples=40, deadline=None)
+@given(database=databases())
+def test_any_database_has_a_prompt_that_can_be_written(
+    tmp_path_factory: pytest.TempPathFactory, database: Database
+) -> None:
+    dataset = load_dataset(write_dataset(tmp_path_factory.mktemp("any"), database))
+    for style in ("full", "compact"):
+        for example in (dataset.examples[0], dataset.examples[-1]):
+            text = prompt_messages(dataset, example, style=style)[1]["content"]
+            assert "there_is_one" in text
+            text.encode()
