@@ -43,7 +43,8 @@ VALUES: tuple[Cell, ...] = (
 EXPRESSIONS = (
     "{c} + 1", "{c} || 'x'", "length({c})", "{c} IS NOT NULL", "typeof({c}) <> 'blob'", "abs({c})",
     "{c} > 0", "{c} IN (0, 1)", "json({c})", "upper({c})", "{c} GLOB '[a-z]*'", "1", "NULL",
-    "length(zeroblob(100000))", "hex({c})", "max({c}, 5)", "json_extract({c}, '$.a')", "{c} ->> 'a'",
+    "length(zeroblob(100000))", "hex({c})", "max({c}, 5)", "json_extract({c}, '$.a')",
+    "{c} ->> 'a'",
 )  # fmt: skip
 
 
