@@ -265,7 +265,7 @@ def coverage(dataset: Dataset, *, synonyms: bool = True) -> list[dict[str, Any]]
     Without ``synonyms`` only what they say in the schema's own words counts. A record for tables,
     for columns (without those that only join) and for texts compared with: ``wanted`` by gold
     queries, once a question, ``recall`` among them, ``marked`` in questions, and ``precision``
-    among those.
+    among those. Questions whose gold query cannot be parsed do not count.
     """
     wanted: Counter[str] = Counter()
     marked: Counter[str] = Counter()
@@ -275,6 +275,8 @@ def coverage(dataset: Dataset, *, synonyms: bool = True) -> list[dict[str, Any]]
         schema = schema if synonyms else schema.without_synonyms()
         found = mentions_of(schema, dataset.database_path(example.db_id)).find(example.question)
         gold = _gold_parts(example.query, schema)
+        if gold is None:
+            continue
         said: dict[str, set[str]] = {kind: set() for kind in gold}
         for label in (mention.label for mention in found):
             name, _, value = label.partition(" = ")
@@ -299,11 +301,15 @@ def coverage(dataset: Dataset, *, synonyms: bool = True) -> list[dict[str, Any]]
     ]
 
 
-def _gold_parts(query: str, schema: Schema) -> dict[str, set[str]]:
-    import sqlglot
+def _gold_parts(query: str, schema: Schema) -> dict[str, set[str]] | None:
+    """The names and values of a gold query; None if it cannot be parsed."""
     from sqlglot import exp
 
-    tree = sqlglot.parse_one(query, read="sqlite")
+    from distill_sql.parsing import parse
+
+    tree = parse(query)
+    if tree is None:
+        return None
     known = {column.name.lower() for table in schema.tables for column in table.columns}
     columns, values = set(), {text.this for text in tree.find_all(exp.Literal) if text.is_string}
     for column in tree.find_all(exp.Column):

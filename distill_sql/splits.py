@@ -8,10 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import sqlglot
-from sqlglot.errors import SqlglotError
-
 from distill_sql.datasets import Dataset
+from distill_sql.parsing import parse
 from distill_sql.tokenizer import ChatTokenizer, Message
 from distill_sql.traces import Trace
 
@@ -118,7 +116,10 @@ def normal_query(sql: str) -> str:
     >>> normal_query("select  Name from Singer where age>3;")
     'select name from singer where age > 3'
     """
+    tree = parse(sql)
     try:
-        return sqlglot.parse_one(sql, read="sqlite").sql("sqlite").lower().replace('"', "")
-    except SqlglotError:
+        return (
+            tree.sql("sqlite").lower().replace('"', "") if tree else " ".join(sql.lower().split())
+        )
+    except RecursionError:  # too deep to be written
         return " ".join(sql.lower().split())

@@ -132,6 +132,8 @@ def test_coverage_counts_what_gold_names_and_what_is_marked(tmp_path: Path) -> N
             "What was sent?",
             "SELECT T2.id FROM cafe AS T1 JOIN delivery AS T2 ON T1.cafe_id = T2.cafe_id",
         ),
+        # cannot be parsed, and does not count
+        ("Cafes in Station?", "SELECT CAST(cafe_id AS UNSIGNED BIG INT) FROM cafe"),
     ]
     (tmp_path / "dev.json").write_text(
         json.dumps([{"db_id": "cafes", "question": q, "query": sql} for q, sql in asked])

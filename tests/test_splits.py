@@ -7,7 +7,7 @@ import pytest
 
 from distill_sql.datasets import load_dataset
 from distill_sql.prompts import tokenizer_for
-from distill_sql.splits import leaks, length, training_set
+from distill_sql.splits import leaks, length, normal_query, training_set
 from distill_sql.tokenizer import ChatTokenizer
 from distill_sql.traces import Trace
 
@@ -62,3 +62,10 @@ def test_leaks_are_found_in_any_spelling(toy_dataset: Path) -> None:
     assert [(leak.trace_id, leak.dev_id, leak.what) for leak in found] == [
         (8, 0, "question"), (9, 0, "query"),
     ]  # fmt: skip
+
+
+def test_any_text_has_a_normal_form() -> None:
+    assert normal_query("SELECT a FROM t WHERE  if > 2") == "select a from t where if > 2"
+    assert normal_query("") == ""
+    assert normal_query("SELECT a  FROM t; -- note") == normal_query("select a from t")
+    assert normal_query("SELECT " + "- " * 450 + "1").startswith("select - -")
