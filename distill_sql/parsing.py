@@ -25,7 +25,8 @@ _LOOSE = re.compile(r"([<>!])\s+=")
 def parse(sql: str) -> exp.Expr | None:
     """The tree of the first statement of a text; None if sqlglot cannot read it.
 
-    What follows a semicolon is not looked at. Spider writes ``> =`` for ``>=``, which is tried closed up if the text does not parse as it is.
+    What follows a semicolon is not looked at. Spider writes ``> =`` for ``>=``, which is tried
+    closed up if the text does not parse as it is.
 
     >>> parse("SELECT a FROM t WHERE b > = 2").sql("sqlite")
     'SELECT a FROM t WHERE b >= 2'

@@ -8,10 +8,11 @@ smaller, and what suits a large model is far too gentle for them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from distill_sql.errors import ParameterError
 from distill_sql.prompts import Style
@@ -54,6 +55,8 @@ class Recipe:
     bits: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_kind(self.name, field.name, getattr(self, field.name))
         for name, low in (
             ("length", 16), ("rank", 1), ("alpha", 1), ("warm_up", 0), ("batch", 1), ("epochs", 1),
             ("learning_rate", 0), ("dropout", 0),
@@ -76,6 +79,34 @@ class Recipe:
     def pocket(self) -> bool:
         """Whether the base is one of the models that the package carries."""
         return self.base.startswith("pocket-")
+
+
+#: The values that a field's words may have, and the fields that hold whole numbers, or any.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "modes": ("both", "direct"), "style": get_args(Style), "precision": get_args(Precision),
+}  # fmt: skip
+_WHOLE = ("length", "rank", "alpha", "warm_up", "batch", "epochs", "seed", "bits")
+_NUMBERS = ("dropout", "learning_rate")
+
+
+def _check_kind(recipe: str, name: str, value: Any) -> None:
+    """Raise :class:`ParameterError` if a value is of another kind than its field's."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in _WORDS:
+        fits, expected = value in _WORDS[name], f"one of {', '.join(_WORDS[name])}"
+    elif name in _WHOLE:
+        fits = is_number and isinstance(value, int) and abs(value) < 2**31
+        expected = "a whole number"
+    elif name in _NUMBERS:
+        fits, expected = is_number and math.isfinite(value), "a number"
+    elif name == "targets":
+        fits = isinstance(value, tuple) and value != () and all(one in LINEARS for one in value)
+        expected = f"a tuple of {', '.join(LINEARS)}"
+    else:
+        kind = bool if name in ("trained", "checkpointing") else str
+        fits, expected = isinstance(value, kind), "True or False" if kind is bool else "text"
+    if not fits:
+        raise ParameterError(f"Recipe {recipe}: {name} is {value!r}; expected {expected}.")
 
 
 def _qwen(size: str, **changes: Any) -> Recipe:
@@ -135,7 +166,7 @@ def size_for(dataset: str) -> str:
     return POCKET_SIZES[-1] if dataset == "pocket" else QWEN_SIZES[0]
 
 
-def recipe_for(name: str, **overrides: Any) -> Recipe:
+def recipe_for(name: str, /, **overrides: Any) -> Recipe:
     """The recipe called ``name``, with some of its values replaced.
 
     Values of None are left as they are. Raises :class:`ParameterError` for an unknown recipe or
@@ -147,7 +178,7 @@ def recipe_for(name: str, **overrides: Any) -> Recipe:
         raise ParameterError(f"Unknown recipe {name!r}.{hint} There are: {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
     wanted = {field: value for field, value in overrides.items() if value is not None}
-    known = {field.name for field in fields(Recipe)}
+    known = {field.name for field in fields(Recipe)} - {"name"}
     if unknown := sorted(wanted.keys() - known):
         raise ParameterError(
             f"A recipe has no {', '.join(unknown)}; its values are {', '.join(sorted(known))}."

@@ -123,8 +123,8 @@ class Database:
         for category, limit in LIMITS.items():
             connection.setlimit(category, limit)
         connection.execute("PRAGMA query_only = ON")
-        # Not trusted_schema = OFF: some SQLites then refuse schemas with JSON functions and views on
-        # full-text tables. What is dangerous in a schema is not allowed anyway.
+        # Not trusted_schema = OFF: some SQLites then refuse schemas that call JSON functions, and
+        # views on full-text tables. What is dangerous in a schema is not allowed anyway.
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
         connection.set_progress_handler(self._is_late, STEPS)

@@ -81,3 +81,22 @@ def test_what_is_overridden_is_known() -> None:
 def test_mistakes_are_named(name: str, changes: dict[str, float], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         recipe_for(name, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rank", "abc"), ("rank", [1]), ("rank", True), ("rank", 1.5), ("epochs", 10**30),
+        ("seed", float("inf")), ("learning_rate", float("nan")), ("dropout", "0"), ("targets", 5),
+        ("targets", ()), ("targets", ("x",)), ("targets", ([],)), ("precision", "fp4"),
+        ("precision", []), ("base", 5), ("checkpointing", 1), ("style", {}), ("modes", "none"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ParameterError, match=rf"Recipe 0.5b: {name} is .*; expected "):
+        recipe_for("0.5b", **{name: value})
+
+
+def test_a_recipe_keeps_its_name() -> None:
+    with pytest.raises(ParameterError, match="A recipe has no name"):
+        recipe_for("0.5b", **{"name": "other"})

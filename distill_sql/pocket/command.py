@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from distill_sql.errors import DatasetError
+from distill_sql.files import check_folder
 from distill_sql.pocket.build import build, materialized
 
 
@@ -24,10 +25,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.folder is None:
         print(materialized())
         return 0
-    if arguments.folder.exists():
+    if arguments.folder.exists() or arguments.folder.is_symlink():
         raise DatasetError(
             f"{arguments.folder} exists already. Name a folder that does not, so that nothing of "
             "yours is overwritten."
         )
+    check_folder(arguments.folder.parent)
     print(build(arguments.folder, progress=True))
     return 0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from distill_sql.arguments import check_numbers
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import DistillSqlError, OutputError, ParameterError
 from distill_sql.files import check_output, write_json
@@ -96,15 +97,12 @@ def _run(arguments: argparse.Namespace) -> int:
         raise DistillSqlError("Nothing to score: give a prediction FILE, or --compare A B.")
     if arguments.components and arguments.etype == "exec":
         raise DistillSqlError("--components belongs to exact set match: use --etype match or all.")
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise ParameterError(f"--jobs {arguments.jobs}: expected at least 1 worker process.")
+    check_numbers(arguments, jobs=1, neighbours=0)
     if not 0 < arguments.deadline <= LONGEST:
         raise ParameterError(
             f"--deadline {arguments.deadline:g}: expected seconds, more than 0 and at most "
             f"{LONGEST:,}."
         )
-    if arguments.neighbours is not None and arguments.neighbours < 0:
-        raise ParameterError(f"--neighbours {arguments.neighbours}: expected 0 or more.")
     if arguments.json:
         _check_json(arguments.json, files)
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from distill_sql.arguments import check_numbers
 from distill_sql.datasets import load_dataset
 from distill_sql.errors import ParameterError, TrainingError
 from distill_sql.files import check_folder, check_output
@@ -76,7 +77,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
             raise ParameterError(f"--set {assignment}: expected NAME=VALUE, such as seed=7.")
         try:
             changes[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             changes[name] = value
     recipe = recipe_for(arguments.recipe, **changes)
     if other := overridden(recipe):
@@ -90,6 +91,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from distill_sql.students import default_framework, train_student
     from distill_sql.traces import read_traces
 
+    check_numbers(arguments, micro_batch=1, processes=1)
     recipe = _recipe(arguments)
     traces = read_traces(arguments.traces)
     check_folder(arguments.out)
@@ -139,6 +141,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
     """Carry out ``distill-sql generate``."""
     from distill_sql.students import generate, open_student
 
+    check_numbers(arguments, limit=1, batch=1)
     recipe = _recipe(arguments)
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
     check_output(arguments.out, beside=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from distill_sql.arguments import check_numbers
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TeacherError
 from distill_sql.files import check_output, write_json_lines
@@ -239,6 +240,7 @@ def _batch(arguments: argparse.Namespace) -> int:
 
 
 def _traces(arguments: argparse.Namespace) -> int:
+    check_numbers(arguments, neighbours=0, jobs=1)
     settings = _settings(arguments)
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
     wanted = {example.question_id for example in _dataset(arguments)}

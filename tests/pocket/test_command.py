@@ -22,6 +22,17 @@ def test_an_existing_folder_is_left_alone(
     assert "exists already" in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert main(["pocket", str(tmp_path / "file" / "below")]) == 2
+    assert "file cannot be written" in capsys.readouterr().err
+    assert main(["pocket", str(tmp_path / "link")]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
 def test_two_processes_can_build_at_once(tmp_path: Path) -> None:
     code = "from distill_sql.pocket import materialized; print(len(list(materialized().iterdir())))"
     environment = {"DISTILL_SQL_CACHE": str(tmp_path), "PATH": ""}

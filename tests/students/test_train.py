@@ -313,6 +313,26 @@ def test_where_predictions_and_students_cannot_go_is_told_before_the_work(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "file", "traces.jsonl"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "pocket-s", "--out", "o", "--limit", "0"],
+        ["generate", "pocket-s", "--out", "o", "--limit", "-1"],
+        ["generate", "pocket-s", "--out", "o", "--batch", "0"],
+        ["train", "pocket-s", "--traces", "t", "--out", "o", "--micro-batch", "0"],
+        ["train", "pocket-s", "--traces", "t", "--out", "o", "--processes", "-1"],
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {' '.join(arguments[-2:])}: expected 1 or more.\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_verbs(
     recipe: Recipe, traces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
