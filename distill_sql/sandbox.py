@@ -21,6 +21,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,8 +52,10 @@ MAX_ROWS = 1_000_000
 MAX_BYTES = 256 * 2**20
 
 _WORKER = Path(__file__).with_name("sandbox_worker.py")
-#: Workers that are tried for one statement, if each dies before it begins.
+#: Workers that are tried for one statement. One that ends within this many seconds of being asked,
+#: with nothing said, may have been killed before: the statement is run once more.
 _TRIES = 3
+_DYING = 0.1
 #: Bytes of rows that a frame can carry, whatever a caller allows.
 _FRAME_BYTES = 2**30
 #: Messages that SQLite gives with its general code alone, whole: names in a query cannot be taken
@@ -76,9 +79,9 @@ _KINDS: dict[int, Kind] = {
     sqlite3.SQLITE_NOMEM: "too_large",
     sqlite3.SQLITE_FULL: "too_large",
 }
-#: How an answer begins (the worker's byte that it has begun, the length of the rest), and the types
-#: of the rest: seconds, kind, exception, SQLite's code, columns, rows, message.
-_HEAD = struct.Struct("<cI")
+#: How an answer begins, and the types of what follows: seconds, kind, exception, SQLite's code,
+#: columns, rows, message.
+_LENGTH = struct.Struct("<I")
 _SHAPE = [float, str, str, int, tuple, list, str]
 
 
@@ -106,8 +109,9 @@ class Sandbox:
 
     The worker is started at the first statement, keeps its databases open, ends with this process,
     and is replaced when it has died or has to be killed. An exception in the middle of a statement,
-    such as Ctrl-C, costs the worker and nothing else. A sandbox is not to be shared between threads
-    that run at the same time: give each its own. ``deadline`` is in seconds.
+    such as Ctrl-C, costs the worker and nothing else. Threads may use a sandbox one after another,
+    which may cost a new worker; at the same time they may not: give each its own. ``deadline`` is
+    in seconds.
     """
 
     def __init__(self, *, deadline: float = DEADLINE) -> None:
@@ -115,7 +119,7 @@ class Sandbox:
             raise ParameterError(_about_deadline(deadline))
         self.deadline = deadline
         self._worker: subprocess.Popen[bytes] | None = None
-        self._owner = 0
+        self._owner: tuple[int, int | None] = (0, 0)  # the process and thread that started it
         self._in_step = False
 
     def __enter__(self) -> Sandbox:
@@ -134,7 +138,7 @@ class Sandbox:
         worker = self._worker
         if worker is None:
             return
-        if self._owner == os.getpid():
+        if self._owner[0] == os.getpid():
             worker.kill()
             worker.wait()
         else:
@@ -199,14 +203,12 @@ class Sandbox:
         return Result(kind, rows if kind == "ok" else (), columns, message, seconds)
 
     def _ask(self, body: bytes, timeout: float) -> tuple[Any, ...] | Literal["late", "died"]:
-        """The answer to a request, or why there is none; the worker is closed then.
-
-        A worker that dies before it begins, as one killed between two statements does, is replaced.
-        """
-        frame = struct.pack("<I", len(body)) + body
+        """The answer to a request, or why there is none; the worker is closed then."""
+        frame = _LENGTH.pack(len(body)) + body
         for _ in range(_TRIES):
             worker = self._started()
             self._in_step = False
+            began = time.monotonic()
             try:
                 data = _exchange(worker, frame, timeout)
                 if data is not None and (answer := _answer(data)) is not None:
@@ -218,21 +220,26 @@ class Sandbox:
             except BaseException:
                 self.close()
                 raise
+            ended = time.monotonic()
             self.close()
             if data is None:
                 return "late"
-            if data:
+            if data or ended - began > _DYING:
                 break
         return "died"
 
     def _started(self) -> subprocess.Popen[bytes]:
         """The worker; a new one if there is none that is ours and waits for a request."""
-        if self._worker is None or not self._in_step or self._owner != os.getpid():
+        process, thread = os.getpid(), threading.get_native_id()
+        # Linux ends a worker with the thread that started it; the main one lives to the end.
+        main = threading.main_thread().native_id
+        is_ours = self._owner in {(process, thread), (process, main)}
+        if self._worker is None or not self._in_step or not is_ours:
             self.close()
-            self._owner = os.getpid()
+            self._owner = process, thread
             try:
                 self._worker = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_WORKER), str(self._owner)],
+                    [sys.executable, "-I", "-S", str(_WORKER), str(process)],
                     bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -244,6 +251,8 @@ class Sandbox:
                     f"The process that runs SQL cannot be started ({error}). Expected Python at "
                     f"{sys.executable!r}; check that it is there and that memory is left."
                 ) from error
+            assert self._worker.stdin is not None
+            os.set_blocking(self._worker.stdin.fileno(), False)
         return self._worker
 
 
@@ -256,43 +265,49 @@ def _exchange(worker: subprocess.Popen[bytes], frame: bytes, seconds: float) -> 
     assert worker.stdout is not None
     sink, source = worker.stdin.fileno(), worker.stdout.fileno()
     end = time.monotonic() + seconds
-    os.set_blocking(sink, False)  # a request may be longer than a pipe holds
     while frame:
         try:
             frame = frame[os.write(sink, frame) :]
-        except BlockingIOError:
-            if not _is_ready(sink, select.POLLOUT, end):
+        except BlockingIOError:  # it is longer than a pipe holds
+            if not _wait(_poll(sink, select.POLLOUT), end):
                 return None
         except BrokenPipeError:
             return bytearray()
+    poll = _poll(source, select.POLLIN)
     data = bytearray()
-    size = _HEAD.size
+    size = _LENGTH.size
     while len(data) < size:
-        if not _is_ready(source, select.POLLIN, end):
+        if not _wait(poll, end):
             return None
         chunk = os.read(source, 65536)
         if not chunk:
             break
-        if len(data) < _HEAD.size <= len(data) + len(chunk):
-            size += _HEAD.unpack_from(data + chunk)[1]
-            end = time.monotonic() + seconds
+        is_begun = len(data) >= _LENGTH.size
         data += chunk
+        if not is_begun and len(data) >= _LENGTH.size:
+            size += _LENGTH.unpack_from(data)[0]
+            end = time.monotonic() + seconds
     return data
 
 
-def _is_ready(descriptor: int, event: int, end: float) -> bool:
-    """Wait for a pipe until ``end``. What is ready is ready, however late it is."""
+def _poll(descriptor: int, event: int) -> select.poll:
     poll = select.poll()  # select() takes no descriptor over 1023
     poll.register(descriptor, event)
+    return poll
+
+
+def _wait(poll: select.poll, end: float) -> bool:
+    """Wait for a pipe until ``end``. What is ready is ready, however late it is."""
     return bool(poll.poll(max(end - time.monotonic(), 0) * 1000))
 
 
 def _answer(data: bytearray) -> tuple[Any, ...] | None:
     """The worker's answer, or None if these bytes are none."""
-    if len(data) < _HEAD.size or _HEAD.unpack_from(data) != (b"!", len(data) - _HEAD.size):
+    size = _LENGTH.size
+    if len(data) < size or _LENGTH.unpack_from(data)[0] != len(data) - size:
         return None
     try:
-        answer = marshal.loads(memoryview(data)[_HEAD.size :])
+        answer = marshal.loads(memoryview(data)[size:])
     except MemoryError:
         raise
     except Exception:  # of bytes that are no value, marshal raises whatever it comes upon

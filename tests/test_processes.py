@@ -76,6 +76,15 @@ def test_a_busy_process_ends_when_its_parent_is_killed(how: signal.Signals) -> N
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_where_the_system_does_not_tell_a_thread_looks() -> None:
+    code = (
+        "import _thread, time; _thread.start_new_thread(processes.watch, (int(sys.argv[1]),));"
+        "time.sleep(0.6); print('done')"
+    )
+    assert run(code, str(os.getpid())).stdout == "done\n"
+    assert run(code, str(1 << 22)).returncode == 1
+
+
 def test_limits_are_taken() -> None:
     """A processor second is enough for the loop to be killed by the system."""
     done = run("processes.confine(os.getppid(), cpu_seconds=1)\nwhile True: pass")

@@ -228,20 +228,18 @@ def frame(value: Any) -> bytes:
 OK = (0.1, "ok", "", 0, ("a",), [(1,)], "")
 SENT: dict[str, bytes] = {
     "nothing": b"",
-    "begun": b"!",
-    "half a length": b"!\x10\x00",
-    "a length": b"!\x10\x00\x00\x00",
-    "half a body": b"!" + frame(OK)[:-3],
-    "the largest length": b"!\xff\xff\xff\xff" + b"x" * 100,
-    "an empty body": b"!\x00\x00\x00\x00",
-    "no value": b"!\x03\x00\x00\x00\xde\xad\xbe",
-    "a deep value": b"!" + struct.pack("<I", 10**5) + b"(\x01\x00\x00\x00" * 20_000,
-    "a list too long": b"!\x05\x00\x00\x00[\xff\xff\x0f\x00",
-    "another value": b"!" + frame("ok"),
-    "another tuple": b"!" + frame((0.1, "ok", "", 0, ("a",), None, "")),
-    "no beginning": frame(OK),
+    "half a length": b"\x10\x00",
+    "a length": b"\x10\x00\x00\x00",
+    "half a body": frame(OK)[:-3],
+    "the largest length": b"\xff\xff\xff\xff" + b"x" * 100,
+    "an empty body": b"\x00\x00\x00\x00",
+    "no value": b"\x03\x00\x00\x00\xde\xad\xbe",
+    "a deep value": struct.pack("<I", 10**5) + b"(\x01\x00\x00\x00" * 20_000,
+    "a list too long": b"\x05\x00\x00\x00[\xff\xff\x0f\x00",
+    "another value": frame("ok"),
+    "another tuple": frame((0.1, "ok", "", 0, ("a",), None, "")),
     "text": b"Traceback (most recent call last):\n  File",
-    "two answers": b"!" + frame(OK) + b"!" + frame(OK),
+    "two answers": frame(OK) + frame(OK),
 }
 
 
@@ -301,7 +299,7 @@ def test_a_worker_that_drips_is_a_timeout(
         "while True:\n    sys.stdout.buffer.write(b'x')\n    sys.stdout.buffer.flush()\n"
         "    time.sleep(0.05)"
     )
-    fake(tmp_path, monkeypatch, b"!\x00\x10\x00\x00", after=drip)
+    fake(tmp_path, monkeypatch, b"\x00\x10\x00\x00", after=drip)
     with Sandbox(deadline=0.2) as sandbox:
         start = time.monotonic()
         assert sandbox.run(database, "SELECT 1").kind == "timeout"
@@ -358,12 +356,37 @@ def test_after_a_fork_parent_and_child_have_workers_of_their_own(
         assert worker(sandbox) is first
 
 
-def test_it_works_after_the_thread_that_made_it_has_ended(sandbox: Sandbox, database: Path) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(sandbox.run, database, "SELECT 1").result().ok
+def test_a_thread_that_ends_takes_no_query_of_another_with_it(
+    sandbox: Sandbox, database: Path
+) -> None:
+    """The thread that started the worker ends while another runs a query."""
+    asked, started = threading.Event(), threading.Event()
+
+    def start() -> None:
+        sandbox.run(database, "SELECT 1")
+        started.set()
+        asked.wait()
+        time.sleep(0.2)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    started.wait()
+    asked.set()
+    counting = ENDLESS.replace("FROM n)", "FROM n LIMIT 5000000)")
+    assert sandbox.run(database, counting, deadline=30).rows == [(5_000_000,)]
+    assert not thread.is_alive()
+    thread.join()
+    for _ in range(20):
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(sandbox.run, database, "SELECT 1").result().ok
+        assert sandbox.run(database, "SELECT 2").rows == [(2,)]
+
+
+def test_a_worker_of_the_main_thread_serves_others(sandbox: Sandbox, database: Path) -> None:
+    assert sandbox.run(database, "SELECT 1").ok
     first = worker(sandbox)
-    time.sleep(0.05)
-    assert sandbox.run(database, "SELECT 2").rows == [(2,)]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(sandbox.run, database, "SELECT 2").result().rows == [(2,)]
     assert worker(sandbox) is first
 
 
