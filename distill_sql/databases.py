@@ -13,7 +13,7 @@ import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,8 @@ TEXT_BYTES = 100_000
 RESULT_BYTES = 64 * 2**20
 #: Virtual machine steps between two looks at the clock.
 _STEPS = 10_000
+#: A message of SQLite's that is no UTF-8 names something of the file that is damaged.
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 _LFS_POINTER = b"version https://git-lfs"
 #: Databases that took too long once.
 _STOPPED: set[Path] = set()
@@ -183,25 +185,27 @@ def _similar(folder: Path, stem: str) -> Iterator[Path]:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open a database read-only, decoding text leniently as Spider's evaluator does.
+@contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that reads a database, decoding text leniently as Spider's evaluator does.
 
     For what does not depend on the database's own expressions; :class:`Reader` reads rows. Reading
     stops after :data:`DEADLINE` seconds, and a text after :data:`TEXT_BYTES` bytes. Raises
-    :class:`DatasetError` if the file is missing or is not SQLite.
+    :class:`DatasetError` if the file is missing, is not SQLite, or is damaged where it is read.
     """
     check_whole(path)
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-    connection.text_factory = lambda raw: raw[:TEXT_BYTES].decode("utf-8", errors="ignore")
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, CELL_BYTES)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, SCHEMA_BYTES)
-    _start_clock(connection)
     try:
+        connection.text_factory = lambda raw: raw[:TEXT_BYTES].decode("utf-8", errors="ignore")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, CELL_BYTES)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, SCHEMA_BYTES)
+        _start_clock(connection)
         connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.DatabaseError as error:
-        connection.close()
+        yield connection
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
-    return connection
+    finally:
+        connection.close()
 
 
 def _start_clock(connection: sqlite3.Connection) -> None:
@@ -214,16 +218,15 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = connect_read_only(path)
+        self._closing = ExitStack()
+        self._connection = self._closing.enter_context(read_only(path))
         self._sandbox: Sandbox | None = None
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        if self._sandbox is not None:
-            self._sandbox.close()
+        self._closing.close()
 
     def rows(self, table: str, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query on one table; none if it fails, or takes too long or too much.
@@ -240,7 +243,8 @@ class Reader:
             if (declared := self._declared.get(folded(table))) is None:
                 return []
             if self._computes(table, declared):
-                self._sandbox = self._sandbox or Sandbox()
+                if self._sandbox is None:
+                    self._sandbox = self._closing.enter_context(Sandbox())
                 result = self._sandbox.run(self._path, sql)
                 if result.kind == "timeout":
                     _STOPPED.add(self._path)
@@ -254,7 +258,7 @@ class Reader:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 _STOPPED.add(self._path)
             return []
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             raise _unreadable(self._path, error) from error
         return rows
 

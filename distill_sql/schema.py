@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from distill_sql.databases import check_name, connect_read_only
+from distill_sql.databases import check_name, read_only
 from distill_sql.errors import DatasetError
 from distill_sql.files import read_json
 from distill_sql.names import folded
@@ -294,7 +293,7 @@ def schema_from_sqlite(path: Path | str, *, db_id: str | None = None) -> Schema:
     stem.
     """
     path = Path(path)
-    with closing(connect_read_only(path)) as connection:
+    with read_only(path) as connection:
         found = [_table_from_sqlite(connection, name) for name in _names_from_sqlite(connection)]
         tables = {folded(table.name): (table, rowid) for table, rowid in filter(None, found)}
         foreign = [

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_sql import databases
-from distill_sql.databases import Reader, check_name, check_whole, connect_read_only, find_database
+from distill_sql.databases import Reader, check_name, check_whole, find_database
 from distill_sql.errors import DatasetError
 from distill_sql.sandbox import Sandbox
+from distill_sql.schema import quote_identifier, schema_from_sqlite
 
 #: Takes many seconds in one step of SQLite's machine, where its clock is not looked at.
 SLOW = "length(replace(hex(zeroblob(1000000)), hex(zeroblob(500000)) || '1', 'x'))"
@@ -133,7 +134,7 @@ def test_a_file_that_is_cut_anywhere_is_refused(
     path = tmp_path_factory.mktemp("cut") / "shop.sqlite"
     path.write_bytes(content[:length])
     expected = "empty" if not length else "not a readable" if length < 16 else "cut short"
-    for read in (check_whole, connect_read_only):
+    for read in (check_whole, Reader):
         with pytest.raises(DatasetError, match=f"{expected}.*again") as error:
             read(path)
         assert str(path) in str(error.value)
@@ -158,6 +159,38 @@ def test_what_is_no_database_is_told_by_how_it_begins(
         check_whole(path)
     assert said in str(error.value)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["CAST(x'ff' AS TEXT)", "'t'"])
+def test_damage_is_told_even_if_what_sqlite_says_of_it_is_no_text(
+    tmp_path: Path, name: str
+) -> None:
+    path = make(
+        tmp_path / "shop.sqlite",
+        "CREATE TABLE t (a)", "PRAGMA writable_schema = ON",
+        f"UPDATE sqlite_master SET name = {name}, sql = 'CREATE TABLE t (a'",
+    )  # fmt: skip
+    with pytest.raises(DatasetError, match="not a readable SQLite database"):
+        schema_from_sqlite(path)
+    with pytest.raises(DatasetError, match="not a readable SQLite database"):
+        Reader(path)
+
+
+@given(data=st.data())
+def test_damaged_bytes_end_in_rows_or_in_an_error_of_ours(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, data: st.DataObject
+) -> None:
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 20))):
+        place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 4095))
+        damaged[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / "shop.sqlite"
+    path.write_bytes(damaged)
+    with suppress(DatasetError):
+        schema = schema_from_sqlite(path)
+        with Reader(path) as reader:
+            for table in schema.tables:
+                reader.rows(table.name, f"SELECT * FROM {quote_identifier(table.name)}")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
