@@ -2,10 +2,11 @@
 
 A statement that a model wrote runs in a worker process that can only read the one database it is
 given. Covered, in this order: an immutable read-only connection; an authorizer that allows SELECT,
-reading and functions (no PRAGMA, ATTACH, writes, extensions); SQLite's own limits on text, depth
-and memory; a clock that interrupts the query; and, for what no clock inside SQLite can interrupt,
-the worker is killed and another started. One statement is run at a time, and several in one text
-are refused.
+reading and functions (no PRAGMA, ATTACH, writes, extensions), and full-text and R-Tree tables what
+they ask themselves; SQLite's own limits on text, depth and memory; a clock that interrupts the
+query; and, for what no clock inside SQLite can interrupt, the worker is killed and another started.
+One statement is run at a time, and several in one text are refused. The worker ends when this
+process does.
 
 Not covered: a bug in SQLite itself that lets a query take over the worker, and the processor time
 spent until the deadline. The worker runs as the same user; it is a fence, not a jail.
@@ -193,8 +194,8 @@ class Sandbox:
         seconds, kind, exception, code, columns, rows, message = answer
         if kind == "database":
             raise DatasetError(
-                f"{database} cannot be opened ({exception}: {message}). Expected a SQLite file; "
-                "copy it again."
+                f"{database} cannot be opened ({exception}: {message}). Expected a SQLite file "
+                "that you may read; copy it again."
             )
         if kind == "error":
             kind = _classify(exception, code, message)
