@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from distill_sql.files import parse_json
 from distill_sql.students.engine import Asked
-from distill_sql.students.head import Refused
 from distill_sql.tokenizer import Message
 
 if TYPE_CHECKING:
@@ -57,6 +56,21 @@ FIXED: dict[str, Any] = {
 READ = frozenset(
     {"model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens", "stop"}
 )
+
+
+class Refused(Exception):
+    """A request that is answered with an error: status, message for the client, more headers."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The error as OpenAI's endpoint writes it."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {"error": {"message": str(self), "type": kind}}
 
 
 def read_request(body: bytes, student: TorchStudent, *, names: Collection[str] = ()) -> Asked:
@@ -200,7 +214,9 @@ def _prompt(messages: Sequence[Message], student: TorchStudent) -> tuple[int, ..
         ) from None
 
 
-def response(asked: Asked, outputs: Sequence[Sequence[int]], student: TorchStudent) -> Any:
+def response(
+    asked: Asked, outputs: Sequence[Sequence[int]], student: TorchStudent
+) -> dict[str, Any]:
     """The JSON of a chat completion; tokens behind a stop are counted, since they were written."""
     choices = []
     for number, output in enumerate(outputs):

@@ -6,21 +6,21 @@ same time are answered together (:mod:`~distill_sql.students.engine`). Who may a
 in :mod:`~distill_sql.students.web`; what may be asked is in :mod:`~distill_sql.students.chat`.
 
 Left out: streaming, tools, log probabilities. ``mlx_lm.server`` and ``transformers serve`` do more.
-The one needs MLX, whose CPU build multiplies matrices far slower than torch, and the other a web
-framework; this needs nothing that training does not.
+The one needs MLX, whose CPU build multiplies matrices far slower than torch, and the other a larger
+web framework; this needs tornado, which JupyterLab needs anyway.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from distill_sql.errors import (
@@ -29,17 +29,16 @@ from distill_sql.errors import (
     ParameterError,
     TrainingError,
 )
+from distill_sql.processes import watch
 from distill_sql.recipes import Recipe
-from distill_sql.students.chat import read_request, response
+from distill_sql.students.chat import Refused, read_request, response
 from distill_sql.students.engine import BusyError, Engine
-from distill_sql.students.head import Refused, authorities
-from distill_sql.students.web import LIMITS, Limits, Server
+from distill_sql.students.hosts import authorities
+from distill_sql.teacher import embedded
 
 if TYPE_CHECKING:
     from distill_sql.students.torch_backend import TorchStudent
-
-#: Seconds between two looks whether a client still waits for its answer.
-LOOK = 1.0
+    from distill_sql.students.web import Server
 
 
 def server(
@@ -50,31 +49,34 @@ def server(
     allowed: Sequence[str] = (),
     key: str = "",
     names: Sequence[str] = (),
-    limits: Limits = LIMITS,
 ) -> Server:
-    """A server that is ready to ``serve_forever``; at port 0, at any that is free.
+    """A server that is ready to ``serve``; at port 0, at any that is free.
 
     ``names`` are what the model may be asked as, the first one listed; without any it may be asked
-    as anything. ``allowed``, ``key`` and ``limits`` are those of
-    :class:`~distill_sql.students.web.Server`. Raises OSError if it cannot listen there.
+    as anything. ``allowed`` and ``key`` are those of :class:`~distill_sql.students.web.Server`.
+    Raises OSError if it cannot listen there.
     """
+    from distill_sql.students.web import Server
+
     engine = Engine(student)
     started = int(time.time())
 
-    def complete(body: bytes, gone: Callable[[], bool]) -> Any:
-        asked = read_request(body, student, names=names)
+    async def complete(body: bytes) -> dict[str, Any]:
+        # A long text takes a while to read, in which others are answered.
+        asked = await asyncio.to_thread(read_request, body, student, names=names)
         try:
             done = engine.submit(asked)
         except BusyError:
             busy = "too many requests wait; ask later"
             raise Refused(503, busy, {"Retry-After": "1"}) from None
-        return response(asked, _wait(done, gone), student)
+        outputs = await asyncio.wrap_future(done)
+        return response(asked, outputs, student)
 
-    def models(*_: Any) -> Any:
+    async def models(_: bytes) -> dict[str, Any]:
         listed = {"id": (*names, student.tokenizer.name)[0], "object": "model"}
         return {"object": "list", "data": [listed | {"created": started, "owned_by": "local"}]}
 
-    def health(*_: Any) -> Any:
+    async def health(_: bytes) -> dict[str, Any]:
         return {"status": "ok"}
 
     routes = {
@@ -83,54 +85,31 @@ def server(
         ("POST", "/v1/chat/completions"): complete,
     }
     try:
-        return Server(
-            host, port, routes, allowed=allowed, key=key, limits=limits, on_close=engine.close
-        )
+        return Server(host, port, routes, allowed=allowed, key=key, on_close=engine.close)
     except BaseException:
         engine.close()
         raise
 
 
-def _wait(done: Future[list[list[int]]], gone: Callable[[], bool]) -> list[list[int]]:
-    """A request's answers, or its end; it is cancelled when its client is gone."""
-    while True:
-        try:
-            error = done.exception(timeout=LOOK)
-        except TimeoutError:
-            if gone():
-                done.cancel()
-                raise Refused(400, "the connection was closed before the answer") from None
-            continue
-        except CancelledError:
-            raise Refused(503, "the server is closing") from None
-        if error is not None:
-            raise Refused(500, f"the model failed ({type(error).__name__})")
-        return done.result()
-
-
 def served_names(model: Path) -> tuple[str, str]:
     """What the model in a folder may be asked as: the folder's name, and with its weights' digest.
 
-    The second is what the embedded teacher's answers are filed under
-    (:func:`distill_sql.teacher.embedded.name`).
+    The second is what the embedded teacher's answers are filed under.
     """
-    digest = hashlib.sha256()
-    for path in sorted(model.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return model.name, f"{model.name}-{digest.hexdigest()[:8]}"
+    return model.name, embedded.name(model)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; 2 for a mistake of the user's."""
     options = _parser().parse_args(argv)
+    if options.parent is not None:
+        Thread(target=watch, args=(options.parent,), daemon=True).start()
     try:
         key = _key(options.api_key_env)
-        with _listening(options, key) as listening:
-            where = authorities(options.host, listening.server_address[1])[0]
-            print(f"serving {options.model} at http://{where}/v1", file=sys.stderr, flush=True)
-            listening.serve_forever()
+        listening = _listening(options, key)
+        where = authorities(options.host, listening.port)[0]
+        print(f"serving {options.model} at http://{where}/v1", file=sys.stderr, flush=True)
+        listening.serve()
     except DistillSqlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -158,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
         "--api-key-env", metavar="VARIABLE",
         help="the environment variable that holds the key which clients must send",
     )  # fmt: skip
+    parser.add_argument(
+        "--parent", type=int, metavar="PID", help="the process that starts this one: end with it"
+    )
     return parser
 
 
@@ -206,9 +188,9 @@ def _listening(options: argparse.Namespace, key: str) -> Server:
 def _load(model: Path) -> TorchStudent:
     if not (model / "config.json").is_file():
         raise TrainingError(f"No model in {model}: expected config.json, weights and a tokenizer.")
-    if find_spec("torch") is None or find_spec("transformers") is None:
+    if not all(map(find_spec, ("torch", "transformers", "tornado"))):
         raise MissingDependencyError(
-            "Serving a model needs torch: pip install 'distill-sql[train]'."
+            "Serving a model needs torch and tornado: pip install 'distill-sql[train]'."
         )
     from distill_sql.students import torch_backend
 

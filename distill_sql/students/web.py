@@ -1,69 +1,73 @@
-"""An HTTP/1.1 server for JSON that trusts no client: who may ask, how much, and for how long.
+"""An HTTP server for JSON that trusts no client: who may ask, how much, and for how long.
 
 Pages in a browser can send requests to this machine, too. What keeps them out: a request names one
 of the server's own names (Host), which DNS rebinding cannot; it comes from no page of another
 origin (Origin); and its body is declared as JSON, which a page may not send to other origins
 without their consent (Fetch standard, CORS preflight). No consent is ever given.
 
-Every wait has an end, and connections, heads and bodies have a bound (:class:`Limits`). Nothing is
-logged. Left out: TLS, chunked and compressed bodies, HTTP/2; a proxy in front does that.
+Every wait has an end, and connections, heads and bodies have a bound (:class:`Limits`). Tornado
+reads requests: it answers a malformed one with 400, and closes the connection of one that is late
+or far too long. Nothing is logged. Left out: TLS; a proxy in front does that.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import hmac
-import io
-import json
-import re
+import logging
 import reprlib
-import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from socketserver import BaseRequestHandler, TCPServer, ThreadingMixIn
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
+from weakref import WeakSet
 
-from distill_sql.students.head import Head, Refused, authorities, read_head
+from tornado.http1connection import HTTP1Connection
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler, stream_request_body
+
+from distill_sql.students.chat import Refused
+from distill_sql.students.hosts import authorities
 
 #: Connections beyond the bound that are told so; those beyond these are closed at once.
 RESERVE = 64
-#: What a body is answered with, as JSON; the second argument says whether the client is gone.
-Route: TypeAlias = Callable[[bytes, Callable[[], bool]], Any]
+#: Most bytes of a head, and of a body that is read at all: too long, it is discarded, not kept.
+HEAD, READ = 1 << 14, 1 << 25
+#: What a body is answered with: an object of JSON.
+Route: TypeAlias = Callable[[bytes], Awaitable[dict[str, Any]]]
+
+# A client could fill a disk with what tornado logs about it. Without a handler, Python writes that
+# to stderr.
+logging.getLogger("tornado").addHandler(logging.NullHandler())
+logging.getLogger("tornado").propagate = False
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may take.
+    """What a client may take: seconds until the next head is sent whole (``idle``), to send a body,
+    and to take an answer (``write``); connections at a time; bytes of a body."""
 
-    In seconds: ``idle`` until the next request begins, ``head`` and ``body`` to send them whole,
-    ``write`` to take the answer, ``linger`` to take an answer that ends the connection. Then the
-    most ``connections`` at a time, and the most bytes of a body.
-    """
-
-    idle: float = 60.0
-    head: float = 10.0
+    idle: float = 30.0
     body: float = 30.0
     write: float = 30.0
-    linger: float = 1.0
     connections: int = 512
     body_bytes: int = 1 << 20
 
 
-LIMITS = Limits()
-
-
-class Server(ThreadingMixIn, TCPServer):
-    """Answers ``routes``, by method and path; ready to ``serve_forever``.
+class Server:
+    """Answers ``routes``, by method and path: listens at once, answers in ``serve``.
 
     ``allowed`` are names or addresses, with a port if it is another one, that are served besides
     loopback's and ``host``. ``key`` is asked of every request unless it is empty. ``on_close`` is
-    called when the server closes. Raises OSError if it cannot listen at ``host`` and ``port``.
+    called at the end. Raises OSError if it cannot listen at ``host`` and ``port``.
     """
-
-    allow_reuse_address = True
-    request_queue_size = 256
 
     def __init__(
         self,
@@ -73,234 +77,170 @@ class Server(ThreadingMixIn, TCPServer):
         *,
         allowed: Sequence[str] = (),
         key: str = "",
-        limits: Limits = LIMITS,
+        limits: Limits = Limits(),
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.routes = routes
         self.limits = limits
-        self.closing = False
+        self.answering: set[asyncio.Task[None]] = set()
+        self._routes = routes
         self._key = key.encode()
         self._on_close = on_close
-        self._open: dict[Any, bool] = {}
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family = found[0][0]
-        super().__init__(found[0][4], _Connection)  # type: ignore[arg-type]
-        own = ("127.0.0.1", "localhost", "::1", host, str(self.server_address[0]), *allowed)
-        self._hosts = frozenset(
-            name for given in own for name in authorities(given, self.server_address[1])
-        )
+        self._stop: Future[None] = Future()
+        self._sockets = bind_sockets(port, host, backlog=256)
+        address, self.port = self._sockets[0].getsockname()[:2]
+        own = ("127.0.0.1", "localhost", "::1", host, address, *allowed)
+        self._hosts = frozenset(name for given in own for name in authorities(given, self.port))
 
-    def check(self, head: Head) -> Route:
+    def serve(self) -> None:
+        """Answer requests until ``close``; what is unanswered then is cancelled."""
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._on_close()
+
+    def close(self) -> None:
+        """End ``serve``, from any thread."""
+        with suppress(InvalidStateError):  # it is ending already
+            self._stop.set_result(None)
+
+    async def _serve(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(_quiet)
+        http = self._http = _Bounded(
+            Application(default_handler_class=_Handler, default_handler_args={"server": self}),
+            max_header_size=HEAD,
+            max_body_size=READ,
+            idle_connection_timeout=self.limits.idle,
+            body_timeout=self.limits.body,
+        )
+        http.most, http.late = self.limits.connections, WeakSet()
+        http.add_sockets(self._sockets)
+        try:
+            await asyncio.wrap_future(self._stop)
+        finally:
+            http.stop()
+            for task in self.answering:
+                task.cancel()
+            if self.answering:
+                await asyncio.wait(self.answering)
+            await http.close_all_connections()
+
+    def route(self, request: HTTPServerRequest) -> Route:
         """The route that a request may have; refused if it may have none."""
-        host, origin = head.one("host"), head.one("origin")
-        if not host:
-            raise Refused(400, "the header Host is missing")
-        if host.lower() not in self._hosts:
+        headers, asked = request.headers, (str(request.method), request.path)
+        if self._http.refuses(_stream(request)):
+            raise Refused(503, "too many connections are open; ask later", {"Retry-After": "1"})
+        # A header that is given twice is read as both with a comma, which is none of these values.
+        host, origin = headers.get("Host", "").lower(), headers.get("Origin")
+        if host not in self._hosts:
             raise Refused(
                 403,
                 f"Host {reprlib.repr(host)} is not served here; expected localhost or 127.0.0.1 "
                 "with the server's port, or a name that --host or --allow-host gives",
             )
-        if origin is not None and origin.lower() != f"http://{host.lower()}":
+        if origin is not None and origin.lower() != f"http://{host}":
             raise Refused(403, "pages of other origins may not ask here")
-        scheme, _, key = (head.one("authorization") or "").partition(" ")
-        if self._key and not (
-            scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self._key)
-        ):
-            raise Refused(
-                401, "expected the server's key: Authorization: Bearer KEY",
-                {"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
-        route = self.routes.get((head.method, head.path))
-        if route is not None:
-            return route
-        methods = sorted({method for method, path in self.routes if path == head.path})
-        known = sorted({method for method, _ in self.routes})
-        if methods or head.method not in known:
-            allow = ", ".join(methods or known)
-            raise Refused(
-                405, f"{reprlib.repr(head.method)} is not answered here; expected {allow}",
-                {"Allow": allow},
-            )  # fmt: skip
-        paths = ", ".join(f"{method} {path}" for method, path in self.routes)
-        raise Refused(404, f"nothing is at {reprlib.repr(head.path)}; expected {paths}")
-
-    def crowded(self, request: Any) -> bool:
-        """Whether a connection is one too many."""
-        return not self._open.get(request, False)
-
-    def get_request(self) -> tuple[Any, Any]:
-        """The next connection."""
-        try:
-            return super().get_request()
-        except OSError:  # no file descriptor is left; asking again at once would take all time
-            time.sleep(0.05)
-            raise
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection in a thread of its own; far beyond the bound, close it."""
-        if len(self._open) >= self.limits.connections + RESERVE:
-            self.shutdown_request(request)
-            return
-        self._open[request] = len(self._open) < self.limits.connections
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """End a connection."""
-        self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        """Stop listening, cancel what waits, and end every connection."""
-        self.closing = True
-        self._on_close()
-        for request in list(self._open):
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RD)
-        super().server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: what a client sends is not logged, nor what becomes of it."""
-
-
-class _Timed(io.RawIOBase):
-    """What a socket receives until a deadline; TimeoutError after it.
-
-    A timeout of the socket itself would begin anew with every byte.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._deadline = 0.0
-
-    def within(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
-
-
-class _Connection(BaseRequestHandler):
-    """One connection: requests are answered one after another."""
-
-    request: socket.socket
-    server: Server
-
-    def setup(self) -> None:
-        self._raw = _Timed(self.request)
-        self._stream = io.BufferedReader(self._raw)
-
-    def handle(self) -> None:
-        with suppress(OSError):  # the client is gone, or does not read
-            if self.server.crowded(self.request):
-                busy = "too many connections are open; ask later"
-                self._refuse(Refused(503, busy, {"Retry-After": "1"}))
-                return
-            while not self.server.closing and self._serve():
-                pass
-
-    def _serve(self) -> bool:
-        """Answer one request; whether another may follow."""
-        self._raw.within(self.server.limits.idle)
-        if not self._stream.peek(1):
-            return False
-        try:
-            route, body, last = self._read()
-        except Refused as refused:
-            self._refuse(refused)
-            return False
-        except TimeoutError:
-            self._refuse(Refused(408, "the request was not sent in time"))
-            return False
-        status, answer, headers = self._answer(route, body)
-        self._send(status, answer, headers, last=last)
-        return not last
-
-    def _answer(self, route: Route, body: bytes) -> tuple[int, Any, Mapping[str, str]]:
-        try:
-            return 200, route(body, self._gone), {}
-        except Refused as refused:
-            return refused.status, refused.answer, refused.headers
-        except BaseException as error:  # a panic in the tokenizer's Rust is no Exception
-            failed = Refused(500, f"the server failed ({type(error).__name__})")
-            return failed.status, failed.answer, failed.headers
-
-    def _refuse(self, refused: Refused) -> None:
-        """Send an error, and end the connection: where the next request begins is not known."""
-        self._send(refused.status, refused.answer, refused.headers, last=True)
-        # Closed with unread bytes, a connection is reset, and the client loses the answer.
-        self.request.shutdown(socket.SHUT_WR)
-        self._raw.within(self.server.limits.linger)
-        while self._stream.read1(1 << 16):
-            pass
-
-    def _read(self) -> tuple[Route, bytes, bool]:
-        self._raw.within(self.server.limits.head)
-        head = read_head(self._stream)
-        route = self.server.check(head)
-        return route, self._body(head), head.last
-
-    def _body(self, head: Head) -> bytes:
-        length = head.one("content-length")
-        if "transfer-encoding" in head.headers:
-            raise Refused(400 if length else 411, "expected Content-Length, and no chunks")
-        if head.method == "GET":
-            if length not in (None, "0"):
-                raise Refused(400, "expected a GET without a body")
-            return b""
-        kind = (head.one("content-type") or "").partition(";")[0].strip()
-        if kind.lower() != "application/json":
+        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        right = scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self._key)
+        if self._key and not right:
+            message = "expected the server's key: Authorization: Bearer KEY"
+            raise Refused(401, message, {"WWW-Authenticate": "Bearer"})
+        if asked not in self._routes:
+            known = ", ".join(map(" ".join, self._routes))
+            allow = ", ".join(method for method, path in self._routes if path == request.path)
+            message = f"{reprlib.repr(' '.join(asked))} is not answered here; expected {known}"
+            raise Refused(405, message, {"Allow": allow}) if allow else Refused(404, message)
+        kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if request.method == "POST" and kind != "application/json":
             raise Refused(415, f"Content-Type is {reprlib.repr(kind)}; expected application/json")
-        if head.one("content-encoding") not in (None, "identity"):
-            raise Refused(415, "expected a body without Content-Encoding")
-        if length is None:
-            raise Refused(411, "expected Content-Length")
-        if not re.fullmatch("[0-9]{1,18}", length):
-            raise Refused(
-                400, f"Content-Length is {reprlib.repr(length)}; expected a size in bytes"
-            )
-        limits = self.server.limits
-        if int(length) > limits.body_bytes:
-            raise Refused(413, f"the body is {length} bytes; expected {limits.body_bytes} at most")
-        expected = head.one("expect")
-        if expected is not None:
-            if expected.lower() != "100-continue":
-                raise Refused(417, "expected no Expect but 100-continue")
-            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._raw.within(limits.body)
-        body = self._stream.read(int(length))
-        if len(body) < int(length):
-            raise Refused(400, f"the body ended after {len(body)} of {length} bytes")
-        return body
+        return self._routes[asked]
 
-    def _gone(self) -> bool:
-        """Whether the client has closed its side: it waits for no answer."""
-        self.request.settimeout(0)
+
+class _Bounded(HTTPServer):
+    """Tornado's server with a bound on connections."""
+
+    most: int
+    late: WeakSet[IOStream]
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        if len(self._connections) >= self.most + RESERVE:
+            stream.close()
+            return
+        if len(self._connections) >= self.most:
+            self.late.add(stream)
+        super().handle_stream(stream, address)
+
+    def refuses(self, stream: IOStream) -> bool:
+        """Whether a connection is one too many: those that came before it are served."""
+        return stream in self.late and len(self._connections) > self.most
+
+
+@stream_request_body
+class _Handler(RequestHandler):
+    """One request. It is checked when its body has come: closed with unread bytes, a connection is
+    reset, and the client loses the answer."""
+
+    def initialize(self, server: Server) -> None:
+        self._server = server
+        self._body = bytearray()
+        self._task: asyncio.Task[None] | None = None
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._body) <= self._server.limits.body_bytes:
+            self._body += chunk
+
+    async def answer(self) -> None:
+        route, most = self._server.route(self.request), self._server.limits.body_bytes
+        if len(self._body) > most:
+            raise Refused(413, f"the body is too long; expected {most} bytes at most")
+        self._task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._server.answering.add(self._task)
+        self._task.add_done_callback(self._server.answering.discard)
         try:
-            return not self.request.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+            self.finish(await route(bytes(self._body)))
+        except Refused:
+            raise
+        except asyncio.CancelledError:  # or the client is gone, and is told nothing
+            raise Refused(503, "the server is closing") from None
+        except BaseException as error:  # a panic in the tokenizer's Rust is no Exception
+            raise Refused(500, f"the server failed ({type(error).__name__})") from None
 
-    def _send(self, status: int, answer: Any, headers: Mapping[str, str], *, last: bool) -> None:
-        text = json.dumps(answer).encode()
-        lines = [
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(text)}",
-            *(f"{name}: {value}" for name, value in headers.items()),
-            *(["Connection: close"] if last else []),
-        ]
-        self._write("\r\n".join([*lines, "", ""]).encode() + text)
+    get = head = post = delete = patch = put = options = answer
 
-    def _write(self, data: bytes) -> None:
-        self.request.settimeout(self.server.limits.write)
-        self.request.sendall(data)  # the timeout is that of the whole
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        if self._task:
+            self._task.cancel()
+
+    def write_error(self, status_code: int, **options: Any) -> None:
+        error = options.get("exc_info", (None, None))[1]
+        if not isinstance(error, Refused):  # a method that HTTP has not, or has for proxies
+            error = Refused(status_code, HTTPStatus(status_code).phrase, {"Allow": "GET, POST"})
+        self.set_status(error.status)
+        for name, value in error.headers.items():
+            self.set_header(name, value)
+        self.finish(error.answer)
+
+    def finish(self, chunk: Any = None) -> asyncio.Future[None]:
+        stream, written = _stream(self.request), super().finish(chunk)
+        if not written.done():  # tornado would wait for ever
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._server.limits.write, _leave, written, stream)
+        return written
+
+
+def _stream(request: HTTPServerRequest) -> IOStream:
+    return cast(HTTP1Connection, request.connection).stream
+
+
+def _leave(written: asyncio.Future[None], stream: IOStream) -> None:
+    if not written.done():
+        stream.close()
+
+
+def _quiet(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Log nothing; without file descriptors left, accepting again at once would take all time."""
+    if getattr(context.get("exception"), "errno", None) in (errno.EMFILE, errno.ENFILE):
+        time.sleep(0.05)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -37,29 +38,36 @@ PATIENCE = 120.0
 def name(model: Path = FOLDER) -> str:
     """What a model is asked as: its folder's name and a digest of its weights, since answers are
     filed under it."""
-    weights = b"".join(path.read_bytes() for path in sorted(model.glob("*.safetensors")))
-    return f"{model.name}-{hashlib.sha256(weights).hexdigest()[:8]}"
+    digest = hashlib.sha256()
+    for path in sorted(model.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return f"{model.name}-{digest.hexdigest()[:8]}"
 
 
 @contextmanager
 def serving(model: Path) -> Iterator[str]:
     """The base URL of an endpoint on this machine that serves a model folder while it is needed.
 
-    Raises :class:`MissingDependencyError` without torch and transformers, and :class:`TeacherError`
-    if the server does not come up.
+    The endpoint ends with this process, however that does. Raises :class:`MissingDependencyError`
+    without torch, transformers and tornado, and :class:`TeacherError` if the server does not come
+    up.
     """
     if not (model / "config.json").is_file():
         raise TeacherError(f"No model in {model}: expected config.json, weights and a tokenizer.")
-    if find_spec("torch") is None or find_spec("transformers") is None:
+    if not all(map(find_spec, ("torch", "transformers", "tornado"))):
         raise MissingDependencyError(
-            "Serving the embedded teacher needs torch: pip install 'distill-sql[train]'."
+            "Serving the embedded teacher needs torch and tornado: "
+            "pip install 'distill-sql[train]'."
         )
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
     command = [sys.executable, "-m", "distill_sql.students.endpoint", str(model), f"--port={port}"]
+    own = [f"--parent={os.getpid()}"]  # even if this process is killed, none is left
     with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as out:
         log = Path(out.name)
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command + own, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         end = time.monotonic() + PATIENCE
         while not _answers(f"http://127.0.0.1:{port}/v1/models"):

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from distill_sql.students.chat import FIXED, IGNORED, READ, read_request, response
+from distill_sql.students.chat import FIXED, IGNORED, READ, Refused, read_request, response
 from distill_sql.students.engine import Asked
-from distill_sql.students.head import Refused
 from distill_sql.tokenizer import CHATML, ChatTokenizer
 
 HELLO = [{"role": "user", "content": "Hello"}]

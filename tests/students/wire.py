@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPMessage, parse_headers
 from threading import Thread
 from typing import Any
 
@@ -16,9 +17,9 @@ from distill_sql.students.web import Server
 @dataclass(frozen=True)
 class Reply:
     status: int
-    headers: Mapping[str, str]
+    headers: HTTPMessage
     body: Any
-    closed: bool  # whether the server closed the connection behind it
+    closed: bool  # whether the server said that it closes the connection
 
     @property
     def message(self) -> str:
@@ -27,32 +28,28 @@ class Reply:
 
 @contextmanager
 def running(server: Server) -> Iterator[int]:
-    """The port of a server that serves meanwhile; it is closed with all its threads."""
-    thread = Thread(target=server.serve_forever, args=(0.01,))
+    """The port of a server that serves meanwhile; afterwards its thread has ended."""
+    thread = Thread(target=server.serve)
     thread.start()
     try:
-        yield server.server_address[1]
+        yield server.port
     finally:
-        server.shutdown()
+        server.close()
         thread.join()
-        server.server_close()
 
 
 def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
-def read(connection: socket.socket) -> Reply | None:
+def read(connection: socket.socket, *, bodiless: bool = False) -> Reply | None:
     """The next answer on a connection; None if there is none."""
     with connection.makefile("rb") as stream:
         first = stream.readline()
         if not first:
             return None
-        headers = {}
-        while (line := stream.readline().decode().strip()) != "":
-            name, _, value = line.partition(": ")
-            headers[name] = value
-        body = stream.read(int(headers.get("Content-Length", "0")))
+        headers = parse_headers(stream)
+        body = b"" if bodiless else stream.read(int(headers.get("Content-Length", "0")))
     closed = headers.get("Connection") == "close"
     return Reply(int(first.split()[1]), headers, json.loads(body) if body else None, closed)
 
@@ -64,7 +61,7 @@ def send(port: int, data: bytes, *, finish: bool = False) -> Reply | None:
             connection.sendall(data)
             if finish:
                 connection.shutdown(socket.SHUT_WR)
-            return read(connection)
+            return read(connection, bodiless=data.startswith(b"HEAD "))
         except ConnectionError:
             return None
 

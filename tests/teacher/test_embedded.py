@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,6 +20,7 @@ from distill_sql.students.models import random_model
 from distill_sql.teacher import Price, Settings, Store, embedded, requests_for
 from distill_sql.teacher.client import Teacher
 from distill_sql.traces import Sieve
+from tests.test_processes import ends
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 
@@ -59,3 +66,57 @@ def test_other_weights_have_another_name(pocket_train: Dataset, tmp_path: Path) 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="No model in"), embedded.serving(tmp_path):
         pass
+
+
+def test_the_name_is_known_without_torch() -> None:
+    """Settings hold it, and are made where only a teacher far away is asked."""
+    code = "import sys; from distill_sql.teacher.embedded import name; name(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "hashlib" in loaded.split()
+    assert not {"torch", "transformers", "tornado"} & set(loaded.split())
+
+
+PARENT = """
+import subprocess, sys
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event, Thread
+from distill_sql.teacher import embedded
+
+class Told(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        print(self.pid, flush=True)
+
+subprocess.Popen = Told
+held = ExitStack()
+starter = Thread(target=lambda: print(
+    held.enter_context(embedded.serving(Path(sys.argv[1]))), flush=True
+))
+starter.start()
+starter.join()
+Event().wait()
+"""
+
+
+def test_the_endpoint_ends_with_the_process_that_started_it(
+    pocket_train: Dataset, tmp_path: Path
+) -> None:
+    """Killed, it can stop nothing; the end of the thread that started the endpoint ends nothing."""
+    model = random_model(tmp_path / "model", tokenizer_for(pocket_train))
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(model)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid, url = int(parent.stdout.readline()), parent.stdout.readline().strip()
+        assert not ends(pid, within=0.5)
+        with urllib.request.urlopen(f"{url}/models", timeout=10) as answer:
+            assert answer.status == 200
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        gone = ends(pid)
+        if not gone:
+            os.kill(pid, signal.SIGKILL)
+        assert gone
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(f"{url}/models", timeout=10)
