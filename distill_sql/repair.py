@@ -212,14 +212,18 @@ def _broken(connection: sqlite3.Connection, table: str, keys: Mapping[int, Key])
     except sqlite3.Error as error:
         raise_if_fatal(error)
     # One leads to what is no key, so SQLite checks none of the table's. The first rows tell.
-    first = f"(SELECT * FROM {quote_identifier(table)} LIMIT {FIRST_ROWS}) AS c"
-    return {
-        number
-        for number, key in keys.items()
-        if connection.execute(
-            f"SELECT 1 FROM {first} WHERE {key.points_nowhere} LIMIT 1"
-        ).fetchone()
-    }
+    return {number for number, key in keys.items() if _is_broken(connection, key)}
+
+
+def _is_broken(connection: sqlite3.Connection, key: Key) -> bool:
+    listed = ", ".join(map(quote_identifier, key.columns))
+    rows = connection.execute(f"SELECT {listed} FROM {key.own} LIMIT {FIRST_ROWS}").fetchall()
+    pointing = [row for row in rows if None not in row]
+    if key.parent is None:
+        return bool(pointing)
+    same = " AND ".join(f"{quote_identifier(target)} = ?" for target in key.targets)
+    parent = f"SELECT 1 FROM {quote_identifier(key.parent)} WHERE {same} LIMIT 1"
+    return any(connection.execute(parent, row).fetchone() is None for row in pointing)
 
 
 def _row_columns(

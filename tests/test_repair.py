@@ -109,7 +109,9 @@ def test_a_key_to_what_is_no_key_is_held_to_what_its_first_rows_show() -> None:
     statements = [
         "CREATE TABLE p (id INT)", "CREATE TABLE c (a INT REFERENCES p (id), b REFERENCES p (no))",
         "CREATE TABLE d (a INT REFERENCES p (id))",
+        'CREATE TABLE e ("false" REFERENCES p (id))',
         "INSERT INTO p VALUES (1)", "INSERT INTO c VALUES (1, 5)", "INSERT INTO d VALUES (2)",
+        "INSERT INTO e VALUES (1)",
     ]  # fmt: skip
     connection, _ = repaired(statements, ["UPDATE c SET a = 8", "UPDATE d SET a = 8"])
     with closing(connection):
