@@ -78,7 +78,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             answer = ("too_large", "", 0, (), [], "out of memory")
         except TimeoutError:
             answer = ("timeout", "", 0, (), [], "interrupted")
-        except sqlite3.Error as error:
+        # Of a damaged file even SQLite's message may be no text.
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             answer = ("database", type(error).__name__, 0, (), [], str(error))
         body = marshal.dumps((time.perf_counter() - start, *answer))
         sink.write(struct.pack("<I", len(body)))
@@ -99,7 +100,7 @@ class Database:
         )
         try:
             self._open()
-        except (sqlite3.Error, TimeoutError):
+        except (sqlite3.Error, UnicodeDecodeError, TimeoutError):
             self.connection.close()
             if self._late:
                 raise TimeoutError from None

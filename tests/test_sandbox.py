@@ -361,6 +361,19 @@ def test_what_is_no_database_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
     assert sandbox.run(empty, "SELECT 1").ok
 
 
+def test_a_damaged_schema_is_told_even_if_sqlites_message_is_no_text(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE wrong (a)")
+        connection.commit()
+    damaged = path.read_bytes().replace(b"tablewrongwrong", b"tablewr\xffngwr\xffng")
+    path.write_bytes(damaged.replace(b"CREATE TABLE wrong (a)", b"CREATE TABLE wr\xffng a("))
+    with pytest.raises(DatasetError, match="cannot be opened"):
+        sandbox.run(path, "SELECT 1")
+
+
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
 def test_changes_in_a_log_are_not_passed_over(
     sandbox: Sandbox, tmp_path: Path, suffix: str
