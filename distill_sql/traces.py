@@ -35,7 +35,8 @@ from distill_sql.files import (
 )
 from distill_sql.prompts import extract_sql
 from distill_sql.sandbox import DEADLINE, Result
-from distill_sql.scoring.judge import Judge, Rules
+from distill_sql.scoring.judge import Judge
+from distill_sql.scoring.verdicts import Rules
 from distill_sql.teacher.store import Sample, Store
 from distill_sql.teacher.work import Request, Settings, requests_for
 from distill_sql.tokenizer import Message

@@ -19,9 +19,10 @@ from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.failures import facets
 from distill_sql.scoring.execution import prediction_text, prepare, prepare_short
 from distill_sql.scoring.hardness import hardness
-from distill_sql.scoring.judge import Judge, Rules
+from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.predictions import Prediction, read_predictions
 from distill_sql.scoring.score import align, score, score_with
+from distill_sql.scoring.verdicts import Rules
 
 
 def main(argv: Sequence[str] | None = None) -> int:

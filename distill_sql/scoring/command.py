@@ -17,10 +17,11 @@ from distill_sql.neighbours import COUNT, build_neighbours
 from distill_sql.sandbox import DEADLINE
 from distill_sql.scoring.bird import score_bird
 from distill_sql.scoring.compare import compare
-from distill_sql.scoring.judge import Judge, Rules
+from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.official import disagreements
 from distill_sql.scoring.predictions import Prediction, read_predictions
 from distill_sql.scoring.score import METRICS, Metric, ScoreReport, score_with
+from distill_sql.scoring.verdicts import Rules
 
 #: Longest deadline that can be asked for, in seconds: a day.
 LONGEST = 86_400

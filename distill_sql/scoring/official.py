@@ -15,7 +15,7 @@ from tqdm import tqdm
 from distill_sql.datasets import Dataset
 from distill_sql.errors import PredictionError
 from distill_sql.scoring.execution import prediction_text
-from distill_sql.scoring.judge import Rules, Verdict
+from distill_sql.scoring.verdicts import Rules, Verdict
 
 #: Seconds that the official code may take for one example: it has no timeout that works.
 DEADLINE = 120.0

@@ -16,8 +16,9 @@ from distill_sql.errors import PredictionError
 from distill_sql.sandbox import DEADLINE
 from distill_sql.scoring.exact import COMPONENTS, component_scores, partial_match
 from distill_sql.scoring.hardness import LEVELS, Hardness
-from distill_sql.scoring.judge import FAILURE_MODES, FailureMode, Judge, Rules, Verdict
+from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.predictions import Prediction
+from distill_sql.scoring.verdicts import FAILURE_MODES, FailureMode, Rules, Verdict
 
 Metric: TypeAlias = Literal["exec", "exact"]
 #: The metrics' names in tables.
