@@ -23,6 +23,7 @@ from distill_sql.errors import ParameterError
 from distill_sql.mentions import mentions_of
 from distill_sql.names import identifier, quote_identifier
 from distill_sql.pocket import CHECKPOINTS
+from distill_sql.sandbox import SQL_BYTES
 from distill_sql.schema import ForeignKey, Schema, Table
 from distill_sql.tokenizer import (
     ChatTokenizer,
@@ -306,6 +307,8 @@ def _strip(text: str) -> str:
 
 
 def _is_one_query(text: str) -> bool:
+    if len(text) > SQL_BYTES:  # no query that could be run, and slow to parse
+        return False
     import sqlglot
     from sqlglot.errors import SqlglotError
 

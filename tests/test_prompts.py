@@ -179,6 +179,15 @@ def test_sql_out_of_a_completion(completion: str, sql: str | None) -> None:
     assert extract_sql(completion) == sql
 
 
+@pytest.mark.parametrize(
+    "part", ["1 AND ", "(", "1 UNION SELECT ", "a.", "CASE WHEN ", "'", "``` "]
+)
+def test_answers_of_any_length_are_read_at_once(part: str) -> None:
+    began = time.monotonic()
+    assert extract_sql("SELECT " + part * (2_000_000 // len(part))) is None
+    assert time.monotonic() - began < 2
+
+
 def test_trace_mode_share_and_independence() -> None:
     examples = [Example(i, "d", f"question {i}", "") for i in range(4000)]
     share = Counter(map(trace_mode, examples))["reasoning"] / len(examples)
