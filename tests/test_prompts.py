@@ -179,9 +179,7 @@ def test_sql_out_of_a_completion(completion: str, sql: str | None) -> None:
     assert extract_sql(completion) == sql
 
 
-@pytest.mark.parametrize(
-    "part", ["1 AND ", "(", "1 UNION SELECT ", "a.", "CASE WHEN ", "'", "``` "]
-)
+@pytest.mark.parametrize("part", ["1 AND ", "(", "1 UNION SELECT ", "a.", "CASE WHEN ", "'"])
 def test_answers_of_any_length_are_read_at_once(part: str) -> None:
     began = time.monotonic()
     assert extract_sql("SELECT " + part * (2_000_000 // len(part))) is None
