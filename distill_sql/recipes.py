@@ -100,8 +100,9 @@ def _check_kind(recipe: str, name: str, value: Any) -> None:
     elif name in _NUMBERS:
         fits, expected = is_number and math.isfinite(value), "a number"
     elif name == "targets":
-        fits = isinstance(value, tuple) and value != () and all(one in LINEARS for one in value)
-        expected = f"a tuple of {', '.join(LINEARS)}"
+        is_some = isinstance(value, tuple | list) and len(value) > 0  # a list if it was JSON
+        fits = is_some and all(one in LINEARS for one in value)
+        expected = f"some of {', '.join(LINEARS)}, as a tuple"
     else:
         kind = bool if name in ("trained", "checkpointing") else str
         fits, expected = isinstance(value, kind), "True or False" if kind is bool else "text"

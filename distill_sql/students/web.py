@@ -17,6 +17,7 @@ import errno
 import hmac
 import logging
 import reprlib
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -30,7 +31,6 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
-from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from distill_sql.students.chat import Refused
@@ -86,8 +86,12 @@ class Server:
         self._key = key.encode()
         self._on_close = on_close
         self._stop: Future[None] = Future()
-        self._sockets = bind_sockets(port, host, backlog=256)
-        address, self.port = self._sockets[0].getsockname()[:2]
+        family, *_, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        self._socket = socket.create_server(place[:2], family=family, backlog=256)
+        self._socket.setblocking(False)
+        address, self.port = self._socket.getsockname()[:2]
         own = ("127.0.0.1", "localhost", "::1", host, address, *allowed)
         self._hosts = frozenset(name for given in own for name in authorities(given, self.port))
 
@@ -113,7 +117,7 @@ class Server:
             body_timeout=self.limits.body,
         )
         http.most, http.late = self.limits.connections, WeakSet()
-        http.add_sockets(self._sockets)
+        http.add_sockets([self._socket])
         try:
             await asyncio.wrap_future(self._stop)
         finally:
