@@ -23,7 +23,6 @@ from distill_sql.errors import ParameterError
 from distill_sql.mentions import mentions_of
 from distill_sql.names import identifier, quote_identifier
 from distill_sql.pocket import CHECKPOINTS
-from distill_sql.sandbox import SQL_BYTES
 from distill_sql.schema import ForeignKey, Schema, Table
 from distill_sql.tokenizer import (
     ChatTokenizer,
@@ -91,6 +90,10 @@ def sample_rows(path: Path, tables: tuple[Table, ...], count: int = SAMPLE_ROWS)
                 table.name, f"SELECT {columns} FROM {name} LIMIT {count}"
             )
     return rows
+
+
+#: A longer completion without a fence is no query: it could not be run, and is slow to parse.
+LONGEST = 100_000
 
 
 def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] = ()) -> str:
@@ -307,7 +310,7 @@ def _strip(text: str) -> str:
 
 
 def _is_one_query(text: str) -> bool:
-    if len(text) > SQL_BYTES:  # no query that could be run, and slow to parse
+    if len(text) > LONGEST:
         return False
     import sqlglot
     from sqlglot.errors import SqlglotError
