@@ -83,11 +83,14 @@ def _check_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Let what is still in the buffer go nowhere, so that Python's own last flush is quiet."""
-    with suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+    """Let what cannot be written go nowhere, so that Python's own last flush is quiet."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -145,6 +145,20 @@ def test_what_the_system_refuses_is_a_message(
     assert capsys.readouterr().err == "error: /somewhere/file: Permission denied\n"
 
 
+def test_what_was_printed_before_an_error_is_not_lost() -> None:
+    code = (
+        "import sys; from distill_sql import cli, doctor\n"
+        "def broken():\n    print('a table'); raise OSError(13, 'Permission denied', 'x')\n"
+        "doctor.checks = broken; sys.exit(cli.main(['doctor']))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout) == (2, "a table\n")
+    assert done.stderr == "error: x: Permission denied\n"
+
+
 def test_lone_surrogates_are_printed_as_escapes() -> None:
     done = run("score", "\udcff.jsonl")
     assert done.returncode == 2
