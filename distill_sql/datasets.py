@@ -313,15 +313,16 @@ def _unknown_db(
 ) -> DatasetError:
     close = get_close_matches(db_id, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    looked = ""
     if database_dir is not None:
         try:
             find_database(database_dir, db_id)
         except DatasetError as error:
-            hint += f" {error}"
+            looked = f" {error}"  # last, since it may end on a command
     return DatasetError(
         f"{where}: unknown db_id {db_id!r}; {len(known)} databases are known.{hint} "
         "Correct the question's db_id, or add the database to tables.json and to the database "
-        "folder."
+        f"folder.{looked}"
     )
 
 
