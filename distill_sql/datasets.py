@@ -106,6 +106,11 @@ class Dataset:
         """The same dataset with these examples, some of its own in any order."""
         return replace(self, examples=tuple(examples))
 
+    def without_synonyms(self) -> Dataset:
+        """The same dataset with schemas that list no synonyms, as most databases come."""
+        plain = {db_id: schema.without_synonyms() for db_id, schema in self.schemas.items()}
+        return replace(self, schemas=plain)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the examples, their schemas and the bytes of their databases."""

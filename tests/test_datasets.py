@@ -346,3 +346,13 @@ def test_when_the_hub_has_it_not_the_error_names_the_way_out(hub: str, tmp_path:
     result = fetch(tmp_path, f"{hub}/elsewhere")
     assert "could not be fetched from the hub" in result.stderr
     assert "set SPIDER_DIR" in result.stderr
+
+
+def test_a_dataset_without_its_synonyms_differs_in_nothing_else() -> None:
+    pocket = load_dataset("pocket", split="validation")
+    plain = pocket.without_synonyms()
+    assert plain.examples == pocket.examples
+    assert plain.fingerprint != pocket.fingerprint
+    for db_id in pocket.schemas:
+        ours, theirs = plain.schema(db_id), pocket.schema(db_id)
+        assert ours == theirs.without_synonyms() != theirs

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill_sql.pocket.build import build, materialized
+from distill_sql.pocket.sources import Source, sources
 
-__all__ = ["CHECKPOINTS", "build", "materialized"]
+__all__ = ["CHECKPOINTS", "Source", "build", "materialized", "sources"]
 
 #: The ladder's models, a folder each: three student bases and their teacher.
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
