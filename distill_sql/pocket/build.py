@@ -8,8 +8,9 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from distill_sql.pocket.domains import SOURCES, SPLITS, load_domains
 from distill_sql.pocket.questions import Question, generate
 from distill_sql.pocket.rows import write_database
 from distill_sql.schema import schema_to_tables_json
+
+#: Days after which a version that is not used leaves the cache.
+KEPT_DAYS = 7
 
 
 def build(target: Path, *, progress: bool = False) -> Path:
@@ -68,15 +72,19 @@ def _write_json(path: Path, records: Iterable[dict[str, Any]]) -> None:
 def materialized() -> Path:
     """The benchmark's folder; it is built into the user's cache when its sources are new.
 
-    Old versions in the cache are deleted. Two processes may build at once: one of them wins.
+    Versions that nobody used for :data:`KEPT_DAYS` are deleted: a younger one may be that of another
+    checkout, which reads it now. Two processes may build at once: one of them wins.
     """
     home = cache_dir() / "pocket"
     target = home / source_hash()[:16]
     if not (target / "tables.json").exists():
         build(target, progress=os.isatty(2))
         for old in home.iterdir():
-            if old != target and old.is_dir() and len(old.name) == len(target.name):
+            unused = time.time() - old.stat().st_mtime > KEPT_DAYS * 86_400
+            if unused and old.is_dir() and len(old.name) == len(target.name):
                 shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):  # of another user's cache
+        os.utime(target)
     return target
 
 
