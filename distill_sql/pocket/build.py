@@ -72,8 +72,8 @@ def _write_json(path: Path, records: Iterable[dict[str, Any]]) -> None:
 def materialized() -> Path:
     """The benchmark's folder; it is built into the user's cache when its sources are new.
 
-    Versions that nobody used for :data:`KEPT_DAYS` are deleted: a younger one may be that of another
-    checkout, which reads it now. Two processes may build at once: one of them wins.
+    Versions that nobody used for :data:`KEPT_DAYS` days are deleted: a younger one may be that of
+    another checkout, which reads it now. Two processes may build at once: one of them wins.
     """
     home = cache_dir() / "pocket"
     target = home / source_hash()[:16]

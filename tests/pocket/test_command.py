@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,23 @@ def test_two_processes_can_build_at_once(tmp_path: Path) -> None:
     assert [run.returncode for run in runs] == [0, 0], answers
     assert {out.strip() for out, _ in answers} == {"5"}
     assert len(list((tmp_path / "pocket").iterdir())) == 1
+
+
+def test_versions_go_when_nobody_used_them_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A young one may be that of another checkout, whose questions would be gone while it asks."""
+    monkeypatch.setenv("DISTILL_SQL_CACHE", str(tmp_path))
+    young, old, other = (tmp_path / "pocket" / name for name in ("a" * 16, "b" * 16, "notes"))
+    for folder, days in ((young, 1), (old, 30), (other, 30)):
+        folder.mkdir(parents=True)
+        os.utime(folder, times=(time.time() - days * 86_400,) * 2)
+    monkeypatch.setattr("distill_sql.pocket.build.build", lambda target, **_: target.mkdir())
+    materialized.cache_clear()
+    try:
+        target = materialized()
+    finally:
+        materialized.cache_clear()
+    assert sorted(path.name for path in target.parent.iterdir()) == sorted(
+        ["a" * 16, "notes", target.name]
+    )
