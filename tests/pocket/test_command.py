@@ -63,7 +63,8 @@ def test_versions_go_when_nobody_used_them_for_long(
     for folder, days in ((young, 1), (old, 30), (other, 30)):
         folder.mkdir(parents=True)
         os.utime(folder, times=(time.time() - days * 86_400,) * 2)
-    monkeypatch.setattr("distill_sql.pocket.build.build", lambda target, **_: target.mkdir())
+    module = sys.modules[materialized.__module__]  # the package has a function of its name
+    monkeypatch.setattr(module, "build", lambda target, **_: target.mkdir())
     materialized.cache_clear()
     try:
         target = materialized()
