@@ -13,17 +13,24 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from distill_sql.datasets import Dataset
+from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import ParameterError
 from distill_sql.mentions import parts, text_values
-from distill_sql.prompts import SAMPLE_ROWS, render_schema, render_table, sample_rows
+from distill_sql.rendering import (
+    COMPACT_ROWS,
+    SAMPLE_ROWS,
+    Style,
+    compact_lines,
+    render_table,
+    sample_rows,
+)
 from distill_sql.schema import Schema, Table
 
 if TYPE_CHECKING:
@@ -45,9 +52,9 @@ STRATEGIES: tuple[Strategy, ...] = ("closure", "bm25", "schema-order")
 class Linked:
     """What linking decided for one question.
 
-    ``block`` is the schema block for :func:`distill_sql.prompts.build_messages`; it has
-    ``n_tokens`` tokens and shows ``rows_per_table`` sample rows. ``kept`` and ``dropped`` map table
-    names to the reason, in the schema's order.
+    ``block`` is the schema block of a prompt; it has ``n_tokens`` tokens with the line break behind
+    it, and is made with ``rows_per_table`` sample rows. ``kept`` and ``dropped`` map table names to
+    the reason, in the schema's order.
     """
 
     schema: Schema
@@ -62,14 +69,21 @@ class Linked:
 class Linker:
     """Chooses one database's tables for each question, within a budget of tokens.
 
-    Build it once per database: it indexes names and values. ``path`` is the SQLite file,
-    ``count_tokens`` counts a text's tokens as the model will.
+    Build it once per database (:func:`linker_for`): it indexes names and values. ``path`` is the
+    SQLite file, ``count_tokens`` counts a text's tokens as the model will, ``style`` is that of the
+    prompt.
     """
 
-    def __init__(self, schema: Schema, path: Path, count_tokens: Counter) -> None:
+    def __init__(
+        self, schema: Schema, path: Path, count_tokens: Counter, *, style: Style = "full"
+    ) -> None:
         self.schema = schema
-        self._rows = sample_rows(path, schema.tables)
+        self._compact = style == "compact"
+        #: Most sample rows first. The compact style shows no rows: fewer of them save nothing.
+        self._steps = (COMPACT_ROWS,) if self._compact else tuple(range(SAMPLE_ROWS, -1, -1))
+        self._rows = sample_rows(path, schema.tables, self._steps[0])
         self._count = lru_cache(maxsize=4096)(count_tokens)
+        self._whole = lru_cache(maxsize=64)(self._show_whole)
         self._index = _index([table_words(path, table) for table in schema.tables])
 
     def scores(self, question: str) -> dict[str, float]:
@@ -108,14 +122,20 @@ class Linker:
                 f"The token budget is {budget}; expected a positive number, such as the default "
                 f"{DEFAULT_BUDGET}."
             )
-        everything = {table.name: "the whole schema fits" for table in self.schema.tables}
-        for rows in range(SAMPLE_ROWS, -1, -1):
-            if self._tokens(self.schema, rows) <= budget:
-                return self._linked(everything, rows, budget)
+        if whole := self._whole(budget):
+            return whole
         kept = self._choose(question, budget, strategy)
         chosen = self.schema.restrict(set(kept))
-        rows = next((n for n in range(SAMPLE_ROWS, 0, -1) if self._tokens(chosen, n) <= budget), 0)
-        return self._linked(kept, rows, budget)
+        fitting = (rows for rows in self._steps if self._tokens(chosen, rows) <= budget)
+        return self._linked(kept, next(fitting, self._steps[-1]), budget)
+
+    def _show_whole(self, budget: int) -> Linked | None:
+        """All tables, with as many sample rows as fit; None if the budget is too small for that."""
+        everything = {table.name: "the whole schema fits" for table in self.schema.tables}
+        for rows in self._steps:
+            if self._tokens(self.schema, rows) <= budget:
+                return self._linked(everything, rows, budget)
+        return None
 
     def _choose(self, question: str, budget: int, strategy: Strategy) -> dict[str, str]:
         """Names of the tables to keep, with reasons: each one tried in turn, kept if it fits."""
@@ -132,7 +152,7 @@ class Linker:
                 for bridge in self._path(name, kept):
                     group[bridge] = f"joins {name} to the tables already kept"
             trial = kept | group
-            if not kept or self._tokens(self.schema.restrict(set(trial)), 0) <= budget:
+            if not kept or self._fits(trial, budget):
                 kept = trial
         return kept
 
@@ -155,27 +175,43 @@ class Linker:
                     queue.append(there)
         return []
 
+    def _fits(self, names: Collection[str], budget: int) -> bool:
+        return self._tokens(self.schema.restrict(set(names)), self._steps[-1]) <= budget
+
+    def _pieces(self, schema: Schema, rows: int) -> list[str]:
+        """The schema block and the line break behind it, in pieces that are tokenized alone."""
+        if self._compact:
+            lines = compact_lines(schema, self._rows)
+            return [*lines[:-1], *(f"{last}\n" for last in lines[-1:])]
+        shown = {name: every[:rows] for name, every in self._rows.items()}
+        return [render_table(schema, t, shown[t.name]) + "\n" for t in schema.tables]
+
     def _tokens(self, schema: Schema, rows: int) -> int:
-        return sum(
-            self._count(text + "\n")
-            for text in (
-                render_table(schema, table, self._rows[table.name][:rows])
-                for table in schema.tables
-            )
-        )
+        return sum(map(self._count, self._pieces(schema, rows)))
 
     def _linked(self, kept: Mapping[str, str], rows: int, budget: int) -> Linked:
         schema = self.schema.restrict(set(kept))
         names = [table.name for table in self.schema.tables]
         return Linked(
             schema=schema,
-            block=render_schema(schema, self._rows, rows_per_table=rows),
+            block="".join(self._pieces(schema, rows)).removesuffix("\n"),
             n_tokens=self._tokens(schema, rows),
             budget=budget,
             rows_per_table=rows,
             kept={name: kept[name] for name in names if name in kept},
             dropped={name: "no room left" for name in names if name not in kept},
         )
+
+
+@lru_cache(maxsize=1024)
+def linker_for(schema: Schema, path: Path, count_tokens: Counter, style: Style = "full") -> Linker:
+    """The one :class:`Linker` of a database, made when it is first asked for."""
+    return Linker(schema, path, count_tokens, style=style)
+
+
+def said(example: Example) -> str:
+    """The words that tables are chosen by: the question, and BIRD's hint to it."""
+    return f"{example.question} {example.evidence}".strip()
 
 
 def words(text: str) -> list[str]:
@@ -261,7 +297,7 @@ def recall_curve(
     for strategy in strategies:
         for budget in budgets:
             linked = [
-                linkers[example.db_id].link(example.question, budget=budget, strategy=strategy)
+                linkers[example.db_id].link(said(example), budget=budget, strategy=strategy)
                 for example in dataset
             ]
             records.append(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,16 +94,21 @@ class Mentions:
         for found in self._values.values():
             found.sort(key=lambda value: -len(value.words))
 
-    def mark(self, question: str) -> str:
-        """``question`` with the name of what it mentions, in brackets, behind each mention."""
+    def mark(self, question: str, *, shown: Collection[str] | None = None) -> str:
+        """``question`` with the name of what it mentions, in brackets, behind each mention.
+
+        ``shown`` names the tables that a prompt shows, None for all: others are not mentioned.
+        """
         marked, done = "", 0
-        for mention in self.find(question):
+        for mention in self.find(question, shown=shown):
             marked += f"{question[done : mention.end]} [{mention.label}]"
             done = mention.end
         return marked + question[done:]
 
-    def find(self, question: str) -> list[Mention]:
-        """What ``question`` mentions, from left to right, without overlap: the longest first.
+    def find(self, question: str, *, shown: Collection[str] | None = None) -> list[Mention]:
+        """What ``question`` mentions of the tables ``shown`` (None: of all), from left to right.
+
+        Mentions do not overlap: the longest is taken.
 
         Of several columns that fit as well, the one whose table is mentioned nearest is meant;
         where none is, they are told apart by nothing and only a name they share is given.
@@ -113,8 +118,8 @@ class Mentions:
         spans: list[tuple[int, int, list[_Name], list[_Value]]] = []
         place = 0
         while place < len(said):
-            values, length = self._values_at(lower, place)
-            names, words = self._names_at(lower, place)
+            values, length = self._values_at(lower, place, shown)
+            names, words = self._names_at(lower, place, shown)
             spelled = question[said[place].start() : said[place + max(length, 1) - 1].end()]
             # A word that fits a name as well is a value only if it is spelled like it.
             if length > words or any(value.spelled == spelled for value in values):
@@ -140,19 +145,24 @@ class Mentions:
                 found.append(Mention(said[start].start(), said[end - 1].end(), label + value))
         return found
 
-    def _values_at(self, words: list[str], place: int) -> tuple[list[_Value], int]:
+    def _values_at(
+        self, words: list[str], place: int, shown: Collection[str] | None
+    ) -> tuple[list[_Value], int]:
         """The longest values that begin here, and their length in words."""
         if words[place] in FUNCTION_WORDS:
             return [], 0
         fitting = [
             value
             for value in self._values.get(stem(words[place]), ())
-            if value.words == tuple(map(stem, words[place : place + len(value.words)]))
+            if (shown is None or value.table in shown)
+            and value.words == tuple(map(stem, words[place : place + len(value.words)]))
         ]
         length = max((len(value.words) for value in fitting), default=0)
         return [value for value in fitting if len(value.words) == length], length
 
-    def _names_at(self, words: list[str], place: int) -> tuple[list[_Name], int]:
+    def _names_at(
+        self, words: list[str], place: int, shown: Collection[str] | None
+    ) -> tuple[list[_Name], int]:
         """The names that the most words from here on belong to, those said in full first."""
         best = (0, 0.0)
         names: list[_Name] = []
@@ -160,6 +170,8 @@ class Mentions:
         if words[place] in FUNCTION_WORDS:
             return [], 0
         for name in self._names.get(stem(words[place]), ()):
+            if shown is not None and name.table not in shown:
+                continue
             matched: set[str] = set()
             end = place
             for offset, word in enumerate(words[place:]):

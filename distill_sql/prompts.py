@@ -10,20 +10,25 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from distill_sql.databases import Reader
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import ParameterError
+from distill_sql.linking import linker_for, said
 from distill_sql.mentions import mentions_of
-from distill_sql.names import identifier, quote_identifier
 from distill_sql.pocket import CHECKPOINTS
-from distill_sql.schema import ForeignKey, Schema, Table
+from distill_sql.rendering import (
+    COMPACT_ROWS,
+    Style,
+    render_compact,
+    render_schema,
+    sample_rows,
+)
+from distill_sql.schema import Schema
 from distill_sql.tokenizer import (
     ChatTokenizer,
     Message,
@@ -32,22 +37,6 @@ from distill_sql.tokenizer import (
 )
 
 Mode: TypeAlias = Literal["direct", "reasoning"]
-#: ``full`` shows tables as CREATE TABLE with rows; ``compact`` takes a line a table and
-#: one a join, few tokens, and marks what the question mentions (:mod:`distill_sql.mentions`).
-Style: TypeAlias = Literal["full", "compact"]
-Cell: TypeAlias = "str | int | float | bytes | None"
-#: The first rows of each table, by table name.
-SampleRows: TypeAlias = Mapping[str, Sequence[tuple[Cell, ...]]]
-
-#: Rows shown under each table: enough to see how values are spelled.
-SAMPLE_ROWS = 3
-#: Longest cell shown, in characters; a longer one is cut and marked.
-CELL_WIDTH = 40
-#: The same for the compact style, how many values of a text column it shows, and how many rows it
-#: finds them in.
-COMPACT_WIDTH = 24
-COMPACT_VALUES = 3
-COMPACT_ROWS = 24
 
 SYSTEM_PROMPT = (
     "You translate questions about a database into SQLite queries. "
@@ -69,127 +58,8 @@ COMPACT_INSTRUCTIONS: Mapping[Mode, str] = {
     "reasoning": "Reason, then answer with SQL.",
 }
 
-_SQL_TYPE = {"text": "TEXT", "number": "NUMERIC", "time": "DATETIME", "boolean": "BOOLEAN"}
-
-
-@lru_cache(maxsize=1024)
-def sample_rows(path: Path, tables: tuple[Table, ...], count: int = SAMPLE_ROWS) -> SampleRows:
-    """The first ``count`` rows of each table, columns in the schema's order.
-
-    "First" is the table's stored order, so the same file gives the same rows. A table or column
-    that the schema names and the file lacks (it happens in real data) simply has no rows to show;
-    nor has one that cannot be read within the limits of :class:`distill_sql.databases.Reader`.
-    """
-    rows: dict[str, list[tuple[Cell, ...]]] = {}
-    with Reader(path) as reader:
-        for table in tables:
-            name = quote_identifier(table.name)
-            # Qualified, because SQLite reads a quoted name that is no column as a string.
-            columns = ", ".join(f"{name}.{quote_identifier(c.name)}" for c in table.columns)
-            rows[table.name] = reader.rows(
-                table.name, f"SELECT {columns} FROM {name} LIMIT {count}"
-            )
-    return rows
-
-
 #: A longer completion without a fence is no query: it could not be run, and is slow to parse.
 LONGEST = 100_000
-
-
-def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] = ()) -> str:
-    """One table as ``CREATE TABLE`` with its keys, then its sample rows as a comment.
-
-    Foreign keys are taken from ``schema``, so a schema restricted to some tables shows no key to
-    one that is not there.
-    """
-    lines = []
-    single_key = table.primary_key if len(table.primary_key) == 1 else ()
-    for column in table.columns:
-        words = [identifier(column.name), _SQL_TYPE.get(column.type, "")]
-        if column.name in single_key:
-            words.append("PRIMARY KEY")
-        lines.append(" ".join(word for word in words if word))
-    if len(table.primary_key) > 1:
-        lines.append(f"PRIMARY KEY ({_names(table.primary_key)})")
-    lines += [
-        f"FOREIGN KEY ({_names(key.columns)}) REFERENCES {identifier(key.ref_table)}"
-        f" ({_names(key.ref_columns)})"
-        for key in schema.keys_of(table.name)
-    ]
-    body = ",\n".join(f"  {line}" for line in lines)
-    text = f"CREATE TABLE {identifier(table.name)} (\n{body}\n);\n"
-    if rows:
-        shown = "\n".join(" | ".join(map(_cell, row)) for row in rows)
-        header = " | ".join(_line(column.name) for column in table.columns)
-        text += f"/* {len(rows)} row{'s' if len(rows) > 1 else ''}:\n{header}\n{shown}\n*/\n"
-    return text
-
-
-def render_schema(schema: Schema, rows: SampleRows, *, rows_per_table: int = SAMPLE_ROWS) -> str:
-    """The schema block of a prompt: every table of ``schema`` in order, a blank line between."""
-    return "\n".join(
-        render_table(schema, table, rows.get(table.name, ())[:rows_per_table])
-        for table in schema.tables
-    )
-
-
-def render_compact(schema: Schema, rows: SampleRows) -> str:
-    """The schema in a line a table, its columns and what their values are like, and a line a
-    foreign key: the join that it is for, as a query would spell it.
-
-    ``rows`` are :data:`COMPACT_ROWS` or so of each table. A text column whose values recur in them
-    shows the commonest; dates, and flags of 0 and 1, say that they are such. Other columns show
-    their name alone. A small model copies a join more surely than it puts one together.
-    """
-    lines = []
-    for table in schema.tables:
-        shown = []
-        for place, column in enumerate(table.columns):
-            values = [row[place] for row in rows.get(table.name, ())]
-            shown.append(identifier(column.name) + _value_hint(column.type, values))
-        lines.append(f"{identifier(table.name)}: {', '.join(shown)}\n")
-    lines += [f"{_join(schema, key)}\n" for key in schema.foreign_keys]
-    return "".join(lines)
-
-
-def _join(schema: Schema, key: ForeignKey) -> str:
-    child, parent = (identifier(schema.table(name).name) for name in (key.table, key.ref_table))
-    tables, one, two = f"{child} JOIN {parent}", child, parent
-    if child == parent:
-        tables, one, two = f"{child} AS T1 JOIN {parent} AS T2", "T1", "T2"
-    pairs = zip(key.columns, key.ref_columns, strict=True)
-    on = (f"{one}.{identifier(own)} = {two}.{identifier(other)}" for own, other in pairs)
-    return f"{tables} ON {' AND '.join(on)}"
-
-
-def _value_hint(type_: str, values: Sequence[Cell]) -> str:
-    if type_ == "time":
-        return " date"
-    counts = Counter(value for value in values if value is not None)
-    if type_ != "text":
-        return " flag" if counts and counts.keys() <= {0, 1} else ""
-    if len(counts) * 2 > counts.total():
-        return ""
-    shown = (_cell(value)[:COMPACT_WIDTH] for value, _ in counts.most_common(COMPACT_VALUES))
-    return "".join(f" '{value}'" for value in shown)
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(map(identifier, names))
-
-
-def _cell(value: Cell) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
-    text = _line(str(value))
-    return text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 3] + "..."
-
-
-def _line(text: str) -> str:
-    """A text on one line that does not end the comment it stands in."""
-    return " ".join(text.replace("*/", "* /").split())
 
 
 def build_messages(
@@ -197,7 +67,7 @@ def build_messages(
 ) -> list[Message]:
     """The chat for one question: a system turn, and a user turn that ends with the instruction.
 
-    ``schema_block`` comes from :func:`render_schema`, :func:`render_compact` or from linking.
+    ``schema_block`` comes from :mod:`distill_sql.rendering` or from linking.
     Raises :class:`ParameterError` for an unknown mode.
     """
     if mode not in INSTRUCTIONS:
@@ -223,21 +93,47 @@ def style_of(messages: Sequence[Message]) -> Style:
 
 
 def prompt_messages(
-    dataset: Dataset, example: Example, *, mode: Mode = "direct", style: Style = "full"
+    dataset: Dataset,
+    example: Example,
+    *,
+    mode: Mode = "direct",
+    style: Style = "full",
+    schema_tokens: int = 0,
+    count: Callable[[str], int] | None = None,
 ) -> list[Message]:
-    """The chat for one question of a dataset, with its whole schema and sample rows.
+    """The chat for one question of a dataset: the one way in which prompts are made.
 
-    In the compact style the question is marked with the names and values that it mentions.
+    The schema block has at most ``schema_tokens`` tokens, or is whole for 0. A schema that fits is
+    the same text for every question of its database; of a larger one, only tables that linking
+    keeps are shown (:mod:`distill_sql.linking`). ``count`` counts a text's tokens as the model
+    will; without it :func:`tokenizer_for` says whose tokenizer counts. In the compact style the
+    question is marked with the names and values that it mentions, of the tables that are shown.
+    Raises :class:`ParameterError` for an unknown mode and for a negative ``schema_tokens``.
     """
+    schema, path = dataset.schema(example.db_id), dataset.database_path(example.db_id)
+    if check_schema_tokens(schema_tokens):
+        count = count or tokenizer_for(dataset).count
+        linked = linker_for(schema, path, count, style).link(said(example), budget=schema_tokens)
+        block, shown = linked.block, frozenset(linked.kept)
+    else:
+        block, shown = _rendered(schema, path, style), None
     if style == "compact":
-        mentions = mentions_of(dataset.schema(example.db_id), dataset.database_path(example.db_id))
-        example = replace(example, question=mentions.mark(example.question))
-    block = _schema_block(dataset, example.db_id, style)
+        marked = mentions_of(schema, path).mark(example.question, shown=shown)
+        example = replace(example, question=marked)
     return build_messages(example, block, mode=mode, style=style)
 
 
-def _schema_block(dataset: Dataset, db_id: str, style: Style = "full") -> str:
-    return _rendered(dataset.schema(db_id), dataset.database_path(db_id), style)
+def check_schema_tokens(value: int) -> int:
+    """``value`` itself, if a schema block can have so many tokens; 0 stands for the whole schema.
+
+    Raises :class:`ParameterError` for anything but a whole number of 0 or more.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ParameterError(
+            f"--schema-tokens (schema_tokens in Python) is {value!r}; expected a whole number: 1 "
+            "or more tokens, or 0 for the whole schema."
+        )
+    return value
 
 
 @lru_cache(maxsize=1024)

@@ -25,7 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from distill_sql.datasets import Dataset
-from distill_sql.errors import GoldQueryError, TeacherError
+from distill_sql.errors import GoldQueryError, ParameterError, TeacherError
 from distill_sql.files import (
     check_output,
     parse_json,
@@ -33,7 +33,8 @@ from distill_sql.files import (
     resume_lines,
     write_json_lines,
 )
-from distill_sql.prompts import extract_sql
+from distill_sql.places import work_folder
+from distill_sql.prompts import check_schema_tokens, extract_sql
 from distill_sql.sandbox import DEADLINE, Result
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.verdicts import Rules
@@ -60,13 +61,14 @@ REASONS: Mapping[str, str] = {
 
 _TEXTS = ("db_id", "question", "query", "mode", "completion", "sql", "model")
 
-#: Where the teacher chapter leaves its traces, and the training chapters look for some.
-FOLDER = Path("book/.work/traces")
-
 
 @dataclass(frozen=True)
 class Trace:
-    """One question with the answer that was kept. ``cost`` is in nano-dollars, for all samples."""
+    """One question with the answer that was kept. ``cost`` is in nano-dollars, for all samples.
+
+    ``schema_tokens`` is the most that the schema in ``messages`` may take, 0 for all of it; files
+    of earlier versions, which lack it, hold whole schemas.
+    """
 
     question_id: int
     db_id: str
@@ -82,6 +84,7 @@ class Trace:
     prompt_tokens: int
     completion_tokens: int
     cost: int
+    schema_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,7 @@ class Sieve:
                 example.question_id, example.db_id, example.question, example.query, request.mode,
                 request.messages, samples[place].text, sqls[place], len(samples), len(passed),
                 self.settings.model, **usage,
+                schema_tokens=self.settings.schema_tokens,
             )
             for place in kept
         )  # fmt: skip
@@ -338,12 +342,16 @@ def _trace(record: Mapping[str, Any]) -> Trace:
         raise ValueError(f"found {strange[0]!r} where a text belongs")
     if not isinstance(trace.question_id, int):
         raise ValueError(f"question_id is {trace.question_id!r}, no whole number")
+    try:
+        check_schema_tokens(trace.schema_tokens)
+    except ParameterError:
+        raise ValueError(f"schema_tokens is {trace.schema_tokens!r}, no number of tokens") from None
     return trace
 
 
 def chapter_file(dataset: str) -> Path:
     """Where the teacher chapter leaves the traces of a dataset, by its name or its folder."""
-    return FOLDER / f"{Path(dataset).name}.jsonl"
+    return work_folder() / "traces" / f"{Path(dataset).name}.jsonl"
 
 
 def chapter_traces(given: str, dataset: str) -> list[Trace]:

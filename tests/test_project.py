@@ -112,7 +112,8 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 
 #: The order in which modules may import one another: only from the left.
 LAYERS = [
-    "errors", "schema", "datasets", "provenance", "tokenizer", "mentions", "prompts", "linking",
+    "errors", "schema", "datasets", "provenance", "tokenizer", "mentions", "rendering", "linking",
+    "prompts",
     "sandbox", "failures", "neighbours", "scoring", "mutants", "pocket", "survey", "baseline",
     "teacher", "traces", "splits", "recipes", "charts", "tables", "students", "experiments",
     "pretraining", "book", "cli",

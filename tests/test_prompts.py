@@ -15,12 +15,10 @@ from distill_sql.prompts import (
     build_messages,
     extract_sql,
     prompt_messages,
-    render_compact,
-    render_schema,
-    sample_rows,
     tokenizer_for,
     trace_mode,
 )
+from distill_sql.rendering import render_compact, render_schema, sample_rows
 from distill_sql.schema import schema_from_sqlite
 from tests.hostile import Database, databases, write_dataset
 
@@ -107,7 +105,7 @@ def test_unknown_mode_is_refused() -> None:
 
 def test_cells_are_short_and_on_one_line(toy_dataset: Path) -> None:
     table = schema_from_sqlite(toy_dataset / "database/shop/shop.sqlite").table("customer")
-    from distill_sql.prompts import render_table
+    from distill_sql.rendering import render_table
     from distill_sql.schema import Schema
 
     text = render_table(Schema("d", (table,)), table, [(1, "a\nb" + "x" * 90, b"\x00\xff")])

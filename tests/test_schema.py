@@ -182,7 +182,7 @@ def test_file_that_is_not_sqlite_and_file_that_is_absent(tmp_path: Path) -> None
 
 
 def test_undecodable_text_does_not_stop_reading(tmp_path: Path) -> None:
-    from distill_sql.prompts import sample_rows
+    from distill_sql.rendering import sample_rows
 
     path = tmp_path / "latin.sqlite"
     with closing(sqlite3.connect(path)) as connection:

@@ -19,22 +19,24 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from distill_sql.mentions import Mentions
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
 from distill_sql.pocket.patterns import PATTERNS, Draft
+from distill_sql.pocket.patterns.registry import Pattern
 from distill_sql.pocket.phrases import Filter, Speaker, sql_value
 from distill_sql.pocket.questions import polished
+from distill_sql.pretraining.drawn import DRAWN_PATTERNS
 from distill_sql.pretraining.lexicon import Lexicon, invented, plural
 from distill_sql.pretraining.patterns import MORE_PATTERNS
 from distill_sql.pretraining.worlds import FRONT, draw_values, make_world
 from distill_sql.prompts import (
     COMPACT_INSTRUCTIONS,
-    COMPACT_ROWS,
     COMPACT_SYSTEM_PROMPT,
     Mode,
-    render_compact,
 )
+from distill_sql.rendering import COMPACT_ROWS, render_compact
 from distill_sql.schema import Column, Schema, Table
 from distill_sql.tokenizer import Message
 
 Language = Literal["rich", "terse"]
+Kind = Literal["benchmark", "drawn"]
 Part = TypeVar("Part", Table, Column)
 
 #: Fewest and most questions about one world: the schema is read once for all of them, and the more
@@ -96,7 +98,12 @@ OFTENER: Mapping[str, float] = {
     "pairs": 1.5,
     "like": 1.5,
 }
-WEIGHTS = [pattern.weight * OFTENER.get(pattern.name, 1) for pattern in QUESTION_PATTERNS]
+#: What lessons may ask: the benchmark's kinds of question, or for a control none of its.
+KINDS: Mapping[Kind, Sequence[Pattern]] = {"benchmark": QUESTION_PATTERNS, "drawn": DRAWN_PATTERNS}
+WEIGHTS = {
+    kind: [pattern.weight * OFTENER.get(pattern.name, 1) for pattern in patterns]
+    for kind, patterns in KINDS.items()
+}
 
 
 class Turn(NamedTuple):
@@ -124,12 +131,18 @@ class Lesson:
 
 
 def lessons(
-    lexicon: Lexicon, rich: float, shown: float = 0.0, *, seed: int = 42, start: int = 0
+    lexicon: Lexicon,
+    rich: float,
+    shown: float = 0.0,
+    *,
+    kind: Kind = "benchmark",
+    seed: int = 42,
+    start: int = 0,
 ) -> Iterator[Lesson]:
     """An endless stream in which the share ``rich`` of lessons is in sentences.
 
-    The share ``shown`` of queries shows more than was asked for, where that can be. Lesson ``n``
-    depends on seed, shares and ``n`` only.
+    The share ``shown`` of queries shows more than was asked for, where that can be. ``kind`` names
+    the patterns of the questions. Lesson ``n`` depends on seed, shares, kind and ``n`` only.
     """
     number = start
     while True:
@@ -138,7 +151,7 @@ def lessons(
         if number < EXERCISES:
             yield _exercise(random, lexicon)
         else:
-            yield _lesson(random, lexicon, language, shown, number - EXERCISES)
+            yield _lesson(random, lexicon, language, shown, number - EXERCISES, kind)
         number += 1
 
 
@@ -154,7 +167,7 @@ def _exercise(random: Random, lexicon: Lexicon) -> Lesson:
 
 
 def _lesson(
-    random: Random, lexicon: Lexicon, language: Language, shown: float, number: int
+    random: Random, lexicon: Lexicon, language: Language, shown: float, number: int, kind: Kind
 ) -> Lesson:
     world = make_world(random, lexicon, number, most=1 + number // GROWTH)
     rows = {
@@ -184,7 +197,7 @@ def _lesson(
     for _ in range(wanted * 8):
         if len(turns) == wanted:
             break
-        pattern = random.choices(QUESTION_PATTERNS, WEIGHTS)[0]
+        pattern = random.choices(KINDS[kind], WEIGHTS[kind])[0]
         draft = pattern.draw(speaker)
         if draft is None or len(draft.sql.split()) > longest:
             continue

@@ -20,8 +20,9 @@ from typing import Any
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.files import read_json
-from distill_sql.prompts import Style, prompt_messages
+from distill_sql.prompts import prompt_messages
 from distill_sql.recipes import Recipe, recipe_for
+from distill_sql.rendering import Style
 from distill_sql.students import answers, make_rows, torch_backend
 from distill_sql.students.models import save_model
 from distill_sql.tokenizer import load_tokenizer

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import PredictionError
 from distill_sql.files import check_output, parse_json, resume_lines, write_json_lines
-from distill_sql.prompts import Mode, Style, extract_sql, prompt_messages
+from distill_sql.prompts import Mode, check_schema_tokens, extract_sql, prompt_messages
+from distill_sql.rendering import Style
 from distill_sql.students.grammar import QueryGrammar, vocabulary
 from distill_sql.students.protocol import ClosingFence, Student
 
@@ -62,26 +63,24 @@ def answers(
     batch: int = BATCH,
     max_tokens: int = MAX_TOKENS,
     grammar: bool = False,
+    schema_tokens: int = 0,
 ) -> Iterator[list[Answer]]:
     """Answers to ``examples``, a batch at a time, in the order that is fastest to compute.
 
-    By ``grammar`` an answer can only be a query on its database
-    (:mod:`~distill_sql.students.grammar`).
+    Prompts are those of :func:`~distill_sql.prompts.prompt_messages`, by ``mode``, ``style`` and
+    ``schema_tokens``, counted with the student's own tokenizer. By ``grammar`` an answer can only
+    be a query on its database (:mod:`~distill_sql.students.grammar`).
     """
     tokenizer = student.tokenizer
     tokens = vocabulary(tokenizer) if grammar else None
     finished = ClosingFence(tokenizer)
-    asked = [
-        _Asked(
-            example,
-            tuple(
-                tokenizer.encode(
-                    tokenizer.render(prompt_messages(dataset, example, mode=mode, style=style))
-                )
-            ),
-        )
-        for example in examples
-    ]
+    asked = []
+    for example in examples:
+        messages = prompt_messages(
+            dataset, example, mode=mode, style=style, schema_tokens=schema_tokens,
+            count=tokenizer.count,
+        )  # fmt: skip
+        asked.append(_Asked(example, tuple(tokenizer.encode(tokenizer.render(messages)))))
     asked.sort(key=lambda one: (one.example.db_id, len(one.ids), one.example.question_id))
     for db_id, group in groupby(asked, key=lambda one: one.example.db_id):
         members = list(group)
@@ -135,6 +134,7 @@ def generate(
     batch: int = BATCH,
     max_tokens: int = MAX_TOKENS,
     grammar: bool = False,
+    schema_tokens: int = 0,
     progress: bool = True,
 ) -> Path:
     """Write a prediction per example of ``dataset`` to ``out`` as JSON Lines, and return it.
@@ -142,10 +142,12 @@ def generate(
     ``model`` says whose answers these are: a run goes on from what another left in ``<out>.part``
     only if model and settings are the same, and raises :class:`PredictionError` otherwise.
     """
+    check_schema_tokens(schema_tokens)
     check_output(out, beside=True)
     part = out.with_name(f"{out.name}.part")
     settings = {"model": model, "mode": mode, "style": style, "max_tokens": max_tokens,
-                "grammar": grammar, "dataset": dataset.fingerprint}  # fmt: skip
+                "grammar": grammar, "schema_tokens": schema_tokens,
+                "dataset": dataset.fingerprint}  # fmt: skip
     done = _read_part(part, settings)
     if not done:
         part.write_text(json.dumps(settings) + "\n", encoding="utf-8")
@@ -164,6 +166,7 @@ def generate(
             batch=batch,
             max_tokens=max_tokens,
             grammar=grammar,
+            schema_tokens=schema_tokens,
         ):
             for answer in together:
                 done[answer.question_id] = asdict(answer)

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,16 @@ from pathlib import Path
 from distill_sql.arguments import check_numbers
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TeacherError
-from distill_sql.files import check_output, write_json_lines
+from distill_sql.files import write_json_lines
 from distill_sql.neighbours import build_neighbours
+from distill_sql.teacher import paying
 from distill_sql.teacher.batch import ENQUEUED_TOKENS, Batches
 from distill_sql.teacher.client import Teacher, check_concurrency
-from distill_sql.teacher.prices import AS_OF, Price, budget_of, dollars, price_of
+from distill_sql.teacher.prices import dollars
 from distill_sql.teacher.secrets import api_key
 from distill_sql.teacher.settings import default_url, settings_for
 from distill_sql.teacher.store import Store, default_path
-from distill_sql.teacher.work import Settings, estimate, fair_order, requests_for
+from distill_sql.teacher.work import Settings, fair_order, requests_for
 from distill_sql.traces import REASONS, Sieve, write_traces
 
 
@@ -31,13 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="WHAT", required=True)
     sample = verbs.add_parser("sample", help="ask the questions whose answers are missing")
     _asking(sample)
-    _paying(sample)
+    paying.add_options(sample)
     sample.add_argument("--concurrency", type=int, default=32, help="most requests at a time")
     sample.set_defaults(run=_sample)
 
     batch = verbs.add_parser("batch", help="the same through the Batch API, at half the price")
     _asking(batch)
-    _paying(batch)
+    paying.add_options(batch)
     batch.add_argument("--wait", action="store_true", help="stay until the answers are here")
     batch.add_argument(
         "--enqueued-tokens", type=int, default=ENQUEUED_TOKENS, metavar="N",
@@ -84,24 +84,12 @@ def _asking(parser: argparse.ArgumentParser) -> None:
         "--style", choices=("full", "compact"),
         help="how prompts show a schema (default full; the pocket ladder reads compact)",
     )  # fmt: skip
+    parser.add_argument(
+        "--schema-tokens", type=int, default=defaults.schema_tokens, metavar="N",
+        help="most tokens that a prompt's schema takes: of larger ones only tables that suit the "
+        "question are shown (default 0: the whole schema)",
+    )  # fmt: skip
     parser.add_argument("--cache", type=Path, help=f"the answers' file (default {default_path()})")
-
-
-def _paying(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--budget",
-        type=float,
-        help="dollars that may ever be spent with this cache; needed where requests cost money",
-    )
-    parser.add_argument(
-        "--price",
-        type=float,
-        nargs=2,
-        metavar=("PROMPT", "COMPLETION"),
-        help="dollars per million tokens; needed where the table has none, unless the endpoint is "
-        "on this machine or in this network (0 0 says that it is free)",
-    )
-    parser.add_argument("--yes", action="store_true", help="do not ask before spending")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -117,6 +105,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         reasoning_share=arguments.reasoning_share,
         seed=arguments.seed,
         style=arguments.style,
+        schema_tokens=arguments.schema_tokens,
     )
 
 
@@ -129,39 +118,20 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     return fair_order(dataset, arguments.seed).limit(arguments.limit)
 
 
-def _checked_price(arguments: argparse.Namespace, settings: Settings) -> Price:
-    """The price, after everything else about paying that can be wrong was looked at."""
-    api_key(settings.base_url)
-    if arguments.budget is not None:
-        budget_of(arguments.budget)
-    return price_of(settings.model, settings.base_url, arguments.price)
-
-
 def _sample(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
-    price = _checked_price(arguments, settings)
+    price = paying.checked_price(arguments, settings)
     check_concurrency(arguments.concurrency)
     dataset = _dataset(arguments)
     with Store(arguments.cache) as store:
-        cap, key = _agreed(arguments, settings, dataset, store, price)
+        cap, key = paying.agreed(arguments, settings, dataset, store, price)
         teacher = Teacher(
             settings, store, api_key=key, price=price, cap=cap, concurrency=arguments.concurrency,
             url=arguments.base_url,
         )  # fmt: skip
         requests = requests_for(dataset, settings)
         outcome = teacher.run(requests, total=len(dataset) if sys.stderr.isatty() else None)
-        print(
-            f"{outcome.requests:,} requests answered with {outcome.samples:,} samples for "
-            f"{dollars(outcome.cost)}; {dollars(store.spent())} spent or booked in {store.path}"
-        )
-    if outcome.unanswered:
-        print(
-            f"{dollars(outcome.unanswered)} of it stays booked for requests of this run that "
-            "brought no answer and may have been charged for",
-            file=sys.stderr,
-        )
-    for question_id, why in list(outcome.failed.items())[:5]:
-        print(f"question {question_id} failed: {why}", file=sys.stderr)
+        paying.tell(outcome, store)
     if outcome.failed:
         print(
             f"{len(outcome.failed)} questions are without all their samples; the same command "
@@ -176,43 +146,9 @@ def _sample(arguments: argparse.Namespace) -> int:
     return 1 if outcome.failed or outcome.stopped else 0
 
 
-def _agreed(
-    arguments: argparse.Namespace, settings: Settings, dataset: Dataset, store: Store, price: Price
-) -> tuple[int | None, str]:
-    """Show what it will cost and have it agreed to: the cap in nano-dollars, and the key."""
-    expected = estimate(requests_for(dataset, settings), settings, store, price)
-    free = price == Price(0, 0)
-    key = api_key(settings.base_url)
-    why_free = "as --price says" if arguments.price else "at an address in this network"
-    print(
-        f"{expected.requests:,} requests for {expected.samples:,} samples are to be sent to "
-        f"{settings.model} at {settings.base_url}"
-        + (f", free {why_free}." if free else f": about {dollars(expected.cost)} and at most "
-           f"{dollars(expected.bound)} (prices of {AS_OF}); {dollars(store.spent())} is spent.")
-    )  # fmt: skip
-    if free or not expected.requests:
-        return None, key
-    if arguments.budget is None:
-        raise TeacherError("These requests cost money: say how much it may be with --budget.")
-    cap = budget_of(arguments.budget)
-    if cap <= store.spent():
-        raise TeacherError(
-            f"The budget of {dollars(cap)} leaves nothing: {dollars(store.spent())} is spent or "
-            "booked. Give a higher --budget."
-        )
-    if not arguments.yes:
-        if not sys.stdin.isatty():
-            raise TeacherError("Nobody is there to be asked: give --yes to spend it.")
-        with suppress(EOFError):
-            if input("Go on? [y/N] ").strip().lower() in ("y", "yes"):
-                return cap, key
-        raise TeacherError("Nothing was sent.")
-    return cap, key
-
-
 def _batch(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
-    price = _checked_price(arguments, settings)
+    price = paying.checked_price(arguments, settings)
     dataset = _dataset(arguments)
     with Store(arguments.cache) as store:
         batches = partial(
@@ -225,7 +161,7 @@ def _batch(arguments: argparse.Namespace) -> int:
         cap = None
         if waiting:
             left = dataset.with_examples(e for e in dataset if e.question_id in waiting)
-            cap, _ = _agreed(arguments, settings, left, store, price.halved())
+            cap, _ = paying.agreed(arguments, settings, left, store, price.halved())
             batches(cap=cap).submit(requests)
         elif not still:
             print("Nothing is missing.")
@@ -253,13 +189,13 @@ def _traces(arguments: argparse.Namespace) -> int:
     gold = not arguments.no_gold
     options = json.dumps([asdict(settings), arguments.neighbours, gold, arguments.all_passing])
     with Store(arguments.cache, read_only=True) as store:
-        out = _output(arguments.out, store.path)
+        out = paying.output(arguments.out, store.path)
         if all(store.missing(r.key, settings.samples) for r in requests_for(present, settings)):
             raise TeacherError(
                 f"None of {len(dataset):,} questions has its {settings.samples} samples in "
-                f"{store.path}; {out} is left as it is. Answers are filed under model, address and "
-                "settings: give those with which they were asked, or ask with `distill-sql "
-                "teacher sample`."
+                f"{store.path}; {out} is left as it is. Answers are filed under model, address, "
+                "settings and prompt, which --style and --schema-tokens change: give those with "
+                "which they were asked, or ask with `distill-sql teacher sample`."
             )
         made = None
         if gold and arguments.neighbours:
@@ -282,16 +218,6 @@ def _traces(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _output(path: Path, cache: Path) -> Path:
-    """A file to write, which is not the cache."""
-    with suppress(OSError):
-        if path.samefile(cache):
-            raise TeacherError(
-                f"{path} is the cache of answers, which would be lost. Give another file to write."
-            )
-    return check_output(path)
-
-
 def _cache(arguments: argparse.Namespace) -> int:
     path = arguments.cache or default_path()
     if arguments.what == "prune" and not arguments.model:
@@ -306,7 +232,7 @@ def _cache(arguments: argparse.Namespace) -> int:
                 )
             print(f"{dollars(store.spent())} spent or booked in {path}")
         elif arguments.what == "export" and arguments.out:
-            write_json_lines(_output(arguments.out, path), store.export())
+            write_json_lines(paying.output(arguments.out, path), store.export())
         elif arguments.what == "export":
             for record in store.export():
                 print(json.dumps(record, ensure_ascii=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from distill_sql.errors import TeacherError
-from distill_sql.prompts import Style
+from distill_sql.rendering import Style
 from distill_sql.teacher import embedded
 from distill_sql.teacher.addresses import OPENAI_URL, split_login
 from distill_sql.teacher.work import Settings
@@ -33,6 +33,7 @@ def settings_for(
     reasoning_share: float = Settings.reasoning_share,
     seed: int = Settings.seed,
     style: Style | None = None,
+    schema_tokens: int = Settings.schema_tokens,
 ) -> Settings:
     """The settings for a dataset, by its name or folder; what is empty, 0 or None is filled in.
 
@@ -55,6 +56,7 @@ def settings_for(
         reasoning_share=reasoning_share,
         seed=seed,
         style=style or ("compact" if is_embedded else Settings.style),
+        schema_tokens=schema_tokens,
     )
 
 

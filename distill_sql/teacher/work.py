@@ -11,7 +11,14 @@ from typing import Any
 
 from distill_sql.datasets import Dataset, Example
 from distill_sql.errors import TeacherError
-from distill_sql.prompts import Mode, Style, prompt_messages, trace_mode
+from distill_sql.prompts import (
+    Mode,
+    check_schema_tokens,
+    prompt_messages,
+    tokenizer_for,
+    trace_mode,
+)
+from distill_sql.rendering import Style
 from distill_sql.teacher.addresses import OPENAI_URL, checked, split_login
 from distill_sql.teacher.prices import Price
 from distill_sql.teacher.store import Store, request_key
@@ -29,7 +36,8 @@ class Settings:
 
     ``base_url`` has no login in it, since settings are stored and shown; :class:`Teacher
     <distill_sql.teacher.client.Teacher>` takes an address with one. Raises :class:`TeacherError`
-    for values that no endpoint takes.
+    for values that no endpoint takes. ``schema_tokens`` is the most that a prompt's schema may
+    take, 0 for the whole schema; :class:`~distill_sql.errors.ParameterError` if it is neither.
     """
 
     model: str = "gpt-4o-mini"
@@ -40,6 +48,7 @@ class Settings:
     reasoning_share: float = 0.4
     seed: int = 42
     style: Style = "full"
+    schema_tokens: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -51,6 +60,7 @@ class Settings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise TeacherError(f"{name} is {value}; expected {low} to {high}.")
+        check_schema_tokens(self.schema_tokens)
         if not self.model.strip() or not self.model.isprintable():
             raise TeacherError(f"The model is {self.model!r}; expected the name of one.")
         url, login = split_login(self.base_url)
@@ -80,11 +90,17 @@ class Request:
 def requests_for(dataset: Dataset, settings: Settings) -> Iterator[Request]:
     """The request for every example whose database is there, in the dataset's order."""
     url = checked(settings.base_url)  # spellings of one address are one
+    count = tokenizer_for(dataset).count if settings.schema_tokens else None
     for example in dataset:
         if not (dataset.database_dir / example.db_id / f"{example.db_id}.sqlite").is_file():
             continue
         mode = trace_mode(example, reasoning_share=settings.reasoning_share, seed=settings.seed)
-        messages = tuple(prompt_messages(dataset, example, mode=mode, style=settings.style))
+        messages = tuple(
+            prompt_messages(
+                dataset, example, mode=mode, style=settings.style,
+                schema_tokens=settings.schema_tokens, count=count,
+            )
+        )  # fmt: skip
         body = {
             "model": settings.model,
             "messages": list(messages),
