@@ -5,6 +5,7 @@ Every dataset has the same shape on disk, Spider's::
     <root>/dev.json                       a list of {"db_id", "question", "query"}
     <root>/tables.json                    schemas (may be absent: then they are read from the files)
     <root>/database/<db_id>/<db_id>.sqlite
+    <root>/database/<db_id>/database_description/<table>.csv    what columns mean (may be absent)
 
 BIRD differs in names only, and :func:`load_dataset` knows them. Databases are opened on first use,
 so loading questions never needs them; asking for the path of a missing one says so.
@@ -12,7 +13,6 @@ so loading questions never needs them; asking for the path of a missing one says
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,9 +25,10 @@ from typing import Any
 
 from distill_sql.archives import unpack_spider
 from distill_sql.databases import check_name, find_database, is_file, is_folder
+from distill_sql.descriptions import with_descriptions
 from distill_sql.errors import DatasetError
 from distill_sql.files import parse_json, read_json, read_json_lines, read_text
-from distill_sql.schema import Schema, Table, load_tables_json, schema_from_sqlite
+from distill_sql.schema import Schema, load_tables_json, schema_from_sqlite
 
 #: Where the hub keeps the original archive (questions, schemas and databases in one zip file).
 SPIDER_HUB = ("xlangai/spider", "data/spider.zip")
@@ -83,6 +84,22 @@ class Dataset:
         if db_id not in self._found:
             self._found[db_id] = find_database(self.database_dir, db_id, of=self.name)
         return self._found[db_id]
+
+    @cached_property
+    def missing_databases(self) -> tuple[str, ...]:
+        """The databases that the examples ask about and that are not there, in order."""
+        return tuple(
+            db_id
+            for db_id in self.db_ids
+            if not is_file(self.database_dir / db_id / f"{db_id}.sqlite")
+        )
+
+    def present(self) -> Dataset:
+        """The examples whose databases are there; :class:`DatasetError` if there is none."""
+        missing = set(self.missing_databases)
+        if missing and missing.issuperset(self.db_ids):
+            self.database_path(self.db_ids[0])  # says what was looked for, and the fix
+        return self.with_examples(e for e in self if e.db_id not in missing) if missing else self
 
     @cached_property
     def _found(self) -> dict[str, Path]:
@@ -142,7 +159,11 @@ _BIRD = _Layout(
         "dev": ("dev/dev.json",),
         "mini_dev": ("mini_dev/mini_dev_sqlite.json",),
     },
-    tables=("dev/dev_tables.json", "train/train_tables.json"),
+    tables=(
+        "mini_dev/mini_dev_sqlite_tables.json",
+        "dev/dev_tables.json",
+        "train/train_tables.json",
+    ),
     databases="dev_databases",
 )
 
@@ -164,6 +185,15 @@ def load_dataset(
     Raises :class:`DatasetError` naming the file and the fix.
     """
     return _load(*_place(name_or_path, split, path), split)
+
+
+def reported_split(name_or_path: str | Path, *, path: str | Path | None = None) -> str:
+    """The split that is reported on: ``dev``, or ``mini_dev`` where only that is there."""
+    if not has_split(name_or_path, "dev", path=path) and (
+        has_split(name_or_path, "mini_dev", path=path)
+    ):
+        return "mini_dev"
+    return "dev"
 
 
 def has_split(name_or_path: str | Path, split: str, *, path: str | Path | None = None) -> bool:
@@ -305,12 +335,17 @@ def _schemas(
 ) -> dict[str, Schema]:
     files = [root / name for name in layout.tables if is_file(root / name)]
     if files:
-        return {db_id: schema for file in files for db_id, schema in load_tables_json(file).items()}
-    return {
-        db_id: schema_from_sqlite(path, db_id=db_id)
-        for db_id in sorted(set(wanted))
-        if is_file(path := database_dir / db_id / f"{db_id}.sqlite")
-    }
+        found = {k: schema for file in files for k, schema in load_tables_json(file).items()}
+    else:
+        found = {
+            db_id: schema_from_sqlite(path, db_id=db_id)
+            for db_id in sorted(set(wanted))
+            if is_file(path := database_dir / db_id / f"{db_id}.sqlite")
+        }
+    for db_id in found.keys() & set(wanted):
+        if is_folder(folder := database_dir / db_id / "database_description"):
+            found[db_id] = with_descriptions(found[db_id], folder)
+    return found
 
 
 def _unknown_db(
@@ -329,50 +364,6 @@ def _unknown_db(
         "Correct the question's db_id, or add the database to tables.json and to the database "
         f"folder.{looked}"
     )
-
-
-def with_bird_descriptions(schema: Schema, folder: Path) -> Schema:
-    """A BIRD schema whose columns carry the text of ``database_description/<table>.csv``.
-
-    ``folder`` is the database's ``database_description`` folder. BIRD's files mix encodings; bytes
-    that are not UTF-8 are dropped. Tables without a file are left as they are.
-    """
-    files = {file.stem.lower(): file for file in folder.glob("*.csv") if is_file(file)}
-    if not files:
-        raise DatasetError(
-            f"No column descriptions in {folder}: expected one <table>.csv per table."
-        )
-
-    def describe(table: Table) -> Table:
-        if table.name.lower() not in files:
-            return table
-        texts = _descriptions(files[table.name.lower()])
-        columns = (
-            replace(column, description=texts.get(column.name.lower()) or column.description)
-            for column in table.columns
-        )
-        return replace(table, columns=tuple(columns))
-
-    return replace(schema, tables=tuple(describe(table) for table in schema.tables))
-
-
-def _descriptions(path: Path) -> dict[str, str]:
-    """BIRD's text for each column of a table, by its name in lower case."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="ignore", newline="") as file:
-            return {
-                row["original_column_name"].strip().lower(): " ".join(
-                    (row.get("column_description") or "").split()
-                )
-                for row in csv.DictReader(file)
-                if row["original_column_name"]
-            }
-    except (OSError, csv.Error, KeyError) as error:
-        raise DatasetError(
-            f"{path} cannot be read as BIRD's column descriptions ({type(error).__name__}: "
-            f"{error}). Expected CSV with the columns original_column_name and "
-            "column_description; copy the file again."
-        ) from None
 
 
 def cache_dir() -> Path:

@@ -40,13 +40,15 @@ class Column:
     """A column: its name, its coarse type and, where the data has one, a description.
 
     ``type`` is one of :data:`COARSE_TYPES`; BIRD's SQL types are mapped to them. ``synonyms`` are
-    other words that people use for it, as a semantic layer lists them.
+    other words that people use for it, as a semantic layer lists them. ``comment`` is what a prompt
+    says behind it (:mod:`distill_sql.descriptions`).
     """
 
     name: str
     type: str = "text"
     description: str = ""
     synonyms: tuple[str, ...] = ()
+    comment: str = ""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,22 @@ def overview(datasets: Iterable[Dataset]) -> list[Record]:
     ]
 
 
+def left_out(*datasets: Dataset) -> str:
+    """A sentence for each split that lacks databases: which, and how many questions that costs.
+
+    Empty where every database is there. A chapter goes on with :meth:`Dataset.present`.
+    """
+    return " ".join(
+        f"{len(missing)} of the {len(dataset.db_ids)} databases of {dataset.name}'s "
+        f"{dataset.split} split {'is' if len(missing) == 1 else 'are'} not in this copy "
+        f"({', '.join(f'`{db_id}`' for db_id in missing)}), so "
+        f"{sum(example.db_id in missing for example in dataset):,} of its {len(dataset):,} "
+        "questions are left out of this page."
+        for dataset in datasets
+        if (missing := dataset.missing_databases)
+    )
+
+
 def levels(datasets: Iterable[Dataset]) -> list[Record]:
     """Share of each split's questions at each level of hardness.
 

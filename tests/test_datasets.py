@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import has_split, load_dataset, with_bird_descriptions
+from distill_sql.datasets import has_split, load_dataset, reported_split
 from distill_sql.errors import DatasetError
 from distill_sql.schema import schema_to_tables_json
 
@@ -70,11 +70,51 @@ def test_bird_loads_with_evidence_and_descriptions(data_dir: Path) -> None:
     # mini-dev repeats two question ids, so positions stand in for them
     mini = load_dataset("bird", split="mini_dev", path=data_dir / "bird")
     assert sorted(example.question_id for example in mini) == list(range(500))
-    described = with_bird_descriptions(
-        dev.schema("superhero"), dev.database_dir / "superhero" / "database_description"
-    )
-    column = described.table("superhero").columns[0]
+    column = dev.schema("superhero").table("superhero").columns[0]
     assert column.description == "the unique identifier of the superhero"
+    assert column.comment == "the unique identifier of the superhero"
+
+
+def test_questions_on_databases_that_are_there_go_on(data_dir: Path) -> None:
+    dev = load_dataset("bird", path=data_dir / "bird")
+    there = dev.present()
+    assert there.db_ids == ("superhero",)
+    assert [e.question_id for e in there] == [e.question_id for e in dev if e.db_id == "superhero"]
+    assert len(dev.missing_databases) == 10
+    assert "superhero" not in dev.missing_databases
+    assert there.missing_databases == ()
+    assert there.present() is there
+
+
+def test_a_dataset_without_any_database_says_what_to_do(folder: Path) -> None:
+    entry = schema_to_tables_json(load_dataset(folder).schema("shop"))
+    (folder / "tables.json").write_text(json.dumps([entry]))
+    (folder / "database/shop/shop.sqlite").unlink()
+    dataset = load_dataset(folder)
+    assert dataset.missing_databases == ("shop",)
+    with pytest.raises(DatasetError, match="'shop' of mine is missing: no file at"):
+        dataset.present()
+
+
+def test_a_database_that_is_not_whole_is_not_passed_over(folder: Path) -> None:
+    (folder / "database/shop/shop.sqlite").write_bytes(b"")
+    entry = schema_to_tables_json(load_dataset("pocket").schema("city_zoo"))
+    (folder / "tables.json").write_text(json.dumps([entry | {"db_id": "shop"}]))
+    dataset = load_dataset(folder)
+    assert dataset.present() is dataset
+    with pytest.raises(DatasetError, match="it is empty"):
+        dataset.database_path("shop")
+
+
+def test_birds_mini_dev_stands_in_for_dev(data_dir: Path, tmp_path: Path) -> None:
+    assert reported_split("bird", path=data_dir / "bird") == "dev"
+    (tmp_path / "mini_dev").mkdir()
+    (tmp_path / "dev_databases").mkdir()
+    assert reported_split("bird", path=tmp_path) == "dev"  # whose absence is then told
+    for name in ("mini_dev_sqlite.json", "mini_dev_sqlite_tables.json"):
+        shutil.copy(data_dir / "bird/mini_dev" / name, tmp_path / "mini_dev")
+    assert reported_split("bird", path=tmp_path) == "mini_dev"
+    assert len(load_dataset("bird", split="mini_dev", path=tmp_path)) == 500
 
 
 def test_unknown_name_split_and_folder(spider_dir: Path, tmp_path: Path) -> None:
@@ -261,25 +301,6 @@ def test_a_database_is_looked_for_once(folder: Path) -> None:
     assert dataset.database_path("shop") == path
     with pytest.raises(DatasetError, match="'shop' of mine is missing"):
         dataset.limit(1).database_path("shop")
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["other,names\n1,2\n", 'original_column_name\n"' + "x" * 200_000 + '"\n'],
-)
-def test_column_descriptions_that_cannot_be_read_are_told(folder: Path, content: str) -> None:
-    (folder / "customer.csv").write_text(content)
-    with pytest.raises(DatasetError, match=r"customer\.csv cannot be read .* copy the file again"):
-        with_bird_descriptions(load_dataset(folder).schema("shop"), folder)
-
-
-def test_column_descriptions_may_be_short_of_cells(folder: Path) -> None:
-    (folder / "customer.csv").write_text(
-        "original_column_name,column_description\nname\n,\nid,a  number\n"
-    )
-    described = with_bird_descriptions(load_dataset(folder).schema("shop"), folder)
-    texts = [column.description for column in described.table("customer").columns]
-    assert texts == ["a number", "", ""]
 
 
 @pytest.fixture

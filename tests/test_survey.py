@@ -76,3 +76,13 @@ def test_gold_queries_that_cannot_be_parsed_are_counted(shop: Dataset) -> None:
     assert [(r["outcome"], r["rows"]) for r in survey.answers(dataset)] == [
         ("ok", 3), ("ok", 3), ("ok", 2),
     ]  # fmt: skip
+
+
+def test_databases_that_are_left_out_are_named(spider_dir: Path, shop: Dataset) -> None:
+    assert survey.left_out(shop) == ""
+    train = load_dataset("spider", split="train", path=spider_dir)
+    asked = sum(e.db_id in ("baseball_1", "soccer_1") for e in train)
+    assert survey.left_out(shop, train) == (
+        "2 of the 146 databases of spider's train split are not in this copy (`soccer_1`, "
+        f"`baseball_1`), so {asked} of its 8,659 questions are left out of this page."
+    )
