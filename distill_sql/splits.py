@@ -1,4 +1,8 @@
-"""From traces to a training set: what fits, once, split by database, and not in the dev split."""
+"""From traces to a training set: what fits, once, split by database, and not in the dev split.
+
+:func:`training_set` is what every student learns from. Its split by database depends on the traces
+alone, not on a recipe, so all sizes and seeds are validated on the same databases.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,15 @@ from dataclasses import dataclass
 
 from distill_sql.datasets import Dataset
 from distill_sql.parsing import parse
-from distill_sql.tokenizer import ChatTokenizer, Message
+from distill_sql.tokenizer import SPECIAL_TOKENS, ChatTokenizer
 from distill_sql.traces import Trace
 
-#: Tokens that a prompt and its completion may have together.
-MAX_TOKENS = 1024
 #: The share of traces whose databases are kept for validation, about.
 VALIDATION_SHARE = 0.05
+#: The share that validation may take at most: a file of few databases can spare none.
+LARGEST_SHARE = 0.2
+#: The order in which databases go to validation; not a recipe's seed, so that all seeds learn alike.
+SPLIT_SEED = 42
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,11 @@ class TrainingSet:
     validation: tuple[Trace, ...]
     too_long: int
     near_duplicates: int
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many traces were left out, by reason, as a run's record has it."""
+        return {"near_duplicates": self.near_duplicates, "too_long": self.too_long}
 
 
 @dataclass(frozen=True)
@@ -42,48 +53,55 @@ def training_set(
     traces: Sequence[Trace],
     tokenizer: ChatTokenizer,
     *,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int,
     validation_share: float = VALIDATION_SHARE,
-    seed: int = 42,
+    seed: int = SPLIT_SEED,
 ) -> TrainingSet:
-    """Leave out what is too long or said twice, and set whole databases apart for validation.
+    """Leave out what is said twice or too long, and set whole databases apart for validation.
 
-    Tokens are counted with the student's ``tokenizer`` over the rendered chat. Two traces on one
-    database are near duplicates if their questions have the same words and their answers the same
-    query. Databases go to validation in an order drawn by ``seed`` until they hold
-    ``validation_share`` of the traces; one database stays for training.
+    Two traces on one database are near duplicates if their questions have the same words and their
+    answers the same query. ``max_tokens`` is a recipe's ``length``: tokens of the student's
+    ``tokenizer`` in prompt and completion together.
+
+    Databases go to validation in an order drawn by ``seed`` until they hold ``validation_share`` of
+    the distinct traces. One that would bring them above :data:`LARGEST_SHARE` stays for training,
+    so a file of few databases may have no validation at all. Databases are drawn before the long
+    traces are left out: the split is the same for every tokenizer and length.
     """
-    seen: set[tuple[str, str, str]] = set()
-    fitting, too_long, doubled = [], 0, 0
+    distinct: dict[tuple[str, str, str], Trace] = {}
     for trace in traces:
         identity = trace.db_id, normal_question(trace.question), normal_query(trace.sql)
-        if identity in seen:
-            doubled += 1
-        elif length(trace, tokenizer) > max_tokens:
-            too_long += 1
-        else:
-            seen.add(identity)
-            fitting.append(trace)
-    sizes = Counter(trace.db_id for trace in fitting)
-    db_ids = sorted(sizes)
-    random.Random(seed).shuffle(db_ids)
-    held: set[str] = set()
-    for db_id in db_ids[:-1]:
-        if sum(sizes[name] for name in held) >= validation_share * len(fitting):
-            break
-        held.add(db_id)
+        distinct.setdefault(identity, trace)
+    kept = list(distinct.values())
+    held = _validation_databases(kept, validation_share, seed)
+    fitting = [trace for trace in kept if length(trace, tokenizer) <= max_tokens]
     return TrainingSet(
         tuple(trace for trace in fitting if trace.db_id not in held),
         tuple(trace for trace in fitting if trace.db_id in held),
-        too_long,
-        doubled,
+        too_long=len(kept) - len(fitting),
+        near_duplicates=len(traces) - len(kept),
     )
 
 
+def _validation_databases(traces: Sequence[Trace], share: float, seed: int) -> set[str]:
+    sizes = Counter(trace.db_id for trace in traces)
+    db_ids = sorted(sizes)
+    random.Random(seed).shuffle(db_ids)
+    held: set[str] = set()
+    count = 0
+    for db_id in db_ids:
+        if count >= share * len(traces):
+            break
+        if count + sizes[db_id] <= max(share, LARGEST_SHARE) * len(traces):
+            held.add(db_id)
+            count += sizes[db_id]
+    return held
+
+
 def length(trace: Trace, tokenizer: ChatTokenizer) -> int:
-    """The tokens of a trace's whole chat, its completion included."""
-    answer: Message = {"role": "assistant", "content": trace.completion}
-    return tokenizer.count(tokenizer.render([*trace.messages, answer], add_generation_prompt=False))
+    """The tokens of a trace as a student reads it: prompt, completion, and the mark of its end."""
+    prompt = tokenizer.count(tokenizer.render(trace.messages))
+    return prompt + tokenizer.count(trace.completion.strip() + SPECIAL_TOKENS[-1])
 
 
 def leaks(traces: Iterable[Trace], dev: Dataset) -> list[Leak]:

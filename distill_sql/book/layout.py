@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from distill_sql.errors import ChapterError, MissingDependencyError
+from distill_sql.places import book_root
 
 _CHAPTER_ENTRY = "book/chapters/"
 
@@ -96,12 +97,11 @@ class Book:
 
 def find_book(start: Path | None = None) -> Book:
     """The book around ``start`` (default: the current folder): the nearest ``_toc.yml`` upwards."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
-            return Book(root=folder)
+    root = book_root(start)
+    if root is not None:
+        return Book(root=root)
     raise ChapterError(
-        f"no book in {start} or above it: expected a folder with _toc.yml and notebooks/. "
+        f"no book in {(start or Path.cwd()).resolve()} or above it: expected a folder with _toc.yml and notebooks/. "
         "Change into a checkout of distill-sql first"
     )
 
