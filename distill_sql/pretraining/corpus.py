@@ -85,8 +85,6 @@ FUNCTIONS: dict[str, list[str]] = _SOURCE.pop("functions")
 ASKS: dict[str, list[str]] = _SOURCE.pop("asks")
 FIGURES: dict[str, list[str]] = _SOURCE.pop("figures")
 PHRASINGS = _SOURCE
-#: What is asked: as in the benchmark, and in a few ways more.
-QUESTION_PATTERNS = [*PATTERNS, *MORE_PATTERNS]
 #: How much more often some of them are asked than there: those that a teacher got wrong most.
 OFTENER: Mapping[str, float] = {
     "parents in": 3,
@@ -98,8 +96,11 @@ OFTENER: Mapping[str, float] = {
     "pairs": 1.5,
     "like": 1.5,
 }
-#: What lessons may ask: the benchmark's kinds of question, or for a control none of its.
-KINDS: Mapping[Kind, Sequence[Pattern]] = {"benchmark": QUESTION_PATTERNS, "drawn": DRAWN_PATTERNS}
+#: What is asked: as in the benchmark and in a few ways more, or for a control in none of its ways.
+KINDS: Mapping[Kind, Sequence[Pattern]] = {
+    "benchmark": [*PATTERNS, *MORE_PATTERNS],
+    "drawn": DRAWN_PATTERNS,
+}
 WEIGHTS = {
     kind: [pattern.weight * OFTENER.get(pattern.name, 1) for pattern in patterns]
     for kind, patterns in KINDS.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from distill_sql.tokenizer import ChatTokenizer
 
@@ -15,7 +15,8 @@ VOCABULARY = 2048
 @dataclass(frozen=True)
 class Shape:
     """A Qwen2 decoder: widths, layers, heads of 32; what share of its lessons is in sentences, and
-    of their queries shows more than was asked for; how many tokens it reads."""
+    of their queries shows more than was asked for; how many tokens it reads; of which kinds its
+    questions are."""
 
     name: str
     width: int
@@ -27,6 +28,7 @@ class Shape:
     shown: float
     tokens: int
     seed: int = 42
+    kind: Literal["benchmark", "drawn"] = "benchmark"
 
     def config(self, *, bos: int, eos: int) -> dict[str, Any]:
         """Keyword arguments of ``transformers.Qwen2Config``."""

@@ -166,7 +166,9 @@ def batches(
     ``doubt`` says of each token of the vocabulary how improbable it was of late where it was due
     (0 to 1), and may change meanwhile: what is copied badly becomes part of more names.
     """
-    stream = lessons(lexicon, shape.rich, shape.shown, seed=shape.seed, start=start)
+    stream = lessons(
+        lexicon, shape.rich, shape.shown, kind=shape.kind, seed=shape.seed, start=start
+    )
     pieces = pieces_of(tokenizer)
     places = [tokenizer.backend.token_to_id(piece) for piece in pieces]
     while True:
@@ -517,7 +519,7 @@ def tokens_read(record: dict[str, Any], form: str, language: str) -> float:
 def write_record(shape: Shape, lexicon: Lexicon, folder: Path, **known: Any) -> None:
     """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    lesson = next(lessons(lexicon, shape.rich, shape.shown, seed=0, start=EXAMPLE))
+    lesson = next(lessons(lexicon, shape.rich, shape.shown, kind=shape.kind, seed=0, start=EXAMPLE))
     record = manifest(
         model=shape.name,
         seed=shape.seed,
@@ -556,10 +558,14 @@ def main() -> None:
     parser.add_argument(
         "--branch", type=int, default=0, help="which of several runs that go on from one model"
     )
+    parser.add_argument(
+        "--drawn", action="store_true", help="ask none of the benchmark's kinds of question"
+    )
     parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates")
     options = parser.parse_args()
+    shape = LADDER[options.name]
     pretrain(
-        LADDER[options.name],
+        replace(shape, kind="drawn") if options.drawn else shape,
         load_lexicon(options.wordnet),
         options.out,
         tokens=options.tokens,

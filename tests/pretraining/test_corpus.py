@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from distill_sql.datasets import load_dataset
 from distill_sql.errors import DatasetError
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec, load_domains
+from distill_sql.pocket.patterns import PATTERNS
 from distill_sql.pocket.patterns.registry import PHRASINGS as POCKET
 from distill_sql.pocket.patterns.registry import Draft
 from distill_sql.pretraining.corpus import (
@@ -21,9 +22,10 @@ from distill_sql.pretraining.corpus import (
     CONDITIONS,
     EXERCISES,
     FIGURES,
+    KINDS,
     PHRASINGS,
-    QUESTION_PATTERNS,
     VARIANTS,
+    Kind,
     Lesson,
     WorldSpeaker,
     answer,
@@ -59,9 +61,14 @@ def lexicon() -> Lexicon:
 
 
 def some(
-    lexicon: Lexicon, rich: float, count: int = 60, start: int = 40_000, shown: float = 0.0
+    lexicon: Lexicon,
+    rich: float,
+    count: int = 60,
+    start: int = 40_000,
+    shown: float = 0.0,
+    kind: Kind = "benchmark",
 ) -> list[Lesson]:
-    stream = lessons(lexicon, rich, shown, start=start)
+    stream = lessons(lexicon, rich, shown, kind=kind, start=start)
     return list(islice(stream, count))
 
 
@@ -71,12 +78,13 @@ def asked(lesson: Lesson) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("kind", ["benchmark", "drawn"])
 @pytest.mark.parametrize(("rich", "shown"), [(1.0, 0.0), (0.0, 0.0), (1.0, 1.0)])
 def test_every_query_runs_on_the_schema_above_it(
-    lexicon: Lexicon, rich: float, shown: float
+    lexicon: Lexicon, rich: float, shown: float, kind: Kind
 ) -> None:
     seen = 0
-    for lesson in some(lexicon, rich, shown=shown):
+    for lesson in some(lexicon, rich, shown=shown, kind=kind):
         with sqlite3.connect(":memory:") as connection:
             for line in lesson.context.strip().splitlines():
                 table, _, columns = line.partition(": ")
@@ -196,14 +204,14 @@ def drafts(lexicon: Lexicon) -> dict[str, Draft]:
     drawn: dict[str, Draft] = {}
     for number in range(60):
         speaker = WorldSpeaker(make_world(Random(number), lexicon, 0), Random(number), "rich", 0.3)
-        for pattern in QUESTION_PATTERNS:
+        for pattern in chain(*KINDS.values()):
             if draft := pattern.draw(speaker):
                 drawn[pattern.name] = draft
     return drawn
 
 
 def test_every_question_can_be_put_in_words(lexicon: Lexicon) -> None:
-    assert PHRASINGS.keys() == {pattern.name for pattern in QUESTION_PATTERNS}
+    assert PHRASINGS.keys() == {pattern.name for kind in KINDS.values() for pattern in kind}
     drawn = drafts(lexicon)
     assert drawn.keys() == PHRASINGS.keys()
     for name, words in PHRASINGS.items():
@@ -281,6 +289,17 @@ def test_no_question_is_the_benchmarks(lexicon: Lexicon) -> None:
     ours = {normal_question(q) for c in some(lexicon, 1.0, 200) for q in asked(c)}
     assert len(ours) > 500
     assert not ours & theirs
+
+
+def test_the_control_asks_none_of_the_benchmarks_kinds(lexicon: Lexicon) -> None:
+    names = {kind: {pattern.name for pattern in KINDS[kind]} for kind in KINDS}
+    assert not names["drawn"] & {pattern.name for pattern in PATTERNS}
+    turns = [turn for one in some(lexicon, 1.0, 120, kind="drawn") for turn in one.turns]
+    queries = [str(extract_sql(turn.answer)) for turn in turns]
+    assert not [one for one in queries if re.search("INTERSECT|EXCEPT|UNION", one)]
+    # Clauses are combined as the benchmark's patterns never combine them.
+    assert [one for one in queries if " NOT IN " in one and " ORDER BY " in one]
+    assert [one for one in queries if " JOIN " in one and " GROUP BY " in one and "HAVING" in one]
 
 
 def test_no_world_is_a_database_of_the_benchmark(lexicon: Lexicon) -> None:
