@@ -53,7 +53,7 @@ def _set(speaker: Speaker) -> _Set | None:
             f"{who(table)} {column.child_verb[0]} {speaker.nouns(parent)[1]} {condition.words}"
         )
     for _ in range(speaker.pick(CONDITIONS)):
-        drawn = speaker.pick(_KINDS)(speaker, table)
+        drawn: Filter | None = speaker.pick(_KINDS)(speaker, table)
         condition_sql = drawn.sql.format(t=at) if drawn else ""
         if drawn is not None and condition_sql not in wheres:
             wheres.append(condition_sql)
@@ -125,10 +125,16 @@ def _columns(speaker: Speaker, table: TableSpec, count: int) -> list[ColumnSpec]
     return columns
 
 
+def _one_of(speaker: Speaker, table: TableSpec, *roles: str) -> ColumnSpec | None:
+    columns = table.with_role(*roles)
+    column: ColumnSpec | None = speaker.pick(columns) if columns else None
+    return column
+
+
 def drawn_list(speaker: Speaker) -> Draft | None:
     """Columns of the rows, in an order and only the first few now and then."""
     found = _set(speaker)
-    columns = found and _columns(speaker, found.table, speaker.pick(COLUMNS))
+    columns = _columns(speaker, found.table, speaker.pick(COLUMNS)) if found is not None else None
     if found is None or not columns:
         return None
     names = ", ".join(f"{found.at}{column.name}" for column in columns)
@@ -150,15 +156,15 @@ def drawn_list(speaker: Speaker) -> Draft | None:
 
 
 def drawn_count(speaker: Speaker) -> Draft | None:
-    """How many rows, or how many different values of a column."""
+    """How many rows."""
     found = _set(speaker)
-    return found and Draft(f"SELECT count(*) FROM {found.sql}", found.slots)
+    return Draft(f"SELECT count(*) FROM {found.sql}", found.slots) if found is not None else None
 
 
 def drawn_figure(speaker: Speaker) -> Draft | None:
     """A figure over the rows."""
     found = _set(speaker)
-    measure = found and speaker.measure(found.table)
+    measure = speaker.measure(found.table) if found is not None else None
     if found is None or measure is None:
         return None
     function = speaker.pick(_FUNCTIONS)
@@ -172,10 +178,13 @@ def drawn_figure(speaker: Speaker) -> Draft | None:
 def drawn_distinct(speaker: Speaker) -> Draft | None:
     """The different values of a column."""
     found = _set(speaker)
-    columns = found and found.table.with_role("category", "flag", "other", "label")
-    if found is None or not columns:
+    column = (
+        _one_of(speaker, found.table, "category", "flag", "other", "label")
+        if found is not None
+        else None
+    )
+    if found is None or column is None:
         return None
-    column = speaker.pick(columns)
     return Draft(
         f"SELECT DISTINCT {found.at}{column.name} FROM {found.sql}",
         found.slots | {"col": speaker.say(column.says) if column.says else column.name},
@@ -185,10 +194,10 @@ def drawn_distinct(speaker: Speaker) -> Draft | None:
 def drawn_groups(speaker: Speaker) -> Draft | None:
     """A count or a figure for every value of a column; of the largest groups now and then."""
     found = _set(speaker)
-    columns = found and found.table.with_role("category")
-    if found is None or not columns:
+    column = _one_of(speaker, found.table, "category") if found is not None else None
+    if found is None or column is None:
         return None
-    column, measure = speaker.pick(columns), speaker.measure(found.table)
+    measure = speaker.measure(found.table)
     value, said = "count(*)", speaker.pick(("number", "count", "quantity"))
     if measure is not None and speaker.random.random() < 0.5:
         function = speaker.pick(_FUNCTIONS)
