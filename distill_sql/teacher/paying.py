@@ -1,0 +1,108 @@
+"""Paying: the options that allow it, what is agreed to before, and what is told after."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from distill_sql.datasets import Dataset
+from distill_sql.errors import TeacherError
+from distill_sql.files import check_output
+from distill_sql.teacher.attempts import Outcome
+from distill_sql.teacher.prices import AS_OF, Price, budget_of, dollars, price_of
+from distill_sql.teacher.secrets import api_key
+from distill_sql.teacher.store import Store
+from distill_sql.teacher.work import Settings, estimate, requests_for
+
+
+def add_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say what may be paid."""
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="DOLLARS",
+        help="what may ever be spent with this cache; needed where requests cost money",
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        nargs=2,
+        metavar=("PROMPT", "COMPLETION"),
+        help="dollars per million tokens; needed where the table has none, unless the endpoint is "
+        "on this machine or in this network (0 0 says that it is free)",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before spending")
+
+
+def checked_price(arguments: argparse.Namespace, settings: Settings) -> Price:
+    """The price, after everything else about paying that can be wrong was looked at."""
+    api_key(settings.base_url)
+    if arguments.budget is not None:
+        budget_of(arguments.budget)
+    return price_of(settings.model, settings.base_url, arguments.price)
+
+
+def agreed(
+    arguments: argparse.Namespace, settings: Settings, dataset: Dataset, store: Store, price: Price
+) -> tuple[int | None, str]:
+    """Show what it will cost and have it agreed to: the cap in nano-dollars, and the key.
+
+    Raises :class:`TeacherError` if requests cost money and nobody agrees to it.
+    """
+    expected = estimate(requests_for(dataset, settings), settings, store, price)
+    free = price == Price(0, 0)
+    key = api_key(settings.base_url)
+    why_free = "as --price says" if arguments.price else "at an address in this network"
+    print(
+        f"{expected.requests:,} requests for {expected.samples:,} samples are to be sent to "
+        f"{settings.model} at {settings.base_url}"
+        + (f", free {why_free}." if free else f": about {dollars(expected.cost)} and at most "
+           f"{dollars(expected.bound)} (prices of {AS_OF}); {dollars(store.spent())} is spent.")
+    )  # fmt: skip
+    if free or not expected.requests:
+        return None, key
+    if arguments.budget is None:
+        raise TeacherError("These requests cost money: say how much it may be with --budget.")
+    cap = budget_of(arguments.budget)
+    if cap <= store.spent():
+        raise TeacherError(
+            f"The budget of {dollars(cap)} leaves nothing: {dollars(store.spent())} is spent or "
+            "booked. Give a higher --budget."
+        )
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise TeacherError("Nobody is there to be asked: give --yes to spend it.")
+        with suppress(EOFError):
+            if input("Go on? [y/N] ").strip().lower() in ("y", "yes"):
+                return cap, key
+        raise TeacherError("Nothing was sent.")
+    return cap, key
+
+
+def tell(outcome: Outcome, store: Store) -> None:
+    """Print what a run did and cost, and on stderr what it left undone."""
+    print(
+        f"{outcome.requests:,} requests answered with {outcome.samples:,} samples for "
+        f"{dollars(outcome.cost)}; {dollars(store.spent())} spent or booked in {store.path}"
+    )
+    if outcome.unanswered:
+        print(
+            f"{dollars(outcome.unanswered)} of it stays booked for requests of this run that "
+            "brought no answer and may have been charged for",
+            file=sys.stderr,
+        )
+    for question_id, why in list(outcome.failed.items())[:5]:
+        print(f"question {question_id} failed: {why}", file=sys.stderr)
+
+
+def output(path: Path, cache: Path, *, beside: bool = False) -> Path:
+    """A file to write, which is not the cache; ``beside`` as in
+    :func:`~distill_sql.files.check_output`."""
+    with suppress(OSError):
+        if path.samefile(cache):
+            raise TeacherError(
+                f"{path} is the cache of answers, which would be lost. Give another file to write."
+            )
+    return check_output(path, beside=beside)
