@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from distill_sql.datasets import Dataset
 from distill_sql.errors import PredictionError
 from distill_sql.sandbox import DEADLINE
+from distill_sql.scoring.clusters import NONE, Interval, share_interval, wilson_interval
 from distill_sql.scoring.exact import COMPONENTS, component_scores, partial_match
 from distill_sql.scoring.hardness import LEVELS, Hardness
 from distill_sql.scoring.judge import Judge
@@ -29,10 +30,16 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Accuracy:
-    """``correct`` of ``n`` and the 95 % Wilson interval of the share (Wilson 1927)."""
+    """``correct`` of ``n``, with a 95 % interval over questions and one over databases.
+
+    ``databases`` has the same two numbers for each database; two accuracies are equal if their own
+    are. The interval over questions says what other questions on these databases would give, the
+    one over databases what other databases would. The second is what a benchmark is asked for.
+    """
 
     n: int
     correct: int
+    databases: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def share(self) -> float:
@@ -41,19 +48,32 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper bound of the 95 % interval.
+        """Lower and upper bound of the 95 % interval over questions (Wilson 1927).
 
         >>> low, high = Accuracy(1034, 721).interval
         >>> f"{low:.3f} {high:.3f}"
         '0.669 0.725'
         """
-        if not self.n:
-            return math.nan, math.nan
-        z = 1.959964
-        centre = self.share + z * z / (2 * self.n)
-        spread = z * math.sqrt(self.share * (1 - self.share) / self.n + (z / (2 * self.n)) ** 2)
-        scale = 1 + z * z / self.n
-        return max(centre - spread, 0.0) / scale, min(centre + spread, scale) / scale
+        return wilson_interval(self.share, self.n, 1.959964) if self.n else NONE
+
+    @property
+    def clustered_interval(self) -> Interval:
+        """Lower and upper bound of the 95 % interval over databases; not numbers if there is one.
+
+        :mod:`~distill_sql.scoring.clusters` says how and why.
+        """
+        return share_interval(self.databases)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers as ``distill-sql score --json`` writes them; None where there are none."""
+        return {
+            "n": self.n,
+            "correct": self.correct,
+            "accuracy": self.share if self.n else None,
+            "interval": numbers(self.interval),
+            "databases": len(self.databases),
+            "clustered_interval": numbers(self.clustered_interval),
+        }
 
 
 @dataclass(frozen=True)
@@ -70,12 +90,18 @@ class ScoreReport:
 
     def accuracy(self, level: Hardness | None = None, *, metric: Metric = "exec") -> Accuracy:
         """A metric's accuracy, overall or of one level; examples without a verdict do not count."""
-        found = [
-            getattr(verdict, metric)
-            for verdict in self.verdicts
-            if level in (None, verdict.hardness) and getattr(verdict, metric) is not None
-        ]
-        return Accuracy(len(found), sum(found))
+        found: dict[str, list[bool]] = {}
+        for verdict in self.verdicts:
+            right = getattr(verdict, metric)
+            if level in (None, verdict.hardness) and right is not None:
+                found.setdefault(verdict.db_id, []).append(right)
+        databases = tuple((len(each), sum(each)) for each in found.values())
+        return Accuracy(sum(n for n, _ in databases), sum(c for _, c in databases), databases)
+
+    def only(self, question_ids: Collection[int]) -> ScoreReport:
+        """The same report on some of the questions."""
+        kept = (verdict for verdict in self.verdicts if verdict.question_id in question_ids)
+        return replace(self, verdicts=tuple(kept))
 
     @property
     def skipped(self) -> tuple[Verdict, ...]:
@@ -98,6 +124,11 @@ class ScoreReport:
         """What the table does not show: which examples count in part, or not at all, and why."""
         found = []
         total = len(self.verdicts)
+        if (databases := len({v.db_id for v in self.verdicts if not v.skipped})) > 1:
+            found.append(
+                f'The intervals "over databases" let the {databases} databases vary, not only '
+                "their questions: they say what other databases would give."
+            )
         if self.skipped:
             found.append(
                 f"{len(self.skipped)} of {total} questions are skipped, since their gold queries "
@@ -135,10 +166,7 @@ class ScoreReport:
         counts: dict[str, Any] = {"n": len(self.verdicts), "neighbours": self.neighbours}
         for metric in METRICS:
             total = self.accuracy(metric=metric)
-            counts[metric] = {
-                "n": total.n,
-                "correct": total.correct,
-                "accuracy": total.share if total.n else None,
+            counts[metric] = total.summary() | {
                 "by_hardness": {
                     level: {"n": score.n, "correct": score.correct}
                     for level in LEVELS
@@ -164,7 +192,11 @@ class ScoreReport:
             also = f", {self.neighbours} neighbours too" if metric == "exec" else ""
             title = name + also * bool(self.neighbours)
             rows.append([title, *(f"{100 * s.share:.1f}" if s.n else "-" for s in scores)])
-            rows.append(["95 % interval", *map(_interval, scores)])
+            rows.append(["95 % interval", *(as_percent(s.interval) for s in scores)])
+            if len(scores[0].databases) > 1:
+                rows.append(
+                    ["  over databases", *(as_percent(s.clustered_interval) for s in scores)]
+                )
         return align(rows)
 
     def components_table(self, dataset: Dataset) -> str:
@@ -192,9 +224,15 @@ def _named(verdicts: Sequence[Verdict]) -> str:
     return f"question_id {names}{', ...' * (len(verdicts) > NAMED)}"
 
 
-def _interval(score: Accuracy) -> str:
-    low, high = score.interval
-    return f"{100 * low:.1f}-{100 * high:.1f}" if score.n else "-"
+def as_percent(interval: Interval) -> str:
+    """An interval of shares as text; a dash if there is none."""
+    low, high = interval
+    return "-" if math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
+
+
+def numbers(interval: Interval) -> list[float] | None:
+    """An interval as JSON has it: None if there is none, since JSON has no word for it."""
+    return None if math.isnan(interval[0]) else list(interval)
 
 
 def score(
