@@ -1,9 +1,11 @@
 """How every student is made: one frozen record per row of the headline table.
 
-Hyperparameters live here and nowhere else. All Qwen2.5 recipes share :data:`SHARED`; what differs
-between them is the base model, how it is held in memory, and what the one ablation leaves out. The
-pocket ladder has settings of its own, one set for all its sizes: its models are a thousand times
-smaller, and what suits a large model is far too gentle for them.
+Hyperparameters live here and nowhere else: both back ends read every one of them from the record.
+All Qwen2.5 recipes share the defaults of :class:`Recipe`; what differs between them is the base
+model, how it is held in memory, and what the one ablation leaves out. The pocket ladder has one set
+of settings for all its sizes: its models are a thousand times smaller, and what suits a large model
+is far too gentle for them. The optimizer is AdamW, and its rate follows
+:func:`~distill_sql.students.protocol.learning_rate`.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from distill_sql.errors import ParameterError
-from distill_sql.prompts import Style
+from distill_sql.rendering import Style
 
 #: How weights are held; ``mixed``: in float32, and PyTorch multiplies them in bfloat16 while it
-#: trains, where the machine can.
-Precision = Literal["float32", "mixed", "bfloat16", "nf4"]
+#: trains, where the machine can; ``auto``: in bfloat16 where the machine multiplies it, else in
+#: float32, as the back end's ``resolve`` decides.
+Precision = Literal["auto", "float32", "mixed", "bfloat16", "nf4"]
 
 #: Every linear layer of a decoder block, by Qwen2's names.
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -31,8 +34,10 @@ class Recipe:
 
     ``base`` is a hub id, or the name of a model that the package carries. ``length`` is in tokens,
     prompt and completion together; ``warm_up`` in optimizer updates; ``batch`` in examples an
-    update, on any number of devices. ``modes`` says which traces are learned. ``bits`` is the width
-    that the fused model is quantized to, 0 for none.
+    update, on any number of devices. ``modes`` says which traces are learned. ``schema_tokens`` is
+    the most that a prompt's schema takes, 0 for all of it. ``beta1``, ``beta2``, ``epsilon`` and
+    ``weight_decay`` are AdamW's; ``max_norm`` is the global norm that gradients are clipped to.
+    Raises :class:`ParameterError` for a value that cannot be.
     """
 
     name: str
@@ -40,9 +45,10 @@ class Recipe:
     trained: bool = True
     modes: Literal["both", "direct"] = "both"
     style: Style = "full"
-    precision: Precision = "bfloat16"
+    precision: Precision = "auto"
     checkpointing: bool = False
     length: int = 1024
+    schema_tokens: int = 0
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.05
@@ -51,28 +57,34 @@ class Recipe:
     warm_up: int = 50
     batch: int = 8
     epochs: int = 1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    max_norm: float = 1.0
     seed: int = 42
-    bits: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             _check_kind(self.name, field.name, getattr(self, field.name))
-        for name, low in (
-            ("length", 16), ("rank", 1), ("alpha", 1), ("warm_up", 0), ("batch", 1), ("epochs", 1),
-            ("learning_rate", 0), ("dropout", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < low:
-                raise ParameterError(
-                    f"Recipe {self.name}: {name} is {getattr(self, name)}; expected {low} or more."
-                )
-        if self.dropout >= 1:
+        for name, low in _LEAST.items():
+            self._check(name, getattr(self, name) >= low, f"{low} or more")
+        for name in ("dropout", "beta1", "beta2"):
+            self._check(name, getattr(self, name) < 1, "less than 1")
+        for name in ("epsilon", "max_norm"):
+            self._check(name, getattr(self, name) > 0, "more than 0")
+        object.__setattr__(self, "targets", tuple(self.targets))  # JSON has lists only
+
+    def _check(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
             raise ParameterError(
-                f"Recipe {self.name}: dropout is {self.dropout}; expected less than 1."
+                f"Recipe {self.name}: {name} is {getattr(self, name)}; expected {expected}."
             )
 
     @property
     def full_width(self) -> bool:
-        """Whether weights are held in 32 bits."""
+        """Whether weights are held in 32 bits; not known of ``auto`` before it is resolved."""
+        assert self.precision != "auto"
         return self.precision in ("float32", "mixed")
 
     @property
@@ -85,8 +97,14 @@ class Recipe:
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "modes": ("both", "direct"), "style": get_args(Style), "precision": get_args(Precision),
 }  # fmt: skip
-_WHOLE = ("length", "rank", "alpha", "warm_up", "batch", "epochs", "seed", "bits")
-_NUMBERS = ("dropout", "learning_rate")
+_WHOLE = ("length", "schema_tokens", "rank", "alpha", "warm_up", "batch", "epochs", "seed")
+_NUMBERS = (
+    "dropout", "learning_rate", "beta1", "beta2", "epsilon", "weight_decay", "max_norm",
+)  # fmt: skip
+_LEAST: Mapping[str, int] = {
+    "length": 16, "schema_tokens": 0, "rank": 1, "alpha": 1, "warm_up": 0, "batch": 1, "epochs": 1,
+    "seed": 0, "dropout": 0, "beta1": 0, "beta2": 0, "learning_rate": 0, "weight_decay": 0,
+}  # fmt: skip
 
 
 def _check_kind(recipe: str, name: str, value: Any) -> None:
@@ -101,11 +119,12 @@ def _check_kind(recipe: str, name: str, value: Any) -> None:
         fits, expected = is_number and math.isfinite(value), "a number"
     elif name == "targets":
         is_some = isinstance(value, tuple | list) and len(value) > 0  # a list if it was JSON
-        fits = is_some and all(one in LINEARS for one in value)
-        expected = f"some of {', '.join(LINEARS)}, as a tuple"
+        fits = is_some and all(one in LINEARS for one in value) and len(set(value)) == len(value)
+        expected = f"some of {', '.join(LINEARS)}, each once, as a tuple"
     else:
         kind = bool if name in ("trained", "checkpointing") else str
-        fits, expected = isinstance(value, kind), "True or False" if kind is bool else "text"
+        fits = isinstance(value, kind) and str(value).strip() != ""
+        expected = "True or False" if kind is bool else "text"
     if not fits:
         raise ParameterError(f"Recipe {recipe}: {name} is {value!r}; expected {expected}.")
 
@@ -143,7 +162,6 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         *(_qwen(size, **hold) for size, hold in _HOLD.items()),
         _qwen("0.5b", name="0.5b-direct", modes="direct"),
-        _qwen("1.5b", name="1.5b-4bit", bits=4),
         *(_qwen(size, name=f"{size}-base", trained=False, **hold) for size, hold in _HOLD.items()),
         *(
             _qwen(size, name=f"coder-{size}-base", trained=False, family="Qwen2.5-Coder", **hold)

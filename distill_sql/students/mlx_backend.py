@@ -11,6 +11,8 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,21 @@ from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.files import write_json
 from distill_sql.recipes import Recipe
 from distill_sql.students.models import check_vocabulary
-from distill_sql.students.protocol import Framework, Trained, Update, Writer, learning_rate
-from distill_sql.students.rows import Row, Rows, share_of_batch, updates
+from distill_sql.students.protocol import (
+    Framework,
+    Trained,
+    Update,
+    Validation,
+    Writer,
+    learning_rate,
+    measured_after,
+)
+from distill_sql.students.rows import Row, Rows, rows_of_updates, share_of_batch, updates
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
 CHECKPOINT_EVERY = 50
 #: Padded lengths are multiples of this, so that few shapes are compiled.
 PAD_TO = 32
-#: The global norm that gradients are clipped to, as in the other back end.
-MAX_NORM = 1.0
 
 
 def _mlx() -> Any:
@@ -115,8 +123,14 @@ def _chosen_by(writer: Writer) -> Callable[[Any, Any], Any]:
     return process
 
 
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe as MLX carries it out: ``auto`` is bfloat16, which a Mac multiplies."""
+    return replace(recipe, precision="bfloat16") if recipe.precision == "auto" else recipe
+
+
 def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> MlxStudent:
     """The model in ``folder``, held as ``recipe`` says, with a trained adapter if one is given."""
+    recipe = resolve(recipe)
     model, config = _load_model(folder, recipe)
     if adapter is not None:
         _add_lora(model, recipe)
@@ -134,11 +148,11 @@ def _load_model(folder: Path, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     from mlx_lm.utils import load_model
 
     model, config = load_model(folder)
+    model.set_dtype(mx.float32 if recipe.full_width else mx.bfloat16)
     if recipe.precision == "nf4":
-        # MLX has no NF4; its own 4 bits, in groups of 64, take as much room.
-        nn.quantize(model, group_size=64, bits=4)
-    else:
-        model.set_dtype(mx.float32 if recipe.full_width else mx.bfloat16)
+        # MLX has no NF4; its own 4 bits, in groups of 64, take as much room. As under NF4, only the
+        # layers' products are rounded: embeddings, and the head that reads them, stay.
+        nn.quantize(model.model.layers, group_size=64, bits=4)
     return model, config
 
 
@@ -166,6 +180,7 @@ def train(
     rows: Rows,
     out: Path,
     *,
+    validation: Sequence[Row] = (),
     micro_batch: int | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -177,6 +192,7 @@ def train(
     import mlx.optimizers as optim
     from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
+    recipe = resolve(recipe)
     share = share_of_batch(recipe, 1, micro_batch)
     total = updates(recipe, rows)
     mx.random.seed(recipe.seed)
@@ -185,21 +201,16 @@ def train(
     _add_lora(model, recipe)
     if start is not None:
         model.load_weights(str(start / "adapters.safetensors"), strict=False)
-    if recipe.checkpointing:
-        from mlx_lm.tuner.trainer import grad_checkpoint
-
-        grad_checkpoint(model.layers[0])
-    optimizer = optim.Adam(learning_rate=0.0, betas=[0.9, 0.999], eps=1e-8, bias_correction=True)
+    optimizer = optim.AdamW(
+        learning_rate=0.0, betas=[recipe.beta1, recipe.beta2], eps=recipe.epsilon,
+        weight_decay=recipe.weight_decay, bias_correction=True,
+    )  # fmt: skip
     model.train()
     optimizer.init(model.trainable_parameters())
-
-    def loss_sum(batch: Any, mask: Any) -> Any:
-        logits = model(batch[:, :-1]).astype(mx.float32)
-        return (nn.losses.cross_entropy(logits, batch[:, 1:]) * mask).sum()
-
-    loss_and_gradient = nn.value_and_grad(model, loss_sum)
+    loss_and_gradient = nn.value_and_grad(model, lambda *batch: _loss_sum(model, *batch))
     checkpoint = out / "checkpoints" / "mlx.safetensors"
     history: list[Update] = []
+    measured: list[Validation] = []
     if resume and checkpoint.exists():
         arrays, metadata = mx.load(str(checkpoint), return_metadata=True)
         model.load_weights(
@@ -208,11 +219,28 @@ def train(
         optimizer.state = tree_unflatten(
             [(k[10:], v) for k, v in arrays.items() if k.startswith("optimizer.")]
         )
+        mx.random.state[0] = arrays["random"]  # what dropout draws from
         history = [Update(*entry) for entry in json.loads(metadata["history"])]
+        measured = [Validation(*entry) for entry in json.loads(metadata["validation"])]
     mx.reset_peak_memory()
     began = time.monotonic()
-    with tqdm(total=total, initial=len(history), disable=not progress, desc=recipe.name) as bar:
-        for number, group in enumerate(_updates_of(rows, recipe)):
+    aside = 0.0  # seconds
+
+    def measure() -> None:
+        nonlocal aside
+        done = {value.update for value in measured}
+        if validation and len(history) in measured_after(total) - done:
+            start = time.monotonic()
+            loss = _validation_loss(model, validation, share)
+            measured.append(Validation(len(history), loss))
+            aside += time.monotonic() - start
+
+    with (
+        _recomputing(model, recipe),
+        tqdm(total=total, initial=len(history), disable=not progress, desc=recipe.name) as bar,
+    ):
+        measure()
+        for number, group in enumerate(rows_of_updates(recipe, rows)):
             if number < len(history):
                 continue
             rate = learning_rate(
@@ -221,28 +249,32 @@ def train(
             learned = sum(len(row.ids) - row.prompt for row in group)
             loss, gradient = mx.array(0.0), None
             for first in range(0, len(group), share):
-                batch, mask = _padded(mx, group[first : first + share])
-                part, slope = loss_and_gradient(batch, mask)
+                part, slope = loss_and_gradient(*_padded(mx, group[first : first + share]))
                 loss = loss + part
                 gradient = slope if gradient is None else tree_map(mx.add, gradient, slope)
                 mx.eval(loss, gradient)
             gradient = tree_map(lambda g, count=learned: g / count, gradient)
-            gradient, _ = optim.clip_grad_norm(gradient, MAX_NORM)
+            gradient, _ = optim.clip_grad_norm(gradient, recipe.max_norm)
             optimizer.learning_rate = rate
             optimizer.update(model, gradient)
             mx.eval(model.trainable_parameters(), optimizer.state)
             history.append(Update(number + 1, loss.item() / learned, rate))
             bar.set_postfix(loss=f"{history[-1].loss:.3f}", refresh=False)
             bar.update()
+            measure()
             if (number + 1) % CHECKPOINT_EVERY == 0:
                 _save(
                     mx,
                     checkpoint,
                     {f"model.{k}": v for k, v in tree_flatten(model.trainable_parameters())}
-                    | {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)},
-                    {"history": json.dumps([[u.number, u.loss, u.learning_rate] for u in history])},
+                    | {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)}
+                    | {"random": mx.random.state[0]},
+                    {
+                        "history": json.dumps([astuple(update) for update in history]),
+                        "validation": json.dumps([astuple(value) for value in measured]),
+                    },
                 )
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began - aside
     adapter = out / "adapter"
     _save(mx, adapter / "adapters.safetensors", dict(tree_flatten(model.trainable_parameters())))
     write_json(
@@ -262,28 +294,67 @@ def train(
         rows.too_long,
         seconds,
         int(mx.get_peak_memory()),
+        tuple(measured),
     )
 
 
-def _updates_of(rows: Rows, recipe: Recipe) -> Iterator[Sequence[Row]]:
-    """The rows of each update; an epoch's last one may be smaller."""
-    per_epoch = len(rows.rows) // recipe.epochs
-    for epoch in range(recipe.epochs):
-        members = rows.rows[epoch * per_epoch : (epoch + 1) * per_epoch]
-        for first in range(0, per_epoch, recipe.batch):
-            yield members[first : first + recipe.batch]
+@contextmanager
+def _recomputing(model: Any, recipe: Recipe) -> Iterator[None]:
+    """While this lasts, layers keep their input alone if the recipe says so.
+
+    mlx-lm's own switch is one of the layers' class, and so of every model of the process.
+    """
+    from mlx_lm.tuner.trainer import grad_checkpoint
+
+    kind = type(model.layers[0])
+    usual = kind.__call__
+    if recipe.checkpointing:
+        grad_checkpoint(model.layers[0])
+    try:
+        yield
+    finally:
+        kind.__call__ = usual
 
 
-def _padded(mx: Any, group: Sequence[Row]) -> tuple[Any, Any]:
-    """Ids of shape (rows, width), and which of the tokens after the first are learned."""
+def _loss_sum(model: Any, ids: Any, places: Any, targets: Any) -> Any:
+    """The sum of the losses of ``targets``, which follow the tokens at ``places`` of ``ids``.
+
+    See :func:`_padded`. Logits are computed of these places alone.
+    """
+    mx = _mlx()
+    import mlx.nn as nn
+
+    states = model.model(ids)
+    states = states.reshape(-1, states.shape[-1])[places]
+    tied = model.args.tie_word_embeddings
+    logits = model.model.embed_tokens.as_linear(states) if tied else model.lm_head(states)
+    return nn.losses.cross_entropy(logits.astype(mx.float32), targets).sum()
+
+
+def _validation_loss(model: Any, rows: Sequence[Row], at_once: int) -> float:
+    """The mean loss over the learned tokens of rows, without dropout."""
+    mx = _mlx()
+    alike = sorted(rows, key=lambda row: len(row.ids))
+    model.eval()
+    batches = (_padded(mx, alike[at : at + at_once]) for at in range(0, len(alike), at_once))
+    total = sum(_loss_sum(model, *batch).item() for batch in batches)
+    model.train()
+    return float(total) / sum(len(row.ids) - row.prompt for row in rows)
+
+
+def _padded(mx: Any, group: Sequence[Row]) -> tuple[Any, Any, Any]:
+    """Ids (rows x width), the places (in all of them, one row after the other) that predict a
+    learned token, and these tokens."""
     longest = max(len(row.ids) for row in group)
     width = -(-longest // PAD_TO) * PAD_TO
     ids = [list(row.ids) + [0] * (width - len(row.ids)) for row in group]
-    mask = [
-        [1.0 if row.prompt <= place < len(row.ids) else 0.0 for place in range(1, width)]
-        for row in group
+    places = [
+        number * width + place - 1
+        for number, row in enumerate(group)
+        for place in range(row.prompt, len(row.ids))
     ]
-    return mx.array(ids), mx.array(mask)
+    targets = [token for row in group for token in row.ids[row.prompt :]]
+    return mx.array(ids), mx.array(places), mx.array(targets)
 
 
 def _save(

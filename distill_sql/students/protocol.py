@@ -61,8 +61,20 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """The mean loss over the learned tokens of the validation rows, after ``update`` updates."""
+
+    update: int
+    loss: float
+
+
+@dataclass(frozen=True)
 class Trained:
-    """What training left behind; ``tokens`` without padding, ``peak_memory`` in bytes."""
+    """What training left behind; ``tokens`` without padding, ``peak_memory`` in bytes.
+
+    ``validation`` is empty where there were no validation rows. What measuring it took is not in
+    ``seconds``.
+    """
 
     adapter: Path
     updates: tuple[Update, ...]
@@ -71,11 +83,21 @@ class Trained:
     too_long: int
     seconds: float
     peak_memory: int
+    validation: tuple[Validation, ...] = ()
 
     @property
     def tokens_per_second(self) -> float:
         """Tokens read in a second, prompt and completion, padding not counted."""
         return self.tokens / self.seconds if self.seconds else 0.0
+
+
+def measured_after(total: int) -> frozenset[int]:
+    """The updates after which the validation loss of a run is measured: none, and all ten parts.
+
+    >>> sorted(measured_after(25)), sorted(measured_after(3))
+    ([0, 2, 5, 8, 10, 12, 15, 18, 20, 22, 25], [0, 1, 2, 3])
+    """
+    return frozenset(round(total * part / 10) for part in range(11))
 
 
 def learning_rate(update: int, *, peak: float, warm_up: int, total: int) -> float:

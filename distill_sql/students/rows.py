@@ -8,7 +8,7 @@ that are sorted by length, so that the rows of an update are of like length and 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -92,6 +92,15 @@ def updates(recipe: Recipe, rows: Rows) -> int:
     """Optimizer updates of a run. The last one of an epoch may hold fewer rows than a batch."""
     per_epoch = len(rows.rows) // recipe.epochs
     return recipe.epochs * -(-per_epoch // recipe.batch)
+
+
+def rows_of_updates(recipe: Recipe, rows: Rows) -> Iterator[Sequence[Row]]:
+    """The rows of each of a run's :func:`updates`; none holds rows of two epochs."""
+    per_epoch = len(rows.rows) // recipe.epochs
+    for start in range(0, len(rows.rows), per_epoch):
+        epoch = rows.rows[start : start + per_epoch]
+        for first in range(0, per_epoch, recipe.batch):
+            yield epoch[first : first + recipe.batch]
 
 
 def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = None) -> int:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,16 @@ from tqdm import tqdm
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.recipes import Recipe
 from distill_sql.students.models import check_vocabulary
-from distill_sql.students.protocol import Framework, Trained, Update, Writer, learning_rate
-from distill_sql.students.rows import Rows, share_of_batch, updates
+from distill_sql.students.protocol import (
+    Framework,
+    Trained,
+    Update,
+    Validation,
+    Writer,
+    learning_rate,
+    measured_after,
+)
+from distill_sql.students.rows import Row, Rows, rows_of_updates, share_of_batch, updates
 from distill_sql.tokenizer import ChatTokenizer, load_tokenizer
 
 #: Updates between two checkpoints that a killed run goes on from.
@@ -55,6 +64,14 @@ def multiplies_bfloat16() -> bool:
 
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe as this machine carries it out: ``auto`` becomes the precision that is chosen."""
+    if recipe.precision != "auto":
+        return recipe
+    fast = device() == "cuda" or multiplies_bfloat16()
+    return replace(recipe, precision="bfloat16" if fast else "float32")
 
 
 def trains_in_bfloat16(recipe: Recipe) -> bool:
@@ -177,6 +194,7 @@ def _ids(value: int | list[int] | None) -> list[int]:
 
 def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> TorchStudent:
     """The model in ``folder``, held as ``recipe`` says, with a trained adapter if one is given."""
+    recipe = resolve(recipe)
     tokenizer = load_tokenizer(folder)
     with _quiet():
         model = load_base(folder, recipe)
@@ -243,6 +261,7 @@ def train(
     rows: Rows,
     out: Path,
     *,
+    validation: Sequence[Row] = (),
     micro_batch: int | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -252,8 +271,10 @@ def train(
 
     ``micro_batch`` is the number of rows that a device holds at once; the update is the recipe's
     batch whatever it is. ``start`` is an adapter whose weights are the first ones. A checkpoint is
-    kept every :data:`CHECKPOINT_EVERY` updates, and ``resume`` goes on from the last.
+    kept every :data:`CHECKPOINT_EVERY` updates, and ``resume`` goes on from the last. The loss on
+    ``validation`` is measured beside; training is the same without.
     """
+    recipe = resolve(recipe)
     with _quiet():
         import datasets
         import torch
@@ -286,12 +307,13 @@ def train(
     )
     if start is not None:
         model = PeftModel.from_pretrained(model, str(start), is_trainable=True)
-    dataset = datasets.Dataset.from_list(
-        [
-            {"input_ids": row.ids, "labels": [-100] * row.prompt + list(row.ids[row.prompt :])}
-            for row in rows.rows
-        ]
+    # The trainer counts on whole batches: rows that teach nothing fill an epoch's last one.
+    filler = Row(rows.rows[0].ids[:1], prompt=1)
+    groups = rows_of_updates(recipe, rows)
+    filled = chain.from_iterable(
+        [*group, *[filler] * (recipe.batch - len(group))] for group in groups
     )
+    dataset = datasets.Dataset.from_list([_example(row) for row in filled])
     arguments = SFTConfig(
         output_dir=str(out / "checkpoints"),
         per_device_train_batch_size=share,
@@ -299,9 +321,12 @@ def train(
         max_steps=total,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="constant",  # replaced by the schedule that both back ends share
-        weight_decay=0.0,
-        max_grad_norm=1.0,
         optim="adamw_torch",
+        adam_beta1=recipe.beta1,
+        adam_beta2=recipe.beta2,
+        adam_epsilon=recipe.epsilon,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_norm,
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
@@ -319,6 +344,10 @@ def train(
         ddp_find_unused_parameters=False,
         ddp_backend=None if on_gpu or processes == 1 else "gloo",
     )
+
+    if on_gpu and processes == 1:
+        _ = arguments.device  # counts every device in sight, as if one process used them all
+        arguments._n_gpu = 1
 
     class Trainer(SFTTrainer):
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -362,6 +391,23 @@ def train(
                 bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
             bar.update(state.global_step - bar.n)
 
+    measured = 0.0  # seconds
+
+    class Measure(TrainerCallback):
+        """The validation loss, kept in the log, which is saved and resumed with a checkpoint."""
+
+        def on_train_begin(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            self.on_step_end(_, state)
+
+        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            nonlocal measured
+            known = {entry["step"] for entry in state.log_history if "validation" in entry}
+            if state.global_step in measured_after(total) - known:
+                began = time.monotonic()
+                loss = _validation_loss(trainer, validation, share)
+                state.log_history.append({"step": state.global_step, "validation": loss})
+                measured += time.monotonic() - began
+
     with _quiet():
         trainer = Trainer(
             model=model,
@@ -369,9 +415,13 @@ def train(
             train_dataset=dataset,
             processing_class=_fast_tokenizer(folder),
             peft_config=None if start is not None else lora,
-            callbacks=[Bar()],
+            callbacks=[Bar(), *([Measure()] if validation else [])],
         )
         trainer.remove_callback(PrinterCallback)
+    for weight in trainer.model.parameters():
+        if weight.requires_grad:
+            # trl rounds the adapters of a 4-bit base to bfloat16, which loses small updates.
+            weight.data = weight.data.float()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     began = time.monotonic()
@@ -380,7 +430,7 @@ def train(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer.train(resume_from_checkpoint=resume and _has_checkpoint(out / "checkpoints"))
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began - measured
         if trainer.is_world_process_zero():
             trainer.model.save_pretrained(adapter)
     except OSError as error:
@@ -403,7 +453,38 @@ def train(
         rows.too_long,
         seconds,
         torch.cuda.max_memory_allocated() if on_gpu else _peak_resident(),
+        tuple(
+            Validation(entry["step"], entry["validation"])
+            for entry in trainer.state.log_history
+            if "validation" in entry
+        ),
     )
+
+
+def _example(row: Row) -> dict[str, list[int]]:
+    """A row as the trainer takes it."""
+    labels = [-100] * row.prompt + list(row.ids[row.prompt :])
+    return {"input_ids": list(row.ids), "labels": labels}
+
+
+def _validation_loss(trainer: Any, rows: Sequence[Row], at_once: int) -> float:
+    """The mean loss over the learned tokens of rows, which the processes share; without dropout."""
+    import torch
+
+    processes, model = trainer.accelerator.num_processes, trainer.model
+    alike = sorted(rows, key=lambda row: len(row.ids))
+    mine = alike[trainer.accelerator.process_index :: processes]
+    total = torch.zeros((), dtype=torch.float64, device=trainer.args.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), trainer.accelerator.autocast():
+        for first in range(0, len(mine), at_once):
+            batch = trainer.data_collator([_example(row) for row in mine[first : first + at_once]])
+            inputs = {name: value.to(total.device) for name, value in batch.items()}
+            total += trainer.compute_loss(model, inputs, num_items_in_batch=processes)
+    model.train(was_training)
+    learned = sum(len(row.ids) - row.prompt for row in rows)
+    return float(trainer.accelerator.reduce(total, "sum")) / learned
 
 
 def _fast_tokenizer(folder: Path) -> Any:

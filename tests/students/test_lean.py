@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from distill_sql.pocket import CHECKPOINTS
-from distill_sql.recipes import Recipe, recipe_for
+from distill_sql.recipes import LINEARS, Recipe, recipe_for
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
@@ -26,7 +26,7 @@ def adapted(kind: Any, folder: Path) -> Any:
     from peft import LoraConfig, get_peft_model
 
     model = kind.from_pretrained(folder, dtype=torch.float32)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=list(Recipe("", "").targets))
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=list(LINEARS))
     model = get_peft_model(model, config).train()
     draw = torch.Generator().manual_seed(3)
     for name, weight in model.named_parameters():
