@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="pocket", help="pocket, spider, bird, or a folder")
     parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
     parser.add_argument("--split", default="dev")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     parser.add_argument(
         "--database",
         action="append",
@@ -98,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise DistillSqlError("Nothing to score: give a prediction FILE, or --compare A B.")
     if arguments.components and arguments.etype == "exec":
         raise DistillSqlError("--components belongs to exact set match: use --etype match or all.")
-    check_numbers(arguments, jobs=1, neighbours=0)
+    check_numbers(arguments, jobs=1, neighbours=0, limit=1)
     if not 0 < arguments.deadline <= LONGEST:
         raise ParameterError(
             f"--deadline {arguments.deadline:g}: expected seconds, more than 0 and at most "
@@ -107,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _check_json(arguments.json, files)
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
+    dataset = dataset.limit(arguments.limit)
     if arguments.database:
         dataset = dataset.only(*arguments.database)
     rules = Rules(

@@ -36,6 +36,18 @@ def test_table_and_json(
     assert found["examples"][1]["cause"] == "missing join"
 
 
+def test_a_limit_scores_what_was_made_with_it(
+    toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions.write_text(json.dumps(LINES[0]) + "\n")
+    command = ["score", str(predictions), "--dataset", str(toy_dataset)]
+    assert main(command) == 2
+    assert "score with the same limit" in capsys.readouterr().err
+    assert main([*command, "--limit", "1"]) == 0
+    assert "100.0" in capsys.readouterr().out
+    assert main([*command, "--limit", "0"]) == 2
+
+
 def test_a_broken_file_is_a_message_and_no_traceback(
     toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
