@@ -152,7 +152,14 @@ def _load_model(folder: Path, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     if recipe.precision == "nf4":
         # MLX has no NF4; its own 4 bits, in groups of 64, take as much room. As under NF4, only the
         # layers' products are rounded: embeddings, and the head that reads them, stay.
-        nn.quantize(model.model.layers, group_size=64, bits=4)
+        nn.quantize(
+            model,
+            group_size=64,
+            bits=4,
+            class_predicate=lambda name, layer: (
+                name.startswith("model.layers.") and hasattr(layer, "to_quantized")
+            ),
+        )
     return model, config
 
 
@@ -219,7 +226,6 @@ def train(
         optimizer.state = tree_unflatten(
             [(k[10:], v) for k, v in arrays.items() if k.startswith("optimizer.")]
         )
-        mx.random.state[0] = arrays["random"]  # what dropout draws from
         history = [Update(*entry) for entry in json.loads(metadata["history"])]
         measured = [Validation(*entry) for entry in json.loads(metadata["validation"])]
     mx.reset_peak_memory()
@@ -246,6 +252,8 @@ def train(
             rate = learning_rate(
                 number, peak=recipe.learning_rate, warm_up=recipe.warm_up, total=total
             )
+            # What dropout draws must not depend on where a run was resumed.
+            mx.random.seed(recipe.seed + 1 + number)
             learned = sum(len(row.ids) - row.prompt for row in group)
             loss, gradient = mx.array(0.0), None
             for first in range(0, len(group), share):
@@ -267,8 +275,7 @@ def train(
                     mx,
                     checkpoint,
                     {f"model.{k}": v for k, v in tree_flatten(model.trainable_parameters())}
-                    | {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)}
-                    | {"random": mx.random.state[0]},
+                    | {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)},
                     {
                         "history": json.dumps([astuple(update) for update in history]),
                         "validation": json.dumps([astuple(value) for value in measured]),
