@@ -31,6 +31,7 @@ TOOLS = {
     "ruff": "a command",
     "mypy": "a command",
     "accelerate": "a command, that starts one process per GPU",
+    "bitsandbytes": "transformers asks it for 4-bit weights",
     "mlx": "pins the CPU build that mlx-lm uses on Linux",
 }
 
@@ -84,10 +85,24 @@ def test_lock_names_every_pin() -> None:
         if line and not line.startswith("#")
     )
     versions = {canonicalize_name(name): version for name, version in lock.items()}
-    for requirement in DECLARED:
+    extras = re.search(r"^EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert extras is not None
+    optional = PROJECT["optional-dependencies"]
+    lines = [
+        *PROJECT["dependencies"],
+        *(one for name in extras[1].split(",") for one in optional[name]),
+    ]
+    for requirement in map(Requirement, lines):
         version = versions[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
     assert versions["torch"] == "2.13.0"
+
+
+def test_make_leaves_out_what_needs_a_gpu() -> None:
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    extras = next(line for line in lines if line.startswith("EXTRAS :="))
+    assert "nf4" in PROJECT["optional-dependencies"]
+    assert "nf4" not in extras
 
 
 def test_installed_versions_are_the_locked_ones() -> None:
@@ -112,10 +127,10 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 
 #: The order in which modules may import one another: only from the left.
 LAYERS = [
-    "errors", "schema", "datasets", "provenance", "tokenizer", "mentions", "rendering", "linking",
-    "prompts",
-    "sandbox", "failures", "neighbours", "scoring", "mutants", "pocket", "survey", "baseline",
-    "teacher", "traces", "splits", "recipes", "charts", "tables", "students", "experiments",
+    "errors", "schema", "descriptions", "datasets", "provenance", "tokenizer", "mentions",
+    "rendering", "linking", "prompts", "sandbox", "failures", "skeletons", "neighbours", "scoring",
+    "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces", "splits",
+    "recipes", "charts", "tables", "students", "experiments",
     "pretraining", "book", "cli",
 ]  # fmt: skip
 

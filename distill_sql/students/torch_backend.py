@@ -234,7 +234,8 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
 
         if find_spec("bitsandbytes") is None:
             raise MissingDependencyError(
-                f"Recipe {recipe.name} needs bitsandbytes: pip install bitsandbytes."
+                f"Recipe {recipe.name} holds its base in 4 bits (NF4), which needs bitsandbytes: "
+                "pip install 'distill-sql[nf4]'."
             )
         from transformers import BitsAndBytesConfig
 
