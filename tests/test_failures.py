@@ -5,7 +5,7 @@ import time
 import pytest
 
 from distill_sql.datasets import Dataset
-from distill_sql.failures import CAUSES, facets, primary_cause
+from distill_sql.failures import CAUSES, STEPS, deciding_step, facets, primary_cause
 
 GOLD = (
     "SELECT T1.name FROM singer AS T1 JOIN concert AS T2 ON T1.id = T2.singer_id "
@@ -59,15 +59,67 @@ def test_case_aliases_and_quotes_make_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "cause"),
+    ("pred", "error", "cause"),
     [
-        ("no such column: T1.nam", "wrong column"),
-        ("ambiguous column name: id", "wrong column"),
-        ("no such table: singers", "wrong table"),
+        (GOLD.replace("name", "nam", 1), "no such column: T1.nam", "wrong column"),
+        (GOLD.replace("T1.name", "id", 1), "ambiguous column name: id", "wrong column"),
+        (GOLD.replace("singer AS", "singers AS"), "no such table: singers", "wrong table"),
+        # The column is there, on a table that is not read: that comes first.
+        ("SELECT name FROM singer WHERE year > 2014", "no such column: year", "missing join"),
+        ("SELECT name FROM band", "no such column: name", "wrong table"),
+        # And it comes before what a query without that column would differ in.
+        (GOLD.replace("T1.name", "count(T1.nam)"), "no such column: T1.nam", "wrong column"),
     ],
 )
-def test_the_databases_own_word_settles_it(error: str, cause: str) -> None:
-    assert primary_cause("SELECT nam FROM singers", GOLD, error=error) == cause
+def test_an_unknown_column_is_asked_for_after_the_tables(pred: str, error: str, cause: str) -> None:
+    assert primary_cause(pred, GOLD, error=error) == cause
+
+
+def test_each_step_decides_where_it_is_the_first_difference() -> None:
+    pairs = {
+        "Does it select the gold query's aggregate functions, as often?": (
+            "SELECT name FROM t", "SELECT count(*) FROM t"),
+        "Does it select no aggregate function beside them?": (
+            "SELECT name, count(*) FROM t", "SELECT name FROM t"),
+        "Does the gold query parse?": ("SELECT a FROM t", "SELECT a FROM t WHERE if > 2"),
+        STEPS[-1].question: ("SELECT a + b FROM t", "SELECT a - b FROM t"),
+    }  # fmt: skip
+    for question, (pred, gold) in pairs.items():
+        assert deciding_step(pred, gold).question == question
+    assert len({step.question for step in STEPS}) == len(STEPS)
+    assert set(CAUSES) == {step.cause for step in STEPS}
+    assert CAUSES[-1] == "other"
+
+
+def test_an_aggregate_beside_the_right_columns_is_a_detail() -> None:
+    gold = "SELECT town FROM venue WHERE seats > 710 GROUP BY town"
+    shown = "SELECT town, count(*) FROM venue {} GROUP BY town"
+    assert primary_cause(shown.format(""), gold) == "filter"
+    assert primary_cause(shown.format("WHERE seats > 710"), gold) == "aggregate"
+
+
+def test_an_alias_and_what_it_stands_for_order_alike() -> None:
+    gold = "SELECT a FROM t GROUP BY a ORDER BY count(*) DESC LIMIT 1"
+    assert (
+        primary_cause("SELECT a, count(*) AS n FROM t GROUP BY a ORDER BY n DESC LIMIT 1", gold)
+        == "aggregate"
+    )
+    assert facets("SELECT a FROM t ORDER BY b ASC") == facets("SELECT a FROM t ORDER BY b")
+
+
+@pytest.mark.parametrize(
+    "condition", ['b = "Ann"', 'b IN ("Ann")', 'b LIKE "Ann"', 'b BETWEEN "Ann" AND "Bob"']
+)
+def test_a_text_in_double_quotes_is_a_value(condition: str) -> None:
+    gold = f"SELECT a FROM t WHERE {condition}"
+    assert facets(gold) == facets(gold.replace('"', "'"))
+    assert primary_cause(gold.replace('"Ann"', "'Eve'"), gold) == "value"
+    assert primary_cause(gold.replace('"Ann"', "'ann'"), gold) == "value"  # = tells cases apart
+
+
+def test_a_column_in_double_quotes_is_a_column() -> None:
+    gold = 'SELECT a FROM t WHERE "home town" = 3'
+    assert primary_cause('SELECT a FROM t WHERE "home" = 3', gold) == "filter"
 
 
 def test_every_gold_query_of_spider_dev_is_taken_apart(spider_dev: Dataset) -> None:

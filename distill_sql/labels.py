@@ -1,0 +1,105 @@
+"""Causes of failure that were labelled by reading, and how well the rule agrees with them.
+
+The labelled set lies in ``book/results/failure_labels``, with its guidelines and a manifest. Each
+label was given blind: the annotator saw the question, both queries and the database's message, not
+what :mod:`distill_sql.failures` says. Agreement is the share of labels that the rule names too;
+Cohen's kappa is the part of it that is beyond chance (Cohen, "A Coefficient of Agreement for
+Nominal Scales", 1960). Left out: weights for causes that are nearly the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from distill_sql.errors import DatasetError
+from distill_sql.failures import CAUSES, primary_cause
+from distill_sql.files import read_json_lines
+
+#: Halves of the set: the rule was improved on one, and the other tells what that is worth.
+TUNING, HELD_OUT = "tuning", "held out"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A wrong prediction and the cause that was read in it, one of the rule's causes.
+
+    ``error`` is what the database said of the prediction, empty if it ran.
+    """
+
+    dataset: str
+    split: str
+    question_id: int
+    db_id: str
+    model: str
+    half: str
+    gold_sql: str
+    pred_sql: str
+    error: str
+    label: str
+
+    @property
+    def named(self) -> str:
+        """The cause that the rule names."""
+        return primary_cause(self.pred_sql, self.gold_sql, error=self.error)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """``n`` labels, on how many the rule ``agreed``, and Cohen's kappa."""
+
+    n: int
+    agreed: int
+    kappa: float
+
+    @property
+    def share(self) -> float:
+        """The share that the rule names too; not a number if there are no labels."""
+        return self.agreed / self.n if self.n else math.nan
+
+
+def read_labels(path: Path) -> list[Labelled]:
+    """The labels of a JSON Lines file with :class:`Labelled`'s fields.
+
+    Raises :class:`DatasetError` naming the first line that lacks one, or whose label is no cause.
+    """
+    names = [field.name for field in fields(Labelled)]
+    found = []
+    for number, record in read_json_lines(path, fix=f"Each line has {', '.join(names)}."):
+        lacking = [name for name in names if not isinstance(record, dict) or name not in record]
+        if lacking or record["label"] not in CAUSES:
+            wrong = f"no {', '.join(lacking)}" if lacking else f"the label {record['label']!r}"
+            raise DatasetError(
+                f"{path}, line {number}: found {wrong}; expected the fields {', '.join(names)} and "
+                f"a label of {', '.join(CAUSES)}. Correct the line."
+            )
+        found.append(Labelled(**{name: record[name] for name in names}))
+    return found
+
+
+def agreement(labels: Iterable[Labelled]) -> Agreement:
+    """How well the rule agrees with labels; kappa is not a number where chance alone agrees."""
+    pairs = [(each.label, each.named) for each in labels]
+    n, agreed = len(pairs), sum(label == named for label, named in pairs)
+    given, named = Counter(label for label, _ in pairs), Counter(name for _, name in pairs)
+    chance = sum(given[cause] * named[cause] for cause in given)
+    if chance == n * n:  # no labels, or one cause everywhere
+        return Agreement(n, agreed, math.nan)
+    return Agreement(n, agreed, (n * agreed - chance) / (n * n - chance))
+
+
+def confusion(labels: Sequence[Labelled]) -> list[dict[str, Any]]:
+    """A record for each pair of causes that occurs: ``label``, ``named``, ``errors``, ``share``.
+
+    ``share`` is that of the errors with this label.
+    """
+    totals = Counter(each.label for each in labels)
+    pairs = Counter((each.label, each.named) for each in labels)
+    return [
+        {"label": label, "named": named, "errors": count, "share": count / totals[label]}
+        for (label, named), count in sorted(pairs.items())
+    ]
