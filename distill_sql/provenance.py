@@ -46,15 +46,32 @@ PACKAGES = (
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory (GiB) and accelerator of this machine.
 
-    The accelerator is looked up only where torch is already loaded: asking is not worth its import.
+    ``bfloat16`` is whether the processor multiplies such numbers itself, None where that is not
+    known: what is trained in mixed precision depends on it. The accelerator is looked up only where
+    torch is already loaded: asking is not worth its import.
     """
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "memory_gib": _memory_gib(),
+        "bfloat16": _multiplies_bfloat16(),
         "accelerator": _accelerator(),
     }
+
+
+def machine_in_words(machine: Mapping[str, Any]) -> str:
+    """What :func:`hardware` found, for people."""
+    multiplies = {None: "", True: "multiplies bfloat16", False: "does not multiply bfloat16"}
+    words = [
+        str(machine["cpu"]),
+        f"{machine['cores']} cores",
+        f"{machine['memory_gib']} GiB",
+        multiplies[machine.get("bfloat16")],
+        machine["accelerator"] or "",
+        str(machine["system"]),
+    ]
+    return ", ".join(filter(None, words))
 
 
 def packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:
@@ -169,11 +186,7 @@ def footer_html(
             f"{about['name']} {about['split']}: {about['examples']:,} examples, "
             f"{about['databases']:,} databases, sha256 {about['fingerprint'][:12]}"
         )
-    accelerator = f", {machine['accelerator']}" if machine["accelerator"] else ""
-    rows["Machine"] = (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
-        f"{accelerator}, {machine['system']}"
-    )
+    rows["Machine"] = machine_in_words(machine)
     rows["Versions"] = ", ".join(f"{name} {version}" for name, version in packages().items())
     if state["commit"] is None:
         rows["Commit"] = "not in a git checkout"
@@ -204,6 +217,15 @@ def _cpu_name() -> str:
             if key.strip() in {"model name", "Model"} and value.strip():
                 return value.strip()
     return platform.processor() or platform.machine()
+
+
+def _multiplies_bfloat16() -> bool | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "flags":
+                return not {"avx512_bf16", "amx_bf16"}.isdisjoint(value.split())
+    return None
 
 
 def _memory_gib() -> float | None:

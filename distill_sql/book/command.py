@@ -29,6 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     status = verbs.add_parser("status", help="say which chapters are up to date, and why not")
     status.set_defaults(run=_status)
 
+    figures = verbs.add_parser("figures", help="compare what chapters noted with what is recorded")
+    figures.add_argument(
+        "--record",
+        action="store_true",
+        help="record it, with this machine; build from nothing before, since times count, too",
+    )
+    figures.set_defaults(run=_figures)
+
     clean = verbs.add_parser("clean", help="delete executed chapters and built pages")
     clean.set_defaults(run=_clean)
 
@@ -117,6 +125,22 @@ def _status(arguments: argparse.Namespace) -> int:
             print(
                 f"{'':{width}}  last run failed: see book/.work/{name}.failed.txt", file=sys.stderr
             )
+    return 0
+
+
+def _figures(arguments: argparse.Namespace) -> int:
+    from distill_sql import measured
+    from distill_sql.book import find_book
+    from distill_sql.book.collect import collect, made_by
+
+    found = collect(find_book())
+    before = measured.read_measurements(measured.folder() / "measurements.jsonl")
+    width = max(map(len, found))
+    for name, (value, unit) in found.items():
+        earlier = f"{before[name].value:12,.4f}" if name in before else f"{'none':>12}"
+        print(f"{name:{width}} {value:12,.4f} {unit:10} recorded {earlier}")
+    if arguments.record:
+        measured.record(found, command=made_by(found))
     return 0
 
 

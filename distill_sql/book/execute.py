@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_sql import files
+from distill_sql import figures, files
 from distill_sql.book import cache
 from distill_sql.book.chapters import Chapter
 from distill_sql.book.layout import Book, missing_book_extra
@@ -144,6 +144,7 @@ def _kernel_environment(book: Book) -> Iterator[None]:
 def _clean(notebook: NotebookNode) -> list[str]:
     """Take out what is not for the reader; return what went to stderr, one note per cell."""
     notes = []
+    figures.keep(notebook)
     # papermill notes the paths of this machine.
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):

@@ -1,0 +1,66 @@
+"""The figures that the executed chapters noted, and how long each chapter took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from distill_sql import figures
+from distill_sql.book import cache
+from distill_sql.book.build import plan
+from distill_sql.book.layout import Book
+from distill_sql.errors import ChapterError
+
+#: The parameter whose value a figure's name begins with; with another one changed, a figure is not
+#: the book's.
+_DATASET = "dataset"
+
+
+def collect(book: Book) -> dict[str, tuple[float, str]]:
+    """Every figure by ``<dataset>.<chapter>.<name>``, with its unit.
+
+    ``<dataset>.<chapter>.seconds`` is what a chapter took, ``<dataset>.book.seconds`` what all did:
+    the whole time only if nothing was there before, such as students. Raises
+    :class:`ChapterError` for a chapter that is missing or stale, or ran with parameters of its own.
+    """
+    found: dict[str, tuple[float, str]] = {}
+    total = 0.0
+    datasets: set[str] = set()
+    for name in book.chapter_names:
+        path = book.chapters / f"{name}.ipynb"
+        record = cache.Record.read(path)
+        if record is None:
+            raise ChapterError(f"chapter {name} was never executed. Run: distill-sql book build")
+        if own := sorted(record.overrides.keys() - {_DATASET}):
+            raise ChapterError(
+                f"chapter {name} ran with {', '.join(own)} of its own, so its figures are not the "
+                f"book's. Run: distill-sql book build --chapter {name} --force"
+            )
+        if reason := plan(book, names=[name], parameters=record.overrides)[0].reason:
+            raise ChapterError(f"chapter {name} is stale: {reason}. Run: distill-sql book build")
+        dataset = record.parameters.get(_DATASET)
+        if dataset:
+            dataset = Path(dataset).name  # a folder of one's own goes by its name
+            datasets.add(dataset)
+        title = name.partition("_")[2] or name
+        prefix = f"{dataset or 'book'}.{title}"
+        for figure, noted in figures.noted(path).items():
+            found[f"{prefix}.{figure}"] = noted["value"], noted["unit"]
+        found[f"{prefix}.seconds"] = record.seconds, "s"
+        total += record.seconds
+    if len(datasets) != 1:
+        raise ChapterError(
+            f"chapters were executed on {', '.join(sorted(datasets)) or 'no dataset'}; their "
+            "figures are collected when all are on one. Run: distill-sql book build --dataset NAME"
+        )
+    found[f"{datasets.pop()}.book.seconds"] = total, "s"
+    return found
+
+
+def made_by(names: Iterable[str]) -> str:
+    """The command that builds the book which has figures of these names."""
+    dataset = next(iter(names)).partition(".")[0]
+    variable = cache.DATASET_FOLDERS.get(dataset)
+    if variable:
+        return f"make book DATASET={dataset} {variable}=/path/to/{dataset}"
+    return "make book" if dataset == "pocket" else f"make book DATASET={dataset}"
