@@ -6,9 +6,11 @@ questions from one that understands them and has another idea of what a table sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 from sqlglot import exp
 
@@ -40,14 +42,21 @@ def with_columns(sql: str, count: int) -> Iterator[str]:
             yield tree.select(*kept, append=False).sql("sqlite")
 
 
-def but_for_columns(report: ScoreReport, dataset: Dataset) -> list[int]:
+def but_for_columns(
+    report: ScoreReport,
+    dataset: Dataset,
+    *,
+    neighbours: Mapping[str, Sequence[Path]] | None = None,
+) -> list[int]:
     """Question ids of a report's wrong answers that are right once some columns are left out.
 
+    They are judged by the report's rules. ``neighbours`` are those that the report was judged on,
+    if it was: of many choices of columns, one may have the gold rows by luck on one database alone.
     The choices of one answer's columns share one deadline.
     """
     examples = {example.question_id: example for example in dataset}
     found = []
-    with Judge(dataset) as judge:
+    with Judge(dataset, report.rules, neighbours=neighbours) as judge:
         for verdict in report.verdicts:
             if verdict.failure_mode != "wrong-result" or verdict.exec:
                 continue
@@ -56,6 +65,25 @@ def but_for_columns(report: ScoreReport, dataset: Dataset) -> list[int]:
             if _any_passes(judge, examples[verdict.question_id], fewer):
                 found.append(verdict.question_id)
     return found
+
+
+def forgiven(
+    report: ScoreReport,
+    dataset: Dataset,
+    *,
+    neighbours: Mapping[str, Sequence[Path]] | None = None,
+) -> ScoreReport:
+    """The report as it is if further columns do not make an answer wrong.
+
+    Execution accuracy of what :func:`but_for_columns` finds becomes right and nothing else changes,
+    so tables, intervals and comparisons of the new report are those of this kinder metric.
+    """
+    kept = set(but_for_columns(report, dataset, neighbours=neighbours))
+    verdicts = (
+        replace(verdict, exec=True) if verdict.question_id in kept else verdict
+        for verdict in report.verdicts
+    )
+    return replace(report, verdicts=tuple(verdicts))
 
 
 def _any_passes(judge: Judge, example: Example, queries: Iterable[str]) -> bool:

@@ -5,22 +5,33 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from distill_sql.arguments import check_numbers
+from distill_sql.breakdown import GROUPINGS, By, group_by, parts
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import DistillSqlError, OutputError, ParameterError
 from distill_sql.files import check_output, write_json
 from distill_sql.neighbours import COUNT, build_neighbours
 from distill_sql.sandbox import DEADLINE
 from distill_sql.scoring.bird import score_bird
-from distill_sql.scoring.compare import compare
+from distill_sql.scoring.columns import forgiven
+from distill_sql.scoring.compare import Comparison, compare
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.official import disagreements
 from distill_sql.scoring.predictions import Prediction, read_predictions
-from distill_sql.scoring.score import METRICS, Metric, ScoreReport, score_with
+from distill_sql.scoring.score import (
+    METRICS,
+    Metric,
+    ScoreReport,
+    align,
+    as_percent,
+    score,
+    score_with,
+)
 from distill_sql.scoring.verdicts import Rules
 
 #: Longest deadline that can be asked for, in seconds: a day.
@@ -67,6 +78,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         const=COUNT,
         metavar="N",
         help=f"judge on N made variants of each database, too (default {COUNT})",
+    )
+    parser.add_argument(
+        "--by",
+        action="append",
+        choices=tuple(GROUPINGS),
+        metavar="GROUPS",
+        help="also by "
+        + "; ".join(f"{name} ({what})" for name, what in GROUPINGS.items())
+        + "; may be repeated",
     )
     parser.add_argument(
         "--components", action="store_true", help="also the component scores of exact set match"
@@ -118,9 +138,11 @@ def _run(arguments: argparse.Namespace) -> int:
         plug_value=arguments.plug_value,
         skip_failing_gold=arguments.skip_failing_gold,
     )
+    groupings = _groupings(arguments, dataset)
     # Every file is read before any is scored: a broken one is told at once.
     answers = {file: read_predictions(file, dataset) for file in files}
     reports: dict[Path, ScoreReport] = {}
+    groups: dict[Path, dict[str, Any]] = {}
     progress = sys.stderr.isatty()
     made = None
     if arguments.neighbours:
@@ -132,18 +154,28 @@ def _run(arguments: argparse.Namespace) -> int:
             report = score_with(judge, predictions, progress=progress)
             reports[file] = report
             print("\n".join([str(file), report.table(), *report.remarks()]) + "\n")
+            if groupings:
+                groups[file] = _by(report, groupings, dataset, made, arguments)
             if arguments.components:
                 print(f"{report.components_table(dataset)}\n")
             if arguments.bird:
                 _bird(predictions, dataset, rules, progress=progress)
+    found: dict[Metric, Comparison] = {}
     if arguments.compare:
-        _compare(*(reports[file] for file in arguments.compare))
+        found = _compare(*(reports[file] for file in arguments.compare))
     if arguments.official:
         for file, report in reports.items():
             _official(file, report, dataset, arguments.official)
     if arguments.json:
-        found = [_record(file, report) for file, report in reports.items()]
-        write_json(arguments.json, found[0] if len(found) == 1 else found)
+        records = [_record(file, report) for file, report in reports.items()]
+        for record, file in zip(records, reports, strict=True):
+            if groups:
+                record["summary"]["by"] = groups[file]
+            if arguments.compare and file == arguments.compare[1]:
+                record["summary"]["compared"] = {"with": str(arguments.compare[0])} | {
+                    metric: comparison.summary() for metric, comparison in found.items()
+                }
+        write_json(arguments.json, records[0] if len(records) == 1 else records)
     return 0
 
 
@@ -167,11 +199,73 @@ def _bird(
     )
 
 
-def _compare(a: ScoreReport, b: ScoreReport) -> None:
+def _groupings(arguments: argparse.Namespace, dataset: Dataset) -> dict[By, dict[int, str]]:
+    """The groups of ``--by``; a dataset that cannot be grouped so is told before the work."""
+    found: dict[By, dict[int, str]] = {}
+    for by in dict.fromkeys(arguments.by or ()):
+        train = None
+        if by == "skeleton":
+            train = load_dataset(arguments.dataset, split="train", path=arguments.path)
+        found[by] = group_by(by, dataset, train)
+    return found
+
+
+def _by(
+    report: ScoreReport,
+    groupings: Mapping[By, dict[int, str]],
+    dataset: Dataset,
+    made: Mapping[str, Sequence[Path]] | None,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Print a table for each grouping, and return what it shows.
+
+    Beside execution accuracy stands what it is if further columns are forgiven and, with
+    neighbours, what it is on the one database alone.
+    """
+    metric: Metric = "exact" if report.rules.etype == "match" else "exec"
+    beside: dict[str, ScoreReport] = {}
+    if metric == "exec":
+        if made:
+            predictions = [Prediction(v.question_id, v.db_id, v.pred_sql) for v in report.verdicts]
+            rules = replace(report.rules, etype="exec")
+            beside["one database"] = score(
+                predictions, dataset, rules, jobs=arguments.jobs, deadline=arguments.deadline
+            )
+        beside["further columns forgiven"] = forgiven(report, dataset, neighbours=made)
+    title = METRICS[metric] + f", {report.neighbours} neighbours too" * bool(report.neighbours)
+    shown: dict[str, Any] = {}
+    for by, groups in groupings.items():
+        rows = [[f"by {by}", "count", title, "95 % interval", "over databases", *beside]]
+        records = []
+        both = zip(*(parts(each, groups) for each in (report, *beside.values())), strict=True)
+        for (group, part), *others in both:
+            found = part.accuracy(metric=metric)
+            shares = {
+                name: other.accuracy().share if found.n else None
+                for name, (_, other) in zip(beside, others, strict=True)
+            }
+            records.append({"group": group} | found.summary() | shares)
+            intervals = map(as_percent, (found.interval, found.clustered_interval))
+            values = (_percent(share) for share in shares.values())
+            share = _percent(found.share if found.n else None)
+            rows.append([group, str(found.n), share, *intervals, *values])
+        print(f"{align(rows)}\n")
+        shown[by] = records
+    return shown
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _compare(a: ScoreReport, b: ScoreReport) -> dict[Metric, Comparison]:
     metric: Metric
+    found = {}
     for metric, title in METRICS.items():
         if a.accuracy(metric=metric).n:
-            print(f"{title}, {compare(a, b, metric=metric)}")
+            found[metric] = compare(a, b, metric=metric)
+            print(f"{title}, {found[metric]}")
+    return found
 
 
 def _official(file: Path, report: ScoreReport, dataset: Dataset, checkout: Path) -> None:
@@ -188,7 +282,7 @@ def _official(file: Path, report: ScoreReport, dataset: Dataset, checkout: Path)
     print(f"{file}: {count} disagreements with {checkout} on {total} examples")
 
 
-def _record(file: Path, report: ScoreReport) -> dict[str, object]:
+def _record(file: Path, report: ScoreReport) -> dict[str, Any]:
     return {
         "summary": {"file": str(file), "rules": asdict(report.rules)} | report.summary(),
         "examples": [asdict(verdict) | {"cause": verdict.cause} for verdict in report.verdicts],

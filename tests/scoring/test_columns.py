@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distill_sql.datasets import load_dataset
-from distill_sql.scoring import Prediction, columns, score
-from distill_sql.scoring.columns import MOST, but_for_columns, with_columns
+from distill_sql.scoring import Prediction, Rules, columns, score
+from distill_sql.scoring.columns import MOST, but_for_columns, forgiven, with_columns
+from distill_sql.scoring.compare import compare
 
 
 def test_every_choice_of_columns_is_made_once_in_their_order() -> None:
@@ -67,3 +71,49 @@ def test_the_choices_of_one_answer_share_a_deadline(
     start = time.monotonic()
     assert but_for_columns(replace(report, verdicts=(verdict,)), dataset) == []
     assert time.monotonic() - start < 5
+
+
+def test_a_report_with_further_columns_forgiven_counts_them_as_right(toy_dataset: Path) -> None:
+    shop = load_dataset(toy_dataset)
+    answers = [e.query.replace("SELECT ", "SELECT 7, ", 1) for e in shop]
+    answers[1] = "SELECT nothing"
+    report = score(
+        [Prediction(e.question_id, e.db_id, sql) for e, sql in zip(shop, answers, strict=True)],
+        shop,
+    )
+    kinder = forgiven(report, shop)
+    assert [verdict.exec for verdict in report.verdicts] == [False, False]
+    assert [verdict.exec for verdict in kinder.verdicts] == [True, False]
+    assert [verdict.exact for verdict in kinder.verdicts] == [v.exact for v in report.verdicts]
+    assert compare(report, kinder).only_b == 1
+
+
+def test_further_columns_are_judged_by_the_reports_rules(toy_dataset: Path) -> None:
+    """The lenient rules drop DISTINCT; the strict ones do not, with fewer columns neither."""
+    shop = load_dataset(toy_dataset)
+    gold = 'SELECT "home town" FROM customer'
+    dataset = shop.with_examples([replace(shop.examples[0], query=gold)])
+    answers = [Prediction(0, "shop", 'SELECT DISTINCT "home town", 7 FROM customer')]
+    found = {
+        strict: but_for_columns(score(answers, dataset, Rules(strict=strict)), dataset)
+        for strict in (False, True)
+    }
+    assert found == {False: [0], True: []}
+
+
+def test_on_neighbours_columns_that_fit_by_luck_do_not_count(
+    toy_dataset: Path, tmp_path: Path
+) -> None:
+    """There are three customers: the second column has their number on one database only."""
+    shop = load_dataset(toy_dataset)
+    dataset = shop.limit(1)
+    variant = tmp_path / "variant.sqlite"
+    shutil.copy(dataset.database_path("shop"), variant)
+    with closing(sqlite3.connect(variant)) as connection:
+        connection.execute("DELETE FROM order_item")
+        connection.execute("DELETE FROM orders")
+        connection.execute("DELETE FROM customer WHERE id > 1")
+        connection.commit()
+    report = score([Prediction(0, "shop", "SELECT 7, 3")], dataset)
+    assert but_for_columns(report, dataset) == [0]
+    assert but_for_columns(report, dataset, neighbours={"shop": [variant]}) == []

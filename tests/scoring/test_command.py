@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill_sql.cli import main
+from distill_sql.datasets import load_dataset
 
 LINES = [
     {"question_id": 0, "db_id": "shop", "pred_sql": "SELECT count(*) FROM customer"},
@@ -178,3 +179,92 @@ def test_numbers_that_cannot_be_are_refused(
 ) -> None:
     assert main(["score", str(predictions), "--dataset", str(toy_dataset), *option]) == 2
     assert capsys.readouterr().err.startswith(f"error: {option[0]} ")
+
+
+@pytest.fixture
+def pocket_answers(tmp_path: Path) -> Path:
+    """Gold answers to half of pocket's dev questions; the others show one column more."""
+    path = tmp_path / "pocket.jsonl"
+    lines = [
+        {
+            "question_id": e.question_id,
+            "pred_sql": e.query
+            if e.question_id % 2
+            else e.query.replace("SELECT ", "SELECT 12345, ", 1),
+        }
+        for e in load_dataset("pocket")
+    ]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def test_accuracies_by_group_are_shown_and_written(
+    pocket_answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    command = ["score", str(pocket_answers), "--etype", "exec", "--json", str(out)]
+    assert main([*command, "--by", "source", "--by", "database"]) == 0
+    printed = capsys.readouterr().out
+    assert 'The intervals "over databases" let the 6 databases vary' in printed
+    head = next(line for line in printed.splitlines() if line.startswith("by source"))
+    assert head.split("  ")[0] == "by source"
+    assert head.endswith("over databases  further columns forgiven")
+    summary = json.loads(out.read_text())["summary"]
+    every, *groups = summary["by"]["source"]
+    assert [(one["group"], one["n"]) for one in (every, *groups)] == [
+        ("all", 510), ("handwritten", 138), ("generated", 372),
+    ]  # fmt: skip
+    for one in (every, *groups):
+        low, high = one["clustered_interval"]
+        assert low < one["accuracy"] < high
+        assert one["further columns forgiven"] > one["accuracy"] + 0.3
+    assert sum(one["correct"] for one in groups) == every["correct"] == summary["exec"]["correct"]
+    databases = summary["by"]["database"][1:]
+    assert [one["n"] for one in databases] == [85] * 6
+    assert {one["clustered_interval"] for one in databases} == {None}
+
+
+def test_with_neighbours_both_accuracies_stand_side_by_side(
+    toy_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The number of customers is right on the one database, and not on its variants."""
+    answers = tmp_path / "lucky.sql"
+    answers.write_text("SELECT 3\nSELECT 1\n")
+    command = ["score", str(answers), "--dataset", str(toy_dataset), "--neighbours", "--by"]
+    assert main([*command, "database"]) == 0
+    *_, head, every, shop, _ = capsys.readouterr().out.splitlines()
+    assert "neighbours too" in head
+    assert head.endswith("one database  further columns forgiven")
+    assert every.split()[:3] == ["all", "2", "0.0"]
+    assert every.split()[-2:] == ["50.0", "0.0"]
+    assert shop.split()[0] == "shop"
+
+
+def test_groups_that_a_dataset_does_not_have_are_told_before_the_work(
+    toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["score", str(predictions), "--dataset", str(toy_dataset), "--by"]
+    assert main([*command, "source"]) == 2
+    told = capsys.readouterr()
+    assert "only pocket does" in told.err
+    assert told.out == ""
+    assert main([*command, "skeleton"]) == 2
+    assert "train.json" in capsys.readouterr().err
+
+
+def test_a_comparison_is_written_with_its_test_over_databases(
+    pocket_answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gold, out = tmp_path / "gold.sql", tmp_path / "out.json"
+    gold.write_text("".join(f"{e.query}\n" for e in load_dataset("pocket")))
+    command = ["score", "--compare", str(pocket_answers), str(gold), "--etype", "exec"]
+    assert main([*command, "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "over 6 databases: 95 % interval" in printed
+    assert "exact p = 0.031 if A and B are exchanged on whole databases" in printed
+    first, second = (record["summary"] for record in json.loads(out.read_text()))
+    assert "compared" not in first
+    assert second["compared"]["with"] == str(pocket_answers)
+    assert second["compared"]["exec"]["clustered_p_value"] == 2 / 64
+    low, high = second["compared"]["exec"]["clustered_interval"]
+    assert low < second["compared"]["exec"]["difference"] < high
