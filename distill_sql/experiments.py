@@ -1,28 +1,29 @@
 """Experiments: a student trained by its recipe, asked the dev questions, scored.
 
-Each has a folder of its own, named after all that decides its result; one that is complete there is
-read back, and one that was cut short goes on. So chapters that show the same student share it.
+A student has a folder of its own, named after all that decides what it is, and in it a prediction
+file for every way it was asked, named after all that decides its answers
+(:mod:`distill_sql.identity`). What is complete is read back, and what was cut short goes on. So
+chapters that show the same student share it, and one that is asked in several ways is trained once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import multiprocessing
 import os
 import random
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from distill_sql.datasets import Dataset
-from distill_sql.files import write_json
+from distill_sql.files import read_json, write_json
+from distill_sql.identity import asked_digest, student_digest
+from distill_sql.places import work_folder
 from distill_sql.provenance import manifest
 from distill_sql.recipes import Recipe, overridden
 from distill_sql.scoring import ScoreReport, read_predictions, score
@@ -33,25 +34,47 @@ from distill_sql.students import (
     generate,
     open_student,
     parameters,
+    read_trained,
     train_student,
 )
-from distill_sql.students.models import base_folder
 from distill_sql.traces import Trace
 
 #: Where chapters keep their students.
-FOLDER = Path("book/.work/students")
+FOLDER = work_folder() / "students"
 #: The longest answer asked for, in tokens.
 MAX_TOKENS = 160
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A recipe, what it learns from (nothing for a base row), and whether it then answers by the
-    schema's grammar."""
+    """A recipe, what it learns from (nothing for a base row), and how it is asked then.
+
+    ``validation`` and ``left_out`` are those of a :class:`~distill_sql.splits.TrainingSet`. Asked
+    by ``grammar``, an answer can only be a query on its database. ``schema_tokens`` is the most
+    that a prompt's schema takes, None for what the student was trained with. Without ``synonyms``
+    the schemas list none.
+    """
 
     recipe: Recipe
     traces: tuple[Trace, ...] = ()
+    validation: tuple[Trace, ...] = ()
     grammar: bool = False
+    schema_tokens: int | None = None
+    synonyms: bool = True
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    @property
+    def schema_asked(self) -> int:
+        """The most tokens that a prompt's schema takes when the student is asked, 0 for all."""
+        return self.recipe.schema_tokens if self.schema_tokens is None else self.schema_tokens
+
+    @property
+    def way(self) -> str:
+        """How the student is asked, in words of a file's name; empty for the usual way."""
+        words = ["grammar"] if self.grammar else []
+        if self.schema_asked != self.recipe.schema_tokens:
+            words.append(f"schema-{self.schema_asked}")
+        return ".".join([*words, *([] if self.synonyms else ["no-synonyms"])])
 
 
 @dataclass(frozen=True)
@@ -67,43 +90,46 @@ class Outcome:
 def run_experiment(
     experiment: Experiment,
     dev: Dataset,
-    folder: Path,
+    folder: Path = FOLDER,
     *,
     framework: Framework | None = None,
+    micro_batch: int | None = None,
     progress: bool = True,
 ) -> Outcome:
     """Train, ask and score one student in its place under ``folder``.
 
-    Two that differ in the grammar alone are one student, trained once.
-
-    Raises what :func:`~distill_sql.students.train_student` raises.
+    ``micro_batch`` is how many examples a device holds at once while it trains. Raises what
+    :func:`~distill_sql.students.train_student` raises.
     """
     recipe = experiment.recipe
     framework = framework or default_framework()
-    place = folder / f"{recipe.name}-{_digest(experiment, dev, framework)}"
+    place = folder / _student(experiment, framework)
     trained = None
-    if recipe.trained:
+    if recipe.trained and (place / "manifest.json").exists():
+        trained = read_trained(place)
+    elif recipe.trained:
         trained = train_student(
-            recipe, experiment.traces, place, framework=framework, progress=progress
-        )
-    name = "predictions.grammar" if experiment.grammar else "predictions"
-    predictions = place / f"{name}.jsonl"
-    record = place / f"{name}.manifest.json"
+            recipe, experiment.traces, place, validation=experiment.validation,
+            left_out=experiment.left_out, framework=framework, micro_batch=micro_batch,
+            progress=progress,
+        )  # fmt: skip
+    asked = dev if experiment.synonyms else dev.without_synonyms()
+    digest = asked_digest(
+        recipe, asked, schema_tokens=experiment.schema_asked, grammar=experiment.grammar,
+        max_tokens=MAX_TOKENS,
+    )  # fmt: skip
+    name = f"{'.'.join(filter(None, ['predictions', experiment.way]))}-{digest}"
+    predictions, record = place / f"{name}.jsonl", place / f"{name}.manifest.json"
     if not record.exists():
         began = time.monotonic()
         student = open_student(
             recipe, adapter=trained.adapter if trained else None, framework=framework
         )
         generate(
-            student,
-            dev,
-            predictions,
-            model=place.name,
-            style=recipe.style,
-            max_tokens=MAX_TOKENS,
-            grammar=experiment.grammar,
-            progress=progress,
-        )
+            student, asked, predictions, model=place.name, style=recipe.style,
+            max_tokens=MAX_TOKENS, grammar=experiment.grammar,
+            schema_tokens=experiment.schema_asked, progress=progress,
+        )  # fmt: skip
         write_json(
             record,
             manifest(
@@ -114,7 +140,12 @@ def run_experiment(
                 wall_time_s=time.monotonic() - began,
                 overridden=overridden(recipe),
                 framework=framework,
+                traces=len(experiment.traces),
+                way=experiment.way,
                 grammar=experiment.grammar,
+                schema_tokens=experiment.schema_asked,
+                synonyms=experiment.synonyms,
+                max_tokens=MAX_TOKENS,
             ),
         )
     report = score(read_predictions(predictions, dev), dev)
@@ -124,9 +155,10 @@ def run_experiment(
 def run_experiments(
     experiments: Iterable[Experiment],
     dev: Dataset,
-    folder: Path,
+    folder: Path = FOLDER,
     *,
     framework: Framework | None = None,
+    micro_batch: int | None = None,
     processes: int | None = None,
 ) -> list[Outcome]:
     """Outcomes in the order given; on a CPU several students are trained side by side.
@@ -138,14 +170,42 @@ def run_experiments(
     framework = framework or default_framework()
     if processes is None:
         processes = 1 if framework == "mlx" or _has_gpu() else cores()
-    workers = max(1, min(processes, len(plan)))
+    # One student asked in several ways is one piece of work: it is trained once.
+    students: dict[str, list[Experiment]] = {}
+    for one in plan:
+        students.setdefault(_student(one, framework), []).append(one)
+    workers = max(1, min(processes, len(students)))
     if workers > 1:
-        _side_by_side(plan, dev, folder, framework, workers)
+        groups = list(students.values())
+        _side_by_side(groups, dev, folder, framework, micro_batch, workers)
     # A chapter's page is no place for a progress bar.
     progress = workers == 1 and sys.stderr.isatty()
     return [
-        run_experiment(one, dev, folder, framework=framework, progress=progress) for one in plan
+        run_experiment(
+            one, dev, folder, framework=framework, micro_batch=micro_batch, progress=progress
+        )
+        for one in plan
     ]
+
+
+def answered(dev: Dataset, folder: Path = FOLDER) -> dict[str, Path]:
+    """The finished prediction files of students that were asked ``dev`` the usual way, by name.
+
+    A name is that of the recipe, with the number of traces and the seed where several students
+    share the recipe.
+    """
+    found: dict[str, dict[tuple[int, int], Path]] = {}
+    for record in sorted(folder.glob("*/predictions-*.manifest.json")):
+        about = read_json(record)
+        if about["dataset"]["fingerprint"] == dev.fingerprint:
+            key = about["traces"], about["seed"]
+            predictions = record.with_name(record.name.replace(".manifest.json", ".jsonl"))
+            found.setdefault(about["recipe"], {})[key] = predictions
+    return {
+        name if len(files) == 1 else f"{name}, {traces:,} traces, seed {seed}": path
+        for name, files in found.items()
+        for (traces, seed), path in files.items()
+    }
 
 
 def sample(traces: Sequence[Trace], count: int, *, seed: int = 42) -> list[Trace]:
@@ -162,18 +222,32 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def _student(experiment: Experiment, framework: Framework) -> str:
+    """The name of a student's folder."""
+    recipe = experiment.recipe
+    digest = student_digest(recipe, experiment.traces, experiment.validation, framework)
+    return f"{recipe.name}-{digest}"
+
+
 def _side_by_side(
-    plan: Sequence[Experiment], dev: Dataset, folder: Path, framework: Framework, workers: int
+    groups: Sequence[Sequence[Experiment]],
+    dev: Dataset,
+    folder: Path,
+    framework: Framework,
+    micro_batch: int | None,
+    workers: int,
 ) -> None:
     # Threads are fixed before torch is loaded, so processes are started afresh.
     context = multiprocessing.get_context("spawn")
     threads = max(1, cores() // workers)
     with ProcessPoolExecutor(workers, context, _begin, (threads,)) as pool:
         # The longest first, so that none is left to run alone at the end.
-        longest = sorted(plan, key=_work, reverse=True)
-        futures = [pool.submit(_finish, one, dev, folder, framework) for one in longest]
+        longest = sorted(groups, key=lambda group: _work(group[0]), reverse=True)
+        futures = [
+            pool.submit(_finish, group, dev, folder, framework, micro_batch) for group in longest
+        ]
         try:
-            for future in tqdm(as_completed(futures), total=len(plan), unit="student"):
+            for future in tqdm(as_completed(futures), total=len(futures), unit="student"):
                 future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -190,42 +264,20 @@ def _begin(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _finish(experiment: Experiment, dev: Dataset, folder: Path, framework: Framework) -> None:
-    run_experiment(experiment, dev, folder, framework=framework, progress=False)
+def _finish(
+    group: Sequence[Experiment],
+    dev: Dataset,
+    folder: Path,
+    framework: Framework,
+    micro_batch: int | None,
+) -> None:
+    for one in group:
+        run_experiment(
+            one, dev, folder, framework=framework, micro_batch=micro_batch, progress=False
+        )
 
 
 def _has_gpu() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
-
-
-def _digest(experiment: Experiment, dev: Dataset, framework: Framework) -> str:
-    everything = [
-        asdict(experiment.recipe),
-        [(one.messages, one.completion) for one in experiment.traces],
-        dev.fingerprint,
-        framework,
-        _model_digest(base_folder(experiment.recipe)),
-        _code_digest(),
-    ]
-    return hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:12]
-
-
-@cache
-def _model_digest(folder: Path) -> str:
-    """Digest of a model's files; of weights too large to read twice, names and sizes only."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        if path.stat().st_size < 2**26:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def _code_digest() -> str:
-    """Digest of the code that trains and asks: changed, it makes other students."""
-    package = Path(__file__).parent
-    files = [*sorted((package / "students").glob("*.py")), package / "prompts.py"]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

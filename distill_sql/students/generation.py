@@ -27,6 +27,7 @@ from distill_sql.prompts import Mode, check_schema_tokens, extract_sql, prompt_m
 from distill_sql.rendering import Style
 from distill_sql.students.grammar import QueryGrammar, vocabulary
 from distill_sql.students.protocol import ClosingFence, Student
+from distill_sql.tokenizer import ChatTokenizer
 
 #: Questions answered together.
 BATCH = 32
@@ -74,13 +75,15 @@ def answers(
     tokenizer = student.tokenizer
     tokens = vocabulary(tokenizer) if grammar else None
     finished = ClosingFence(tokenizer)
-    asked = []
-    for example in examples:
-        messages = prompt_messages(
-            dataset, example, mode=mode, style=style, schema_tokens=schema_tokens,
-            count=tokenizer.count,
-        )  # fmt: skip
-        asked.append(_Asked(example, tuple(tokenizer.encode(tokenizer.render(messages)))))
+    asked = [
+        _Asked(
+            example,
+            prompt_ids(
+                tokenizer, dataset, example, mode=mode, style=style, schema_tokens=schema_tokens
+            ),
+        )
+        for example in examples
+    ]
     asked.sort(key=lambda one: (one.example.db_id, len(one.ids), one.example.question_id))
     for db_id, group in groupby(asked, key=lambda one: one.example.db_id):
         members = list(group)
@@ -101,6 +104,23 @@ def answers(
                 _answer(one, output, tokenizer.backend.decode(output), seconds)
                 for one, output in zip(together, outputs, strict=True)
             ]
+
+
+def prompt_ids(
+    tokenizer: ChatTokenizer,
+    dataset: Dataset,
+    example: Example,
+    *,
+    mode: Mode = "direct",
+    style: Style = "full",
+    schema_tokens: int = 0,
+) -> tuple[int, ...]:
+    """The token ids that a student is asked a question with."""
+    messages = prompt_messages(
+        dataset, example, mode=mode, style=style, schema_tokens=schema_tokens,
+        count=tokenizer.count,
+    )  # fmt: skip
+    return tuple(tokenizer.encode(tokenizer.render(messages)))
 
 
 def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,21 @@ from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import ParameterError, PredictionError, TrainingError
 from distill_sql.recipes import Recipe, recipe_for
 from distill_sql.scoring import read_predictions
-from distill_sql.students import generate, models, open_student, train_student
+from distill_sql.splits import training_set
+from distill_sql.students import (
+    TRAINING_CODE,
+    generate,
+    models,
+    open_student,
+    read_trained,
+    train_student,
+    validation_rows,
+)
 from distill_sql.students.memory import CONFIGS, check_memory, estimate
+from distill_sql.students.models import random_model
 from distill_sql.students.protocol import learning_rate
 from distill_sql.students.rows import share_of_batch
+from distill_sql.tokenizer import ChatTokenizer, train_tokenizer
 from distill_sql.traces import Trace
 
 pytest.importorskip("torch", reason="the extra train is not installed")
@@ -29,9 +41,17 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 @pytest.fixture
 def traces_file(traces: list[Trace], tmp_path: Path) -> Path:
-    path = tmp_path / "traces.jsonl"
-    path.write_text("".join(json.dumps(asdict(trace)) + "\n" for trace in traces[:40]))
+    return written(traces[:40], tmp_path / "traces.jsonl")
+
+
+def written(traces: list[Trace], path: Path) -> Path:
+    path.write_text("".join(json.dumps(asdict(trace)) + "\n" for trace in traces))
     return path
+
+
+def spread(traces: list[Trace], databases: int) -> list[Trace]:
+    """The traces as if they were on so many databases, so that one can be spared."""
+    return [replace(one, db_id=f"db{n % databases}") for n, one in enumerate(traces)]
 
 
 def test_a_run_leaves_a_complete_record_and_is_not_run_twice(
@@ -45,7 +65,10 @@ def test_a_run_leaves_a_complete_record_and_is_not_run_twice(
     record = json.loads((out / "manifest.json").read_text())
     assert (record["recipe"], record["seed"]) == (recipe.name, 42)
     assert record["overridden"]["rank"] == 4
-    assert (record["training"]["rows"], record["training"]["updates"]) == (40, 5)
+    assert (record["training"]["learned"], record["training"]["updates"]) == (40, 5)
+    assert (record["precision"], record["schema_tokens"], record["micro_batch"]) == (
+        "float32", 0, 8,
+    )  # fmt: skip
     assert record["training"]["tokens"] == first.tokens > first.learned_tokens > 0
     assert record["training"]["peak_memory"] > 2**20
     stamp = (out / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns
@@ -71,6 +94,94 @@ def test_traces_in_another_style_than_the_recipes_are_refused(
         train_student(replace(recipe, style="full"), traces, tmp_path, framework="torch")
 
 
+def test_traces_with_another_budget_than_the_recipes_are_refused(
+    recipe: Recipe, traces: list[Trace], tmp_path: Path
+) -> None:
+    """A student is not asked otherwise than it was taught, whichever of the two has the budget."""
+    cut = [replace(trace, schema_tokens=150) for trace in traces[:16]]
+    with pytest.raises(
+        TrainingError,
+        match=r"shows the whole schema and trace 0 .* at most 150 tokens .*--schema-tokens 150",
+    ):
+        train_student(recipe, cut, tmp_path, framework="torch")
+    narrow = replace(recipe, schema_tokens=150)
+    with pytest.raises(TrainingError, match=r"at most 150 tokens .* and trace 0 .* the whole"):
+        train_student(narrow, traces[:16], tmp_path, framework="torch")
+    with pytest.raises(TrainingError, match=r"and trace 0 .* the whole schema"):  # validation's
+        train_student(narrow, cut, tmp_path, validation=traces[:1], framework="torch")
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_is_measured_and_not_learned(
+    recipe: Recipe, traces: list[Trace], tmp_path: Path
+) -> None:
+    fast = replace(recipe, learning_rate=1e-2)
+    held = traces[180:190]
+    alone = train_student(fast, traces[:40], tmp_path / "a", framework="torch", progress=False)
+    found = train_student(
+        fast, traces[:40], tmp_path / "b", validation=held, left_out={"near_duplicates": 3},
+        framework="torch", progress=False,
+    )  # fmt: skip
+    assert (alone.validation, found.updates) == ((), alone.updates)
+    assert [one.update for one in found.validation] == [0, 1, 2, 3, 4, 5]
+    assert found.validation[-1].loss < found.validation[0].loss
+    record = json.loads((tmp_path / "b" / "manifest.json").read_text())["training"]
+    counts = [record[name] for name in ("learned", "validation", "near_duplicates", "too_long")]
+    assert counts == [40, 10, 3, 0]
+    assert read_trained(tmp_path / "b").validation == found.validation
+    with pytest.raises(TrainingError, match="the traces are others"):
+        train_student(fast, traces[:40], tmp_path / "b", framework="torch", progress=False)
+
+
+def test_a_recipe_is_validated_on_what_it_learns(
+    recipe: Recipe, traces: list[Trace], tiny_tokenizer: ChatTokenizer
+) -> None:
+    direct = [trace for trace in traces if trace.mode == "direct"]
+    assert 0 < len(direct) < len(traces)
+    every = validation_rows(traces, tiny_tokenizer, recipe)
+    assert len(every) == len(traces)
+    some = validation_rows(traces, tiny_tokenizer, replace(recipe, modes="direct"))
+    assert some == validation_rows(direct, tiny_tokenizer, recipe)
+    limit = sorted(len(row.ids) for row in every)[50]
+    short = validation_rows(traces, tiny_tokenizer, replace(recipe, length=limit))
+    assert short == tuple(row for row in every if len(row.ids) <= limit)
+
+
+def test_the_code_that_trains_computes_what_its_version_says(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """If this fails and the change is meant, raise TRAINING_CODE and note the new losses here:
+    students of the earlier code are then trained again.
+
+    Nothing in it depends on the benchmark, on prompts or on a trained tokenizer.
+    """
+    base = random_model(
+        tmp_path / "model", train_tokenizer([], vocabulary=259, name="bytes"), width=32, layers=2,
+        inner=64, heads=2, kv_heads=1,
+    )  # fmt: skip
+    fixed = [
+        Trace(
+            n, "db", "", "", "direct", ({"role": "user", "content": "abc " * (n % 7)},),
+            f"SELECT {n * n} FROM t", "", 1, 1, "m", 0, 0, 0,
+        )
+        for n in range(24)
+    ]  # fmt: skip
+    strong = replace(
+        recipe, base=str(base), style="full", learning_rate=0.1, epochs=3, warm_up=2
+    )
+    found = train_student(
+        strong, fixed[:20], tmp_path / "run", validation=fixed[20:], framework="torch",
+        progress=False,
+    )  # fmt: skip
+    assert TRAINING_CODE == 2
+    assert [update.loss for update in found.updates] == pytest.approx(
+        [5.539, 5.534, 5.415, 5.486, 5.417, 5.479, 5.406, 5.409, 5.413], abs=1e-3
+    )
+    assert [one.loss for one in found.validation] == pytest.approx(
+        [5.519, 5.519, 5.409, 5.450, 5.416, 5.457, 5.407, 5.405, 5.404, 5.403], abs=1e-3
+    )
+
+
 def test_training_changes_what_is_answered_and_an_adapter_travels(
     recipe: Recipe, traces: list[Trace], pocket_train: Dataset, tmp_path: Path
 ) -> None:
@@ -89,26 +200,33 @@ def test_training_changes_what_is_answered_and_an_adapter_travels(
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(
-    recipe: Recipe, traces: list[Trace], traces_file: Path, tmp_path: Path
+    recipe: Recipe, traces: list[Trace], tiny_tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     """Under accelerate with gloo: the same schedule, the same batches, the same losses."""
-    one = train_student(recipe, traces[:40], tmp_path / "one", framework="torch", progress=False)
+    some = spread(traces[:44], databases=11)
+    prepared = training_set(some, tiny_tokenizer, max_tokens=recipe.length)
+    one = train_student(
+        recipe, prepared.train, tmp_path / "one", validation=prepared.validation,
+        framework="torch", progress=False,
+    )  # fmt: skip
     changes = [
         f"--set={name}={getattr(recipe, name)!r}"
         for name in ("base", "rank", "alpha", "dropout", "learning_rate", "warm_up")
     ]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "distill_sql.cli", "train", "pocket-s", *changes,
-         "--traces", str(traces_file), "--out", str(tmp_path / "two"), "--processes", "2",
+         "--traces", str(written(some, tmp_path / "traces.jsonl")),
+         "--out", str(tmp_path / "two"), "--processes", "2",
          "--framework", "torch", "--micro-batch", "2"],
         capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     two = json.loads((tmp_path / "two" / "losses.json").read_text())
-    assert [entry["loss"] for entry in two] == pytest.approx(
-        [update.loss for update in one.updates], rel=1e-3
-    )
-    assert two[-1]["learning_rate"] == pytest.approx(
+    for name in ("updates", "validation"):
+        assert [entry["loss"] for entry in two[name]] == pytest.approx(
+            [value.loss for value in getattr(one, name)], rel=1e-3
+        )
+    assert two["updates"][-1]["learning_rate"] == pytest.approx(
         learning_rate(4, peak=recipe.learning_rate, warm_up=4, total=5)
     )
 
@@ -287,7 +405,7 @@ def test_a_damaged_line_is_asked_again_and_odd_line_ends_are_no_lines(
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     first = answers[0] | {"raw_text": "kept\u2028\x85\x0c"}
     settings = {"model": "tiny", "mode": "direct", "style": "compact", "max_tokens": 4,
-                "grammar": False, "dataset": dev.fingerprint}  # fmt: skip
+                "grammar": False, "schema_tokens": 0, "dataset": dev.fingerprint}  # fmt: skip
     damaged = ['b", "pred_sql": "SELECT 1"}', "[1]", '{"question_id": 2}', "[" * 9999, ""]
     lines = [json.dumps(settings), json.dumps(first, ensure_ascii=False), *damaged]
     part.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -342,6 +460,8 @@ def test_the_verbs(
     out = capsys.readouterr()
     assert "recipe pocket-s with base = " in out.err
     assert "5 updates, last loss" in out.out
+    assert "no validation: too few databases to spare one" in out.out
+    assert "40 traces to learn from, 0 near duplicates and 0 too long left out" in out.out
     adapter = ["--adapter", str(tmp_path / "run" / "adapter")]
     answer = ["generate", "pocket-s", *changes, *adapter, "--limit", "3", "--out"]
     assert main([*answer, str(tmp_path / "p.jsonl"), "--framework", "torch"]) == 0
@@ -352,6 +472,27 @@ def test_the_verbs(
     assert main(["train", "pocket-s", "--traces", str(tmp_path / "no"), "--out", "x"]) == 2
     assert main([*run, "x", "--set", "seed"]) == 2
     assert "expected NAME=VALUE" in capsys.readouterr().err
+
+
+def test_train_sets_databases_apart_and_says_what_it_learned(
+    recipe: Recipe, traces: list[Trace], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = [replace(one, schema_tokens=150) for one in spread(traces[:44], databases=11)]
+    file = str(written([*cut, cut[-1]], tmp_path / "traces.jsonl"))
+    changes = [f"--set=base={recipe.base}", "--set=rank=4", "--set=warm_up=2"]
+    run = ["train", "pocket-s", *changes, "--framework", "torch", "--traces", file, "--out"]
+    assert main([*run, str(tmp_path / "refused")]) == 2
+    assert "Train with --schema-tokens 150" in capsys.readouterr().err
+    run[2:2] = ["--schema-tokens", "150"]
+    assert main([*run, str(tmp_path / "run")]) == 0
+    last = capsys.readouterr().out
+    assert re.search(r"validation loss \d\.\d{3} on 4 traces of 1 databases of their own; ", last)
+    assert "40 traces to learn from, 1 near duplicates and 0 too long left out" in last
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["schema_tokens"] == 150
+    assert main([*run, str(tmp_path / "all"), "--validation-share", "0"]) == 0
+    assert "44 traces to learn from" in capsys.readouterr().out
+    assert main([*run, str(tmp_path / "x"), "--validation-share", "0.9"]) == 2
+    assert "--validation-share 0.9: expected 0 to 0.5" in capsys.readouterr().err
 
 
 def test_unknown_size() -> None:
