@@ -3,6 +3,7 @@
 The first file is scored cold, with nothing known of its dataset; the others with the gold results
 of the first. ``sqlite3`` is the floor: the same queries over open connections, without safety or
 verdicts. Best of ``--rounds`` rounds, each in new worker processes and with empty caches.
+``--record`` keeps what was measured (:mod:`distill_sql.measured`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from distill_sql import measured
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.failures import facets
 from distill_sql.scoring.execution import prediction_text, prepare, prepare_short
@@ -33,27 +35,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--path", type=Path)
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--record", action="store_true", help="keep what was measured")
     arguments = parser.parse_args(argv)
     dataset = load_dataset(arguments.dataset, path=arguments.path)
     files = [read_predictions(file, dataset) for file in arguments.files]
     jobs, rounds = arguments.jobs, range(arguments.rounds)
     executed = [_executions(dataset, files, jobs) for _ in rounds]
-    rows = [
-        ["seconds", f"{len(dataset):,} pairs"],
-        ["execution accuracy, cold", f"{min(times[0] for times in executed):.2f}"],
-    ]
+    seconds = {"cold": min(times[0] for times in executed)}
+    words = {
+        "cold": "execution accuracy, cold",
+        "known": "execution accuracy, gold results known",
+        "match": "exact set match and hardness",
+        "sqlite3": "sqlite3 alone, gold and prediction",
+    }
     if len(files) > 1:
-        cached = min(sum(times[1:]) / len(times[1:]) for times in executed)
-        rows.append(["execution accuracy, gold results known", f"{cached:.2f}"])
-    match = min(
+        seconds["known"] = min(sum(times[1:]) / len(times[1:]) for times in executed)
+    seconds["match"] = min(
         _timed(lambda: score(files[0], dataset, Rules(etype="match"), jobs=jobs)) for _ in rounds
     )
-    floor = min(_timed(lambda: _raw(dataset, files[0])) for _ in rounds)
-    rows += [
-        ["exact set match and hardness", f"{match:.2f}"],
-        ["sqlite3 alone, gold and prediction", f"{floor:.2f}"],
-    ]
+    seconds["sqlite3"] = min(_timed(lambda: _raw(dataset, files[0])) for _ in rounds)
+    rows = [["seconds", f"{len(dataset):,} pairs"]]
+    rows += [[words[name], f"{value:.2f}"] for name, value in seconds.items()]
     print(align(rows))
+    if arguments.record:
+        command = measured.spelled(
+            "python -m distill_sql.scoring.benchmark", argv if argv is not None else sys.argv[1:]
+        )
+        values = {f"scoring.{name}": (value, "s") for name, value in seconds.items()}
+        measured.record(values, command=command)
     return 0
 
 

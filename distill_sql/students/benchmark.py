@@ -1,15 +1,20 @@
-"""How fast a student answers and learns, against the plain ways of doing either.
+"""How fast a student answers and learns, and how far the machine moves what it learns.
 
 ``python -m distill_sql.students.benchmark generate --config FILE --tokenizer DIR`` asks a model of
 a real shape with random weights questions on four databases: batched with shared prefixes, then
 one at a time with the framework's own ``generate``. ``... train`` trains a recipe's adapter through
 trl, and with a bare PyTorch loop on the very same batches. Random weights take as long as trained
-ones.
+ones. ``... precision --traces FILE`` trains one student twice, multiplying in float32 and in
+bfloat16 as ``mixed`` does where the processor can, and scores both: all that differs between two
+machines' students.
+
+``--record`` keeps what was measured (:mod:`distill_sql.measured`).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -18,15 +23,25 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from distill_sql import measured
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.files import read_json
 from distill_sql.prompts import prompt_messages
 from distill_sql.recipes import Recipe, recipe_for
 from distill_sql.rendering import Style
-from distill_sql.students import answers, make_rows, torch_backend
-from distill_sql.students.models import save_model
+from distill_sql.scoring import read_predictions, score
+from distill_sql.splits import training_set
+from distill_sql.students import (
+    answers,
+    generate,
+    make_rows,
+    open_student,
+    torch_backend,
+    train_student,
+)
+from distill_sql.students.models import base_folder, save_model
 from distill_sql.tokenizer import load_tokenizer
-from distill_sql.traces import Trace
+from distill_sql.traces import Trace, read_traces
 
 #: Databases and questions of each that are asked.
 DATABASES = 4
@@ -154,32 +169,70 @@ def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, A
     }
 
 
+def accuracy_by_precision(recipe: Recipe, traces: Path, dev: Dataset) -> dict[str, Any]:
+    """Share of ``dev`` that a student answers rightly, trained in ``mixed`` and in ``float32``."""
+    tokenizer = load_tokenizer(base_folder(recipe))
+    prepared = training_set(read_traces(traces), tokenizer, max_tokens=recipe.length)
+    found: dict[str, Any] = {"mixed_is_bfloat16": torch_backend.multiplies_bfloat16()}
+    for precision in ("mixed", "float32"):
+        one = recipe_for(recipe.name, precision=precision)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            trained = train_student(
+                one, prepared.train, folder / "run", framework="torch", progress=False
+            )
+            student = open_student(one, adapter=trained.adapter, framework="torch")
+            out = generate(
+                student, dev, folder / "predictions.jsonl", model=precision, style=one.style,
+                schema_tokens=one.schema_tokens, progress=False,
+            )  # fmt: skip
+            found[precision] = score(read_predictions(out, dev), dev).accuracy().share
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What was measured, by name."""
+    dataset = load_dataset(options.dataset, path=options.path)
+    if options.what == "precision":
+        return accuracy_by_precision(recipe_for(options.recipe), options.traces, dataset)
+    some = some_questions(dataset, DATABASES, options.questions)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = random_weights(options.config, options.tokenizer, Path(scratch) / "model")
+        if options.what == "generate":
+            return time_generation(folder, some, options.max_tokens)
+        recipe = recipe_for(options.recipe, base=str(folder), batch=options.batch)
+        if recipe.precision != "mixed":
+            recipe = replace(recipe, precision="float32", checkpointing=False)
+        return time_training(folder, some, recipe)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("generate", "train"))
-    parser.add_argument("--config", type=Path, required=True, help="a model's config.json")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="its tokenizer's folder")
+    parser.add_argument("what", choices=("generate", "train", "precision"))
+    parser.add_argument("--config", type=Path, help="a model's config.json")
+    parser.add_argument("--tokenizer", type=Path, help="its tokenizer's folder")
+    parser.add_argument("--traces", type=Path, help="what students are trained on, for precision")
     parser.add_argument("--dataset", default="spider")
     parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
     parser.add_argument("--recipe", default="0.5b", help="whose adapter is trained")
     parser.add_argument("--batch", type=int, help="rows of an update (else the recipe's)")
+    parser.add_argument("--record", action="store_true", help="keep what was measured")
     options = parser.parse_args()
-    dataset = load_dataset(options.dataset, path=options.path)
-    some = some_questions(dataset, DATABASES, options.questions)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = random_weights(options.config, options.tokenizer, Path(scratch) / "model")
-        if options.what == "generate":
-            found = time_generation(folder, some, options.max_tokens)
-        else:
-            recipe = recipe_for(options.recipe, base=str(folder), batch=options.batch)
-            if not recipe.full_width:
-                recipe = replace(recipe, precision="float32", checkpointing=False)
-            found = time_training(folder, some, recipe)
+    needed = ("traces",) if options.what == "precision" else ("config", "tokenizer")
+    if absent := [f"--{name}" for name in needed if getattr(options, name) is None]:
+        parser.error(f"{options.what} needs {' and '.join(absent)}")
+    found = measure(options)
     for name, value in found.items():
         print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value:,}")
+    if options.record:
+        command = measured.spelled("python -m distill_sql.students.benchmark", sys.argv[1:])
+        kind = f"{options.what}.{options.recipe}"
+        measured.record(
+            {f"{kind}.{name}": (float(value), "") for name, value in found.items()}, command=command
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@
 The endpoint (:mod:`tests.teacher.hostile`) runs in a process of its own, answers oddly in 19 ways,
 5 % each, and keeps its own books. Prints what was measured, and fails if an answer was lost or paid
 for twice, the budget passed, or the cache's books below the endpoint's. Left out: an endpoint that
-says it used fewer tokens than it charges for, which no client can know.
+says it used fewer tokens than it charges for, which no client can know. ``--record`` keeps what was
+measured (:mod:`distill_sql.measured`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distill_sql import measured
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.teacher import Settings, Store, pace, requests_for
 from distill_sql.teacher.client import Teacher
@@ -79,6 +81,7 @@ class Soak:
     kills: dict[str, float] = field(default_factory=dict)
     said: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0
+    figures: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def client(self) -> subprocess.Popen[str]:
         values = (self.url, self.cache, self.count, self.cap, self.concurrency, self.timeout)
@@ -212,6 +215,12 @@ class Soak:
             f"{memory} MiB\n"
             f"ended: {self.said[-1]['stopped'] or 'all is answered'}"
         )
+        self.figures = {
+            "hostile.lost": (lost, "answers"),
+            "hostile.again": (again + at_once, "samples"),
+            "hostile.samples": (sum(stored.values()), "samples"),
+            "hostile.looks": (self.looks, "looks"),
+        }
         assert (lost, again, at_once) == (0, 0, 0)
         assert cut <= SAMPLES * self.concurrency * len(self.kills)
         assert charged <= spent <= self.cap
@@ -232,6 +241,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=len(questions(None)))
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--budget", type=float, default=20.0)
+    parser.add_argument("--record", action="store_true")
     parser.add_argument("--worker", nargs=6)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -239,9 +249,12 @@ def main() -> None:
         work(url, Path(cache), int(count), int(cap), int(concurrency), float(timeout))
         return
     with tempfile.TemporaryDirectory() as folder:
-        soak(
+        made = soak(
             Path(folder), count=arguments.questions, kills=arguments.kills, budget=arguments.budget
         )
+    if arguments.record:
+        command = measured.spelled("python -m tests.teacher.hostile_soak", sys.argv[1:])
+        measured.record(made.figures, command=command)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     python -m tests.teacher.soak SPIDER_DIR --faults four faults, three kill -9
     python -m tests.teacher.soak SPIDER_DIR --filter judging the samples on the real databases
 
-Prints what was measured. The endpoint runs in a process of its own on the same machine.
+Prints what was measured; ``--record`` keeps it (:mod:`distill_sql.measured`). The endpoint runs in
+a process of its own on the same machine.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from distill_sql import measured
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.mutants import mutants
 from distill_sql.neighbours import build_neighbours
@@ -33,6 +35,8 @@ from distill_sql.traces import Sieve, write_traces
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving
 
 PRICE = Price(150, 600)
+#: What was measured, by name, each with its unit.
+Figures = dict[str, tuple[float, str]]
 FAULTS = {"too_many": 0.05, "broken": 0.02, "dropped": 0.01, "malformed": 0.01}
 
 
@@ -62,7 +66,7 @@ def missing(spider: Path, cache: Path, limit: int | None = None) -> int:
         )
 
 
-def speed(spider: Path, folder: Path) -> None:
+def speed(spider: Path, folder: Path) -> Figures:
     with serving(folder) as url:
         outcome = ask(spider, url, folder / "fast.sqlite")
         rate = outcome.requests / outcome.seconds
@@ -79,9 +83,10 @@ def speed(spider: Path, folder: Path) -> None:
             outcome = ask(spider, url, folder / "one.sqlite", limit=limit)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             print(f"{outcome.requests} more requests, one sample each: peak {peak} MiB")
+    return {"asking.rate": (rate, "requests/s"), "asking.over_ideal": (took / ideal - 1, "")}
 
 
-def faults(spider: Path, folder: Path) -> None:
+def faults(spider: Path, folder: Path) -> Figures:
     cache, rng = folder / "faults.sqlite", random.Random(7)
     with serving(folder, many=False, **FAULTS) as url:
         command = [sys.executable, "-m", "tests.teacher.soak", str(spider), "--worker", url, cache]
@@ -110,9 +115,10 @@ def faults(spider: Path, folder: Path) -> None:
         outcome = ask(spider, url, capped, cap=10**9)
         charged = books(url)["cost"]
     print(f"with a cap of $1.00: the endpoint charged {dollars(charged)}; {outcome.stopped}")
+    return {}
 
 
-def judging(spider: Path, folder: Path) -> None:
+def judging(spider: Path, folder: Path) -> Figures:
     """Three samples a question: the gold query twice, and a mutant of it once."""
     dataset, settings = load_dataset("spider", split="train", path=spider), Settings()
     count = 0
@@ -130,16 +136,18 @@ def judging(spider: Path, folder: Path) -> None:
         start = time.perf_counter()
         made = build_neighbours(present, folder=folder / "neighbours")
         print(f"neighbours of {len(made)} databases: {time.perf_counter() - start:.1f} s")
-        digests = []
+        digests, times = [], []
         for name, used in (("a.jsonl", None), ("b.jsonl", made), ("b.jsonl", made)):
             start = time.perf_counter()
             with Sieve(present, settings, neighbours=used) as sieve:
                 judged = write_traces(sieve, store, folder / name)
             took = time.perf_counter() - start
+            times.append(took)
             reasons = Counter(reason for one in judged for reason in one.reasons)
             digests.append(hashlib.sha256((folder / name).read_bytes()).hexdigest())
             print(f"{count} samples, neighbours {used is not None}: {took:.1f} s, {dict(reasons)}")
     print("the same bytes:", len(set(digests[1:])) == 1)
+    return {"judging.first": (times[1], "s"), "judging.again": (times[2], "s")}
 
 
 def main() -> None:
@@ -147,6 +155,7 @@ def main() -> None:
     parser.add_argument("spider", type=Path)
     parser.add_argument("--faults", action="store_true")
     parser.add_argument("--filter", action="store_true")
+    parser.add_argument("--record", action="store_true")
     parser.add_argument("--worker", nargs=2, metavar=("URL", "CACHE"))
     arguments = parser.parse_args()
     if arguments.worker:
@@ -156,7 +165,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         part = judging if arguments.filter else faults if arguments.faults else speed
-        part(arguments.spider, Path(folder))
+        found = part(arguments.spider, Path(folder))
+    if arguments.record:
+        command = measured.spelled("python -m tests.teacher.soak", sys.argv[1:])
+        measured.record(found, command=command)
 
 
 if __name__ == "__main__":
