@@ -34,6 +34,8 @@ Interval: TypeAlias = tuple[float, float]
 NONE: Interval = (math.nan, math.nan)
 #: How often an interval is to hold the truth.
 LEVEL = 0.95
+#: The two-sided quantile of the normal distribution for it.
+NORMAL = 1.959964
 _STEPS = 20_001
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from distill_sql.errors import PredictionError
 from distill_sql.scoring.clusters import (
     NONE,
+    NORMAL,
     Cluster,
     Interval,
     Variance,
@@ -54,9 +55,15 @@ class Comparison:
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval of the difference, by a bootstrap over the questions (percentiles)."""
+        """The 95 % interval of the difference, by a bootstrap over the questions (percentiles).
+
+        Two that never differ could still differ on other questions: then it reaches as far as the
+        exact interval of 0 in ``n`` (Clopper and Pearson 1934).
+        """
         if not self.n:
             return NONE
+        if not self.only_a + self.only_b:
+            return -_never(self.n), _never(self.n)
         shares = np.array([self.only_a, self.only_b, self.n - self.only_a - self.only_b]) / self.n
         counts = np.random.default_rng(SEED).multinomial(self.n, shares, size=RESAMPLES)
         low, high = np.quantile((counts[:, 1] - counts[:, 0]) / self.n, [0.025, 0.975])
@@ -250,8 +257,18 @@ def _clusters(db_ids: Sequence[str], values: npt.NDArray[np.int_]) -> tuple[tupl
 
 
 def _variance_over_questions(n: int, mean: float, squares: float) -> float:
-    """The variance of a mean of ``n`` values whose squares sum to ``squares``."""
+    """The variance of a mean of ``n`` values whose squares sum to ``squares``.
+
+    Where all values are 0, that which the exact interval of 0 in ``n`` stands for.
+    """
+    if not squares:
+        return (_never(n) / NORMAL) ** 2
     return max(squares / n - mean**2, 0.0) / n
+
+
+def _never(n: int) -> float:
+    """The largest share that is not seen in ``n`` questions with a probability of 2.5 %."""
+    return 1 - float(0.025 ** (1 / n))
 
 
 def _p_value(clusters: Sequence[Cluster]) -> float:

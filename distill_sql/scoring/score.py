@@ -14,7 +14,7 @@ from tqdm import tqdm
 from distill_sql.datasets import Dataset
 from distill_sql.errors import PredictionError
 from distill_sql.sandbox import DEADLINE
-from distill_sql.scoring.clusters import NONE, Interval, share_interval, wilson_interval
+from distill_sql.scoring.clusters import NONE, NORMAL, Interval, share_interval, wilson_interval
 from distill_sql.scoring.exact import COMPONENTS, component_scores, partial_match
 from distill_sql.scoring.hardness import LEVELS, Hardness
 from distill_sql.scoring.judge import Judge
@@ -54,7 +54,7 @@ class Accuracy:
         >>> f"{low:.3f} {high:.3f}"
         '0.669 0.725'
         """
-        return wilson_interval(self.share, self.n, 1.959964) if self.n else NONE
+        return wilson_interval(self.share, self.n, NORMAL) if self.n else NONE
 
     @property
     def clustered_interval(self) -> Interval:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distill_sql.datasets import Dataset, load_dataset
@@ -27,7 +28,8 @@ def test_a_difference_by_hand() -> None:
 
 def test_no_difference_is_no_evidence() -> None:
     assert Comparison(10, 5, 5, 0, 0).p_value == 1
-    assert Comparison(10, 5, 5, 0, 0).interval == (0, 0)
+    # Of a share of 30.85 % nothing is seen in 10 questions with a probability of 2.5 %.
+    assert Comparison(10, 5, 5, 0, 0).interval == pytest.approx((-0.3085, 0.3085), abs=1e-4)
     assert Comparison(10, 5, 5, 2, 2).p_value == 1
     assert math.isnan(Comparison(0, 0, 0, 0, 0).difference)
 
@@ -129,3 +131,39 @@ def test_means_need_runs_on_the_same_questions() -> None:
         compare_means([], [report(a="r")])
     with pytest.raises(PredictionError, match="1 and 2 verdicts"):
         compare_means([report(a="r")], [report(a="rr")])
+
+
+def test_two_that_never_differ_may_differ_on_other_questions() -> None:
+    same = report(a="rrwwr", b="wrrwr")
+    found = compare(same, same)
+    low, high = found.clustered_interval
+    assert low < found.interval[0] < 0 < found.interval[1] < high
+    assert found.clustered_p_value == 1
+    assert compare_means([same], [same, same]).clustered_interval == pytest.approx((low, high))
+
+
+def test_the_interval_of_a_mean_gain_holds_the_truth_as_often_as_it_says() -> None:
+    """Both seeds (3 points, one standard deviation) and databases (10 points) vary the gain.
+
+    A question is as hard for one seed as for another.
+    """
+    random = np.random.default_rng(7)
+    held = {"interval": 0, "clustered_interval": 0}
+    base = report(**dict.fromkeys("abcdef", "w" * 40))
+    for _ in range(150):
+        rates = random.normal(0.6, 0.1, size=(6, 1))
+        hardness = random.random((6, 40))
+        seeds = [hardness < rates + seed for seed in random.normal(0, 0.03, size=3)]
+        drawn = [
+            report(**{
+                name: "".join("wr"[right] for right in row.astype(int))
+                for name, row in zip("abcdef", rights, strict=True)
+            })
+            for rights in seeds
+        ]  # fmt: skip
+        found = compare_means([base], drawn)
+        for name in held:
+            low, high = getattr(found, name)
+            held[name] += low <= 0.6 <= high
+    assert 0.93 <= held["clustered_interval"] / 150 <= 0.99
+    assert held["interval"] / 150 < 0.85
