@@ -12,12 +12,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from distill_sql.datasets import Dataset, Example
-from distill_sql.errors import ParameterError
+from distill_sql.errors import DatasetError, ParameterError
 from distill_sql.linking import linker_for, said
 from distill_sql.mentions import mentions_of
 from distill_sql.pocket import CHECKPOINTS
@@ -148,7 +148,8 @@ def tokenizer_for(dataset: Dataset, folder: str | Path = "") -> ChatTokenizer:
 
     ``folder`` is a model's folder. Without it, pocket's is that of the ladder in the package; for
     any other dataset it is Qwen2.5's, from the environment variable ``TOKENIZER_DIR``, from a
-    folder ``qwen2.5-tokenizer`` beside the dataset, or from the hub.
+    folder ``qwen2.5-tokenizer`` beside the dataset, or from the hub. Where none of them has it, the
+    ladder's stands in for it: its name and its note say so.
     """
     if folder:
         return load_tokenizer(folder)
@@ -156,7 +157,21 @@ def tokenizer_for(dataset: Dataset, folder: str | Path = "") -> ChatTokenizer:
         return load_tokenizer(CHECKPOINTS / "pocket-l")
     beside = dataset.root.resolve().parent / "qwen2.5-tokenizer"
     given = os.environ.get("TOKENIZER_DIR") or (beside if beside.is_dir() else None)
-    return load_tokenizer(given) if given else fetch_tokenizer()
+    return load_tokenizer(given) if given else _qwen_tokenizer()
+
+
+@cache
+def _qwen_tokenizer() -> ChatTokenizer:
+    """Qwen2.5's tokenizer from the hub, or what stands in for it; the hub is asked once."""
+    try:
+        return fetch_tokenizer()
+    except DatasetError as error:
+        return replace(
+            load_tokenizer(CHECKPOINTS / "pocket-l"),
+            name="pocket-l, in place of Qwen2.5's",
+            note="Tokens are counted with the tokenizer of the package's own models, so the counts "
+            f"are not those of Qwen2.5. {error}",
+        )
 
 
 def trace_mode(example: Example, *, reasoning_share: float = 0.4, seed: int = 42) -> Mode:

@@ -54,8 +54,8 @@ def sample_rows(path: Path, tables: tuple[Table, ...], count: int = SAMPLE_ROWS)
 def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] = ()) -> str:
     """One table as ``CREATE TABLE`` with its keys, then its sample rows as a comment.
 
-    Foreign keys are taken from ``schema``, so a schema restricted to some tables shows no key to
-    one that is not there.
+    Behind a column stands what the dataset says of it, if anything. Foreign keys are taken from
+    ``schema``, so a schema restricted to some tables shows no key to one that is not there.
     """
     lines = []
     single_key = table.primary_key if len(table.primary_key) == 1 else ()
@@ -71,7 +71,11 @@ def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] 
         f" ({_names(key.ref_columns)})"
         for key in schema.keys_of(table.name)
     ]
-    body = ",\n".join(f"  {line}" for line in lines)
+    # A comment ends with its line, so the comma that follows the column comes before it.
+    comments = [f" -- {_line(c.comment)}" if c.comment else "" for c in table.columns]
+    comments += [""] * (len(lines) - len(comments))
+    commas = [","] * (len(lines) - 1) + [""]
+    body = "\n".join(map("  {}{}{}".format, lines, commas, comments))
     text = f"CREATE TABLE {identifier(table.name)} (\n{body}\n);\n"
     if rows:
         shown = "\n".join(" | ".join(map(_cell, row)) for row in rows)
@@ -98,15 +102,17 @@ def compact_lines(schema: Schema, rows: SampleRows) -> list[str]:
     foreign key: the join that it is for, as a query would spell it.
 
     ``rows`` are :data:`COMPACT_ROWS` or so of each table. A text column whose values recur in them
-    shows the commonest; dates, and flags of 0 and 1, say that they are such. Other columns show
-    their name alone. A small model copies a join more surely than it puts one together.
+    shows the commonest; dates, and flags of 0 and 1, say that they are such. What the dataset says
+    of a column stands behind its name, cut short. Other columns show their name alone. A small
+    model copies a join more surely than it puts one together.
     """
     lines = []
     for table in schema.tables:
         shown = []
         for place, column in enumerate(table.columns):
             values = [row[place] for row in rows.get(table.name, ())]
-            shown.append(identifier(column.name) + _value_hint(column.type, values))
+            comment = f" ({_cell(column.comment)})" if column.comment else ""
+            shown.append(identifier(column.name) + comment + _value_hint(column.type, values))
         lines.append(f"{identifier(table.name)}: {', '.join(shown)}\n")
     lines += [f"{_join(schema, key)}\n" for key in schema.foreign_keys]
     return lines

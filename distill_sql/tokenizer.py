@@ -8,9 +8,10 @@ generation use the model library's own tokenizer; a test holds this one equal to
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from distill_sql.errors import DatasetError
@@ -33,6 +34,9 @@ LADDER_SPLIT = r"\p{N}| ?\p{Lu}{2,}(?!\p{Ll}) ?|\p{L}+| ?[^\s\p{L}\p{N}]+ ?|\s*[
 #: Whose tokenizer counts when nothing else is said: all sizes of Qwen2.5 share it.
 DEFAULT_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 
+#: Seconds that the hub has to answer, since a machine without a network should not wait long.
+HUB_SECONDS = 3.0
+
 #: Qwen2.5's two markers of a chat turn, and the end of a text.
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -52,11 +56,15 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class ChatTokenizer:
-    """Counts tokens and renders chats; ``name`` says whose tokenizer it is."""
+    """Counts tokens and renders chats; ``name`` says whose tokenizer it is.
+
+    ``note`` is a sentence for the reader where it stands in for another one, else empty.
+    """
 
     name: str
     backend: Tokenizer
     chat_template: str = CHATML
+    note: str = ""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``; the chat markers in it become their single ids."""
@@ -104,20 +112,55 @@ def load_tokenizer(folder: Path | str) -> ChatTokenizer:
 
 
 def fetch_tokenizer(model: str = DEFAULT_MODEL) -> ChatTokenizer:
-    """The tokenizer of a model on the hub; its files stay in the hub's cache.
+    """The tokenizer of a model on the hub, from the hub's cache if it is there.
 
-    Raises :class:`DatasetError` when there is no network: then a folder is the way.
+    Raises :class:`DatasetError` when there is no network, or the hub does not answer within
+    :data:`HUB_SECONDS`: then a folder is the way.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download
 
-    try:
-        folder = snapshot_download(model, allow_patterns=["tokenizer*.json"])
-    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
-        raise DatasetError(
-            f"The tokenizer of {model} is not on this machine and could not be fetched from the "
-            f"hub ({type(error).__name__}). Set TOKENIZER_DIR to a folder that has it."
-        ) from error
-    return load_tokenizer(folder)
+    for local in (True, False):
+        try:
+            if not local:
+                _ask_hub(model)
+            files = [
+                hf_hub_download(model, name, local_files_only=local)
+                for name in ("tokenizer.json", "tokenizer_config.json")
+            ]
+            # The folder is called by its commit.
+            return replace(load_tokenizer(Path(files[0]).parent), name=model)
+        except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+            reason = error
+    raise DatasetError(
+        f"The tokenizer of {model} is not on this machine and could not be fetched from the "
+        f"hub ({type(reason).__name__}). Set TOKENIZER_DIR to a folder that has it."
+    ) from reason
+
+
+def _ask_hub(model: str) -> None:
+    """Raise an error unless the hub answers in time.
+
+    The hub's client tries for minutes to download what it does not have, and looking up the hub's
+    address takes no limit of time: hence one request, in a thread that is not waited for.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            get_hf_file_metadata(hf_hub_url(model, "tokenizer.json"), timeout=HUB_SECONDS)
+            outcome.append(None)
+        except Exception as error:  # as above
+            outcome.append(error)
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    if not outcome:
+        raise TimeoutError
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 def _qwen2(folder: Path) -> Tokenizer:

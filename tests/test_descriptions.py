@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from distill_sql.datasets import load_dataset
+from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.descriptions import COMMENT_WIDTH, with_descriptions
 from distill_sql.errors import DatasetError
+from distill_sql.prompts import prompt_messages
+from distill_sql.rendering import Style, render_compact, render_schema
 from distill_sql.schema import Schema
 
 HEADER = "original_column_name,column_name,column_description,data_format,value_description\n"
@@ -99,3 +105,39 @@ def test_lines_may_be_short_of_cells_or_have_too_many(schema: Schema, tmp_path: 
     described = with_descriptions(schema, tmp_path)
     texts = [column.description for column in described.table("customer").columns]
     assert texts == ["a number", "", ""]
+
+
+def test_a_prompt_shows_what_bird_says(data_dir: Path) -> None:
+    dev = load_dataset("bird", path=data_dir / "bird").only("superhero")
+    example = next(e for e in dev if e.evidence)
+    full, compact = (
+        prompt_messages(dev, example, style=style)[1]["content"] for style in get_args(Style)
+    )
+    assert "\n  full_name TEXT, -- the full name of the superhero\n" in full
+    assert "\n  id NUMERIC PRIMARY KEY, -- the unique identifier of the colo" in full
+    assert " full_name (the full name of the superhero)" in compact
+    assert " colour (the color of the superhero's skin/eye...)" in compact
+    for prompt in (full, compact):
+        assert f"\nHint: {example.evidence}\n" in prompt
+
+
+def test_a_comment_is_all_that_descriptions_change(schema: Schema, tmp_path: Path) -> None:
+    lines = ("id,,one */ number,,", "name,,who,,", "home town,,where; (they) live,,")
+    comments(schema, tmp_path, *lines)
+    described = with_descriptions(schema, tmp_path)
+    plain, shown = render_schema(schema, {}), render_schema(described, {})
+    assert " -- one * / number\n" in shown
+    assert "  name TEXT, -- who\n" in shown
+    assert "".join(re.sub(" -- .*", "", line) for line in shown.splitlines(keepends=True)) == plain
+    # What is shown is still SQL, with the columns that the schema has.
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(shown)
+        names = [row[1] for row in connection.execute("PRAGMA table_info(customer)")]
+    assert names == ["id", "name", "home town"]
+
+
+def test_prompts_without_descriptions_have_no_comment(spider_dev: Dataset) -> None:
+    for dataset in (spider_dev, load_dataset("pocket"), load_dataset("pocket", split="train")):
+        for db_id in dataset.db_ids:
+            assert " -- " not in render_schema(dataset.schema(db_id), {})
+            assert " (" not in render_compact(dataset.schema(db_id), {})

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +65,51 @@ def test_chat_markers_are_single_tokens() -> None:
 def test_folder_without_a_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"expected tokenizer\.json, or vocab\.json"):
         load_tokenizer(tmp_path)
+
+
+FETCH = """
+import sys, time
+from distill_sql import prompts, tokenizer
+from distill_sql.datasets import load_dataset
+tokenizer.HUB_SECONDS = 0.5
+dataset = load_dataset(sys.argv[1])
+started = time.monotonic()
+for _ in range(3):
+    counter = prompts.tokenizer_for(dataset)
+print(counter.name, counter.note, time.monotonic() - started, sep="\\n")
+"""
+
+
+def counted_with(dataset: Path, hub: Path, endpoint: str) -> list[str]:
+    """Name and note of the tokenizer that counts a dataset's prompts, and the seconds it took."""
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(hub)}
+    environment.pop("TOKENIZER_DIR", None)
+    command = [sys.executable, "-c", FETCH, str(dataset)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(toy_dataset: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        name, note, seconds = counted_with(toy_dataset, tmp_path, endpoint)
+    assert name == "pocket-l, in place of Qwen2.5's"
+    assert "the counts are not those of Qwen2.5." in note
+    assert note.endswith("Set TOKENIZER_DIR to a folder that has it.")
+    assert float(seconds) < 20  # the hub's own client asks again for minutes
+
+
+def test_the_hubs_own_cache_comes_before_the_hub(
+    toy_dataset: Path, qwen_dir: Path, tmp_path: Path
+) -> None:
+    cached = tmp_path / "hub" / "models--Qwen--Qwen2.5-0.5B-Instruct"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    folder = cached / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    load_tokenizer(qwen_dir).backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    name, note, _ = counted_with(toy_dataset, tmp_path, "http://127.0.0.1:9")
+    assert (name, note) == ("Qwen/Qwen2.5-0.5B-Instruct", "")
