@@ -34,8 +34,8 @@ KINDS: Mapping[str, str] = {
     "half a set operation": "set operation",
 }
 
-#: Places that are looked at for a kind of mistake, at most. Each takes a copy of the whole query, so
-#: one with hundreds of conditions would take minutes. Spider's and BIRD's gold queries have 39.
+#: Places that are looked at for a kind of mistake, at most. Each takes a copy of the whole query:
+#: hundreds of conditions would take minutes. Spider's and BIRD's gold queries have 39 at most.
 MOST = 40
 
 _COMPARISON = {

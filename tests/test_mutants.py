@@ -79,10 +79,10 @@ def test_a_query_that_cannot_be_taken_apart_has_no_mutants(sql: str) -> None:
 def test_a_query_with_hundreds_of_conditions_takes_no_minutes() -> None:
     start = time.process_time()
     found = {}
-    for count in (100, 300):
+    for count in (50, 120):
         conditions = " AND ".join(f"b <> {number}" for number in range(count))
         found[count] = mutants(f"SELECT a FROM t WHERE {conditions}", SCHEMA)
         per_kind = [m.kind for m in found[count]]
         assert all(per_kind.count(kind) <= MOST for kind in set(per_kind))
-    assert time.process_time() - start < 10
-    assert len(found[300]) == len(found[100]) > MOST
+    assert time.process_time() - start < 5
+    assert len(found[120]) == len(found[50]) > MOST
