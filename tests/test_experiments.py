@@ -10,7 +10,7 @@ import pytest
 from distill_sql import experiments
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TrainingError
-from distill_sql.experiments import Experiment, run_experiment, run_experiments
+from distill_sql.experiments import Experiment, answered, run_experiment, run_experiments
 from distill_sql.files import read_json
 from distill_sql.recipes import Recipe
 from distill_sql.traces import Trace
@@ -43,7 +43,7 @@ def test_a_finished_experiment_is_read_back(
     assert first.trained is not None
     assert len(first.trained.updates) == 2
     assert len(first.report.verdicts) == len(dev)
-    record = read_json(first.predictions.with_name("predictions.manifest.json"))
+    record = read_json(first.predictions.with_suffix(".manifest.json"))
     assert (record["recipe"], record["dataset"]["examples"]) == (recipe.name, len(dev))
 
     def never(*_: object, **__: object) -> None:
@@ -57,23 +57,75 @@ def test_a_finished_experiment_is_read_back(
 
 
 @pytest.mark.usefixtures("short")
-def test_with_and_without_a_grammar_one_student_answers(
+def test_a_student_that_is_asked_in_several_ways_is_trained_once(
+    recipe: Recipe,  # noqa: F811
+    traces: list[Trace],  # noqa: F811
+    dev: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = Experiment(recipe, tuple(traces[:16]), tuple(traces[180:184]))
+    asked: list[Dataset] = []
+    real = experiments.generate
+
+    def noted(student: object, dataset: Dataset, *rest: object, **options: object) -> Path:
+        asked.append(dataset)
+        return real(student, dataset, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(experiments, "generate", noted)
+    ways = [
+        usual,
+        replace(usual, grammar=True),
+        replace(usual, schema_tokens=60),
+        replace(usual, synonyms=False),
+    ]
+    outcomes = run_experiments(ways, dev, tmp_path, framework="torch", processes=1)
+    assert len(list(tmp_path.iterdir())) == 1
+    adapters = {one.trained.adapter for one in outcomes if one.trained}
+    assert len(adapters) == 1
+    names = [one.predictions.name.partition("-")[0] for one in outcomes]
+    assert names == ["predictions", "predictions.grammar", "predictions.schema", "predictions.no"]
+    assert asked[-1].schemas == dev.without_synonyms().schemas != dev.schemas
+    records = [read_json(one.predictions.with_suffix(".manifest.json")) for one in outcomes]
+    assert [one["way"] for one in records] == ["", "grammar", "schema-60", "no-synonyms"]
+    assert [one["schema_tokens"] for one in records] == [0, 0, 60, 0]
+    assert outcomes[0].trained is not None
+    assert len(outcomes[0].trained.validation) == 3
+
+
+@pytest.mark.usefixtures("short")
+def test_other_questions_are_asked_of_the_same_student(
     recipe: Recipe,  # noqa: F811
     traces: list[Trace],  # noqa: F811
     dev: Dataset,
     tmp_path: Path,
 ) -> None:
-    free = Experiment(recipe, tuple(traces[:16]))
-    outcomes = [
-        run_experiment(one, dev, tmp_path, framework="torch", progress=False)
-        for one in (free, replace(free, grammar=True))
-    ]
-    one, other = (outcome.trained for outcome in outcomes)
-    assert one is not None
-    assert other is not None
-    assert (one.adapter, one.updates) == (other.adapter, other.updates)
-    records = [read_json(outcome.predictions.with_suffix(".manifest.json")) for outcome in outcomes]
-    assert [record["grammar"] for record in records] == [False, True]
+    one = Experiment(recipe, tuple(traces[:16]))
+    some, more = (
+        run_experiment(one, dev.limit(count), tmp_path, framework="torch", progress=False)
+        for count in (2, 3)
+    )
+    assert some.trained is not None
+    assert more.trained is not None
+    assert some.trained.adapter == more.trained.adapter
+    assert some.predictions != more.predictions
+    assert answered(dev.limit(3), tmp_path) == {"pocket-s": more.predictions}
+    assert answered(dev, tmp_path) == {}
+
+
+@pytest.mark.usefixtures("short")
+def test_students_that_share_a_recipe_are_told_apart_by_name(
+    recipe: Recipe,  # noqa: F811
+    traces: list[Trace],  # noqa: F811
+    dev: Dataset,
+    tmp_path: Path,
+) -> None:
+    plan = [Experiment(replace(recipe, seed=seed), tuple(traces[:16])) for seed in (1, 2)]
+    plan += [Experiment(replace(recipe, trained=False)), replace(plan[0], grammar=True)]
+    run_experiments(plan, dev.limit(2), tmp_path, framework="torch", processes=1)
+    assert set(answered(dev.limit(2), tmp_path)) == {
+        "pocket-s, 16 traces, seed 1", "pocket-s, 16 traces, seed 2", "pocket-s, 0 traces, seed 42",
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("short")
