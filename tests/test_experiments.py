@@ -13,6 +13,7 @@ from distill_sql.errors import TrainingError
 from distill_sql.experiments import Experiment, answered, run_experiment, run_experiments
 from distill_sql.files import read_json
 from distill_sql.recipes import Recipe
+from distill_sql.students import generate
 from distill_sql.traces import Trace
 from tests.students.conftest import pocket_train, recipe, tiny, tiny_tokenizer, traces  # noqa: F401
 
@@ -66,11 +67,10 @@ def test_a_student_that_is_asked_in_several_ways_is_trained_once(
 ) -> None:
     usual = Experiment(recipe, tuple(traces[:16]), tuple(traces[180:184]))
     asked: list[Dataset] = []
-    real = experiments.generate
 
     def noted(student: object, dataset: Dataset, *rest: object, **options: object) -> Path:
         asked.append(dataset)
-        return real(student, dataset, *rest, **options)  # type: ignore[arg-type]
+        return generate(student, dataset, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(experiments, "generate", noted)
     ways = [

@@ -13,9 +13,10 @@ import safetensors.numpy
 from distill_sql import identity
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.identity import asked_digest, student_digest
+from distill_sql.provenance import packages
 from distill_sql.recipes import Recipe
 from distill_sql.schema import Schema
-from distill_sql.students import open_student
+from distill_sql.students import ANSWERING_CODE, TRAINING_CODE, open_student
 from distill_sql.students.grammar import QueryGrammar, vocabulary
 from distill_sql.students.models import random_model
 from distill_sql.students.protocol import ClosingFence
@@ -97,7 +98,7 @@ def test_what_does_not_reach_the_model_changes_nothing(
     (moved / "README.md").write_text("notes")
     assert student(replace(recipe, base=str(moved)), traces[:8]) == before
     # A package that computes nothing here.
-    real = identity.packages
+    real = packages
 
     def newer(names: tuple[str, ...]) -> dict[str, str]:
         return real((*names,)) if "altair" not in names else {}
@@ -139,12 +140,12 @@ def test_the_machines_precision_packages_and_code_make_another_student(
     for name, value in (
         ("precision_used", lambda *_: "mixed"),
         ("packages", lambda names: dict.fromkeys(names, "9.9")),
-        ("TRAINING_CODE", identity.TRAINING_CODE + 1),
+        ("TRAINING_CODE", TRAINING_CODE + 1),
     ):
         with monkeypatch.context() as changed:
             changed.setattr(identity, name, value)
             assert student(recipe, traces[:8]) != before, name
-    monkeypatch.setattr(identity, "ANSWERING_CODE", identity.ANSWERING_CODE + 1)
+    monkeypatch.setattr(identity, "ANSWERING_CODE", ANSWERING_CODE + 1)
     assert asked(recipe, dev) != said
     assert student(recipe, traces[:8]) == before
 
@@ -220,9 +221,10 @@ def test_the_code_that_answers_computes_what_its_version_says(
         scores[place, token] += 99
     written = tokenizer.backend.decode([writer(one) for one in scores])
 
-    assert identity.ANSWERING_CODE == 1
+    assert ANSWERING_CODE == 1
     assert written == (
-        "```sql\nSELECT 5,EBD50||PzO45*024+xm49||ULF1-(9+xFu69||Rkj8/Z6/GPC4\n||tqS2+9)%I*ma21 FROM ("
+        "```sql\nSELECT 5,EBD50||PzO45*024+xm49||ULF1-(9+xFu69||Rkj8/Z6/GPC4\n"
+        "||tqS2+9)%I*ma21 FROM ("
     )
     assert answers == [
         [22, 181, 157, 254, 157, 231, 129, 240, 82, 22, 65, 105],
