@@ -17,7 +17,7 @@ BOOK_ARGS  := --dataset $(DATASET) $(if $(SIZE),-p size $(SIZE)) \
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check check-site lock clean
+.PHONY: help book test check check-site figures measure lock clean
 
 help: ## say what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,32 @@ check: $(INSTALLED) ## format, lint, types
 
 check-site: book ## look at the built pages with headless Chromium
 	@$(VENV)/bin/python -m pytest -m site tests/site
+
+figures: $(INSTALLED) ## build the book from nothing, record its figures, write README's table
+	@$(MAKE) --no-print-directory clean book
+	@$(VENV)/bin/distill-sql book figures --record
+	@$(VENV)/bin/python -m distill_sql.measured README.md
+
+# Times are of value on an idle machine only. `precision` trains on the traces of `make book`.
+D := $(DISTILL_SQL_DATA)
+BENCHMARK := OMP_NUM_THREADS=1 $(VENV)/bin/python -m distill_sql.students.benchmark
+QWEN := --config $(D)/qwen2.5-configs/Qwen2.5-0.5B-Instruct.config.json --tokenizer $(D)/qwen2.5-tokenizer
+LADDER := distill_sql/pocket/checkpoints/pocket-l
+measure: $(INSTALLED) ## record the benchmarks' figures (DISTILL_SQL_DATA: real data), write README's table
+	@test -d '$(D)/spider' || { echo 'error: set DISTILL_SQL_DATA to a folder with spider/'; exit 1; }
+	$(VENV)/bin/python -m distill_sql.scoring.benchmark --path $(D)/spider --record \
+		$(D)/published_predictions/distilled_primary.jsonl \
+		$(D)/published_predictions/gpt_4o_mini_reference.jsonl
+	$(VENV)/bin/python -m tests.teacher.soak $(D)/spider --record
+	$(VENV)/bin/python -m tests.teacher.soak $(D)/spider --filter --record
+	$(VENV)/bin/python -m tests.teacher.hostile_soak --record
+	$(BENCHMARK) generate $(QWEN) --path $(D)/spider --max-tokens 16 --record
+	$(BENCHMARK) train $(QWEN) --path $(D)/spider --questions 2 --batch 2 --record
+	$(BENCHMARK) train --config $(LADDER)/config.json --tokenizer $(LADDER) --dataset pocket \
+		--recipe pocket-l --questions 100 --record
+	$(BENCHMARK) precision --recipe pocket-l --dataset pocket \
+		--traces book/.work/traces/pocket.jsonl --record
+	@$(VENV)/bin/python -m distill_sql.measured README.md
 
 lock: ## resolve every dependency anew and write requirements.lock
 	@$(PYTHON) -m venv --clear $(VENV)-lock

@@ -119,13 +119,12 @@ def record(values: Mapping[str, tuple[float, str]], *, command: str) -> Path:
 
 
 def spelled(program: str, arguments: Iterable[str]) -> str:
-    """A command as others would type it: without ``--record``, and of paths only the last part.
-
-    >>> spelled("python -m this", ["--record", "/home/me/spider", "--limit", "3"])
-    'python -m this spider --limit 3'
-    """
+    """A command as others would type it: without ``--record``, of paths only the last part, and
+    with the number of threads if the environment limits it."""
     words = [os.path.basename(w) if os.sep in w else w for w in arguments if w != "--record"]  # noqa: PTH119
-    return " ".join([program, *words])
+    threads = os.environ.get("OMP_NUM_THREADS")
+    limit = [f"OMP_NUM_THREADS={threads}"] if threads else []
+    return " ".join([*limit, program, *words])
 
 
 def missing(rows: Iterable[Row], found: Mapping[str, Measurement]) -> list[str]:
@@ -136,16 +135,21 @@ def missing(rows: Iterable[Row], found: Mapping[str, Measurement]) -> list[str]:
 def table(rows: Iterable[Row], found: Mapping[str, Measurement]) -> str:
     """The table in Markdown, and the machines that it names by letters."""
     machines: dict[str, str] = {}
+    before = ""
     lines = ["| what | figure | how | where |", "|---|---|---|---|"]
     for row in rows:
         if not row.name:
-            lines.append(f"| {row.what} | {row.figure} | `{row.checked}` | each |")
+            how, figure, letter = row.checked, row.figure, "each"
         elif row.name in found:
             one = found[row.name]
             words = machine_in_words(one.machine)
             letter = machines.setdefault(words, chr(ord("A") + len(machines)))
-            figure = row.figure.format(one.value).replace("%", " %")
-            lines.append(f"| {row.what} | {figure} | `{one.command}` | {letter} |")
+            how, figure = one.command, row.figure.format(one.value).replace("%", " %")
+        else:
+            continue
+        shown = "the same" if how == before else f"`{how}`"
+        lines.append(f"| {row.what} | {figure} | {shown} | {letter} |")
+        before = how
     named = [f"{letter}: {words}." for words, letter in machines.items()]
     return "\n".join([*lines, "", " ".join(["Machines:", *named]) if named else ""]).rstrip() + "\n"
 

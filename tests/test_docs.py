@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from distill_sql import measured
 from distill_sql.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,33 @@ def test_every_make_target_and_verb_exists(page: Path, capsys: pytest.CaptureFix
                 assert stop.value.code == 0, line
                 text = capsys.readouterr().out
                 assert all(word in text for word in words if word.startswith("--")), line
+
+
+def test_the_table_of_figures_is_what_was_recorded() -> None:
+    folder = ROOT / "book" / "measured"
+    rows = measured.read_rows(folder / "rows.toml")
+    found = measured.read_measurements(folder / "measurements.jsonl")
+    assert measured.written(README, measured.table(rows, found)) == README, (
+        "run: python -m distill_sql.measured README.md"
+    )
+    assert len({row.name or row.what for row in rows}) == len(rows)
+    for row in rows:
+        assert bool(row.name) != bool(row.checked), row
+        assert not row.checked or (ROOT / row.checked).is_file(), row
+    for one in found.values():
+        assert {"cpu", "cores", "memory_gib", "bfloat16"} <= one.machine.keys(), one.name
+        assert one.commit, one.name
+
+
+def test_a_figure_that_was_not_recorded_yet_is_noted_by_its_chapter() -> None:
+    folder = ROOT / "book" / "measured"
+    rows = measured.read_rows(folder / "rows.toml")
+    found = measured.read_measurements(folder / "measurements.jsonl")
+    chapters = {path.stem.partition("_")[2]: path for path in (ROOT / "notebooks").glob("*.md")}
+    for name in measured.missing(rows, found):
+        _, chapter, *rest = name.split(".")
+        if chapter in chapters and rest != ["seconds"]:
+            assert "figures.note(" in chapters[chapter].read_text(), name
 
 
 def test_the_python_example_runs() -> None:

@@ -62,7 +62,7 @@ def test_the_table_has_the_recorded_values_and_names_their_machines() -> None:
         "| what | figure | how | where |",
         "|---|---|---|---|",
         "| scoring | 0.9 s | `make book` | A |",
-        "| right | 75.5 % | `make book` | B |",
+        "| right | 75.5 % | the same | B |",
         "| verdicts | all | `tests/scoring/test_parity.py` | each |",
         "",
         "Machines: A: X, 2 cores, 8.0 GiB, multiplies bfloat16, Linux x86_64. "
@@ -109,11 +109,14 @@ def test_what_cannot_be_read_or_has_no_book_is_told(
         measured.folder()
 
 
-def test_a_command_names_no_folder_of_this_machine() -> None:
+def test_a_command_names_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     words = ["/home/me/gpt-4o-mini.jsonl", "--record", "--path", "../data/spider", "--rounds", "3"]
     assert measured.spelled("python -m x", words) == (
         "python -m x gpt-4o-mini.jsonl --path spider --rounds 3"
     )
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert measured.spelled("python -m x", []) == "OMP_NUM_THREADS=1 python -m x"
 
 
 def test_what_a_machine_multiplies_is_what_torch_says() -> None:
