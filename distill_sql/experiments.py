@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from distill_sql.datasets import Dataset
-from distill_sql.files import read_json, write_json
+from distill_sql.files import write_json
 from distill_sql.identity import asked_digest, student_digest
 from distill_sql.places import work_folder
 from distill_sql.provenance import manifest
@@ -186,26 +186,6 @@ def run_experiments(
         )
         for one in plan
     ]
-
-
-def answered(dev: Dataset, folder: Path = FOLDER) -> dict[str, Path]:
-    """The finished prediction files of students that were asked ``dev`` the usual way, by name.
-
-    A name is that of the recipe, with the number of traces and the seed where several students
-    share the recipe.
-    """
-    found: dict[str, dict[tuple[int, int], Path]] = {}
-    for record in sorted(folder.glob("*/predictions-*.manifest.json")):
-        about = read_json(record)
-        if about["dataset"]["fingerprint"] == dev.fingerprint:
-            key = about["traces"], about["seed"]
-            predictions = record.with_name(record.name.replace(".manifest.json", ".jsonl"))
-            found.setdefault(about["recipe"], {})[key] = predictions
-    return {
-        name if len(files) == 1 else f"{name}, {traces:,} traces, seed {seed}": path
-        for name, files in found.items()
-        for (traces, seed), path in files.items()
-    }
 
 
 def sample(traces: Sequence[Trace], count: int, *, seed: int = 42) -> list[Trace]:
