@@ -14,6 +14,7 @@ from distill_sql.book import cache
 from distill_sql.book.chapters import Chapter, unknown_name
 from distill_sql.book.execute import execute
 from distill_sql.book.layout import Book
+from distill_sql.book.placeholders import adding, never_executed, placeholders
 from distill_sql.book.site import build_site
 from distill_sql.errors import ChapterError, ParameterError
 
@@ -116,24 +117,32 @@ def build(
 ) -> Path:
     """Execute what is stale, build the pages and return the front page.
 
-    Pages are only built when every chapter of the book has an executed version; ``names`` limits
-    what is executed, not what is shown.
+    ``names`` limits what is executed, not what is shown: another chapter is shown as it last ran,
+    or with a page that says how to add it. Where chapters fail, the pages are built from what there
+    is, and the ChapterError follows.
     """
-    run(book, names=names, parameters=parameters, force=force)
-    for name in book.chapter_names:
-        if not (book.chapters / f"{name}.ipynb").is_file():
-            raise ChapterError(
-                f"chapter {name} was never executed, and the pages need all chapters. "
-                f"Run: distill-sql book run {name}"
-            )
+    plan(book, names=names, parameters=parameters)  # a mistake in what was asked ends it here
+    failures = []
+    try:
+        run(book, names=names, parameters=parameters, force=force)
+    except ChapterError as error:
+        failures.append(str(error))
+    for name in never_executed(book):
+        print(f"{name} never ran: its page says so. To add it: {adding(name)}", file=sys.stderr)
     started = time.monotonic()
-    index = book.site / "index.html"
-    if build_site(book, force=force):
-        seconds = time.monotonic() - started
-        print(f"pages built in {seconds:.1f} s, and need no network", file=sys.stderr)
-    else:
-        print("pages are up to date", file=sys.stderr)
-    return index
+    try:
+        with placeholders(book):
+            built = build_site(book, force=force)
+    except ChapterError as error:
+        raise ChapterError("\n\n".join([*failures, str(error)])) from None
+    seconds = time.monotonic() - started
+    said = (
+        f"pages built in {seconds:.1f} s, and need no network" if built else "pages are up to date"
+    )
+    print(said, file=sys.stderr)
+    if failures:
+        raise ChapterError("\n\n".join(failures))
+    return book.site / "index.html"
 
 
 def clean(book: Book) -> list[Path]:

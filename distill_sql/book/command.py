@@ -14,7 +14,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of ``distill-sql book`` to ``parser``."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    build = verbs.add_parser("build", help="execute stale chapters, then build the pages")
+    build = verbs.add_parser(
+        "build", help="execute stale chapters, then build the pages of all that ever ran"
+    )
     build.add_argument(
         "--chapter", action="append", metavar="NAME", help="execute only this one (repeatable)"
     )
@@ -93,12 +95,17 @@ def _build(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from distill_sql.book import find_book
     from distill_sql.book.build import run
+    from distill_sql.book.execute import command_line
 
     book = find_book()
     names = [book.chapter_name(name) for name in arguments.chapter]
-    run(book, names=names, parameters=_parameters(arguments), force=arguments.force)
+    parameters = _parameters(arguments)
+    run(book, names=names, parameters=parameters, force=arguments.force)
     for name in names:
         print(os.path.relpath(book.chapters / f"{name}.ipynb"))
+    # With the same parameters: with others the chapters would run again.
+    verb = ["build", *(word for name in names for word in ("--chapter", name))]
+    print(f"next, to see it in the book: {command_line(verb, parameters)}", file=sys.stderr)
     return 0
 
 

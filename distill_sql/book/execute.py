@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,9 +106,14 @@ def execute(
 
 def rerun_command(name: str, overrides: Mapping[str, Any]) -> str:
     """The command that runs this chapter again with the same parameters."""
+    return command_line(["run", name], overrides)
+
+
+def command_line(verb: Sequence[str], overrides: Mapping[str, Any]) -> str:
+    """``distill-sql book`` with these words, these parameters and the folders they need."""
     import shlex
 
-    words = ["distill-sql", "book", "run", name]
+    words = ["distill-sql", "book", *verb]
     for parameter, value in overrides.items():
         words += ["-p", parameter, json.dumps(value) if isinstance(value, list) else str(value)]
         variable = cache.DATASET_FOLDERS.get(str(value))
