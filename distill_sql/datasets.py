@@ -176,7 +176,8 @@ def load_dataset(
     ``name_or_path`` is ``pocket``, ``spider``, ``bird``, or a folder in Spider's layout. For the
     two benchmarks, ``path`` (or the environment variable ``SPIDER_DIR`` / ``BIRD_DIR``) says where
     they are; without either, Spider is fetched from the hub. Splits: ``train`` and ``dev``; pocket
-    also has ``validation``, BIRD ``mini_dev``; a folder has one per ``<split>.json``.
+    also has ``validation``, and ``test`` without its gold queries, BIRD ``mini_dev``; a folder has
+    one per ``<split>.json``.
 
     Spider's ``train`` is ``train_spider.json`` followed by ``train_others.json``, the 8,659
     examples of the paper (Yu et al. 2018, section 4). Question ids count from 0 within a split,
@@ -210,8 +211,11 @@ def _place(
     check_name(split, what="The split")
     if name == "pocket":
         from distill_sql.pocket import materialized
+        from distill_sql.pocket.sealed import materialized_test
 
-        return name, materialized(), _folder_layout(split)
+        # The test split comes without gold queries: it can be answered, and is scored elsewhere.
+        root = materialized_test() if split == "test" else materialized()
+        return name, root, _folder_layout(split)
     if name in DATASET_VARIABLES:
         return name, _benchmark_root(name, path), _SPIDER if name == "spider" else _BIRD
     root = Path(name_or_path)

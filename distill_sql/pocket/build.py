@@ -89,10 +89,14 @@ def materialized() -> Path:
 
 
 def source_hash() -> str:
-    """SHA-256 (hex) of everything that the benchmark is made from, code included."""
+    """SHA-256 (hex) of everything that the benchmark is made from, code included.
+
+    The test split has its own (:mod:`~distill_sql.pocket.sealed`).
+    """
     digest = hashlib.sha256()
     package = SOURCES.parent
-    files = [path for path in SOURCES.rglob("*") if path.suffix in {".py", ".toml", ".sql", ".txt"}]
+    kinds, apart = {".py", ".toml", ".sql", ".txt"}, SOURCES / "test"
+    files = [p for p in SOURCES.rglob("*") if p.suffix in kinds and apart not in p.parents]
     others = ("mutants.py", "parsing.py", "scoring/hardness.py")
     for path in sorted([*files, *(package / name for name in others)]):
         digest.update(f"{path.relative_to(package)}\0".encode())

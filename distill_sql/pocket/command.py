@@ -1,35 +1,71 @@
-"""``distill-sql pocket``: where the embedded benchmark is, or a copy of it."""
+"""``distill-sql pocket``: where the embedded benchmark is, a copy of it, or its test split's
+reading."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from distill_sql.errors import DatasetError
+from distill_sql.errors import DatasetError, ParameterError
 from distill_sql.files import check_folder
 from distill_sql.pocket.build import build, materialized
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Make ``parser`` that of ``distill-sql pocket``."""
+    parser.usage = "distill-sql pocket [-h] [FOLDER]\n       distill-sql pocket test FILE ..."
     parser.add_argument(
         "folder",
         nargs="?",
+        metavar="FOLDER",
+        help="write train, validation and dev here, in Spider's layout (default: only say where "
+        "they are); the word test reads the test split, and ./test is a folder",
+    )
+    parser.add_argument(
+        "files",
+        nargs="*",
         type=Path,
-        help="write the benchmark here, in Spider's layout (default: only say where it is)",
+        metavar="FILE",
+        help="predictions for the test split, by distill-sql generate ... --split test: scored "
+        "together, once by each version, and logged in book/results/pocket_test",
     )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.folder == "test":
+        return _read(arguments.files)
+    if arguments.files:
+        raise ParameterError(
+            f"distill-sql pocket takes one FOLDER, and {1 + len(arguments.files)} were given. To "
+            "score predictions on the test split: distill-sql pocket test FILE ..."
+        )
     if arguments.folder is None:
         print(materialized())
         return 0
-    if arguments.folder.exists() or arguments.folder.is_symlink():
+    folder = Path(arguments.folder)
+    if folder.exists() or folder.is_symlink():
         raise DatasetError(
-            f"{arguments.folder} exists already. Name a folder that does not, so that nothing of "
+            f"{folder} exists already. Name a folder that does not, so that nothing of "
             "yours is overwritten."
         )
-    check_folder(arguments.folder.parent)
-    print(build(arguments.folder, progress=True))
+    check_folder(folder.parent)
+    print(build(folder, progress=True))
+    return 0
+
+
+def _read(files: list[Path]) -> int:
+    if not files:
+        raise ParameterError(
+            "Nothing to score: give the prediction FILES of all models of this release at once, "
+            "since a version reads the test split once. For a copy of the benchmark in a folder "
+            "called test: distill-sql pocket ./test"
+        )
+    # Imported here: the scorer is of no use where only the folder is asked for.
+    from distill_sql.pocket.reading import LOG, read_test_split, table
+
+    reading = read_test_split(files, progress=sys.stderr.isatty())
+    print(table(reading))
+    print(f"logged in {LOG}: commit it with the release")
     return 0

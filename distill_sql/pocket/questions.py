@@ -11,10 +11,12 @@ import re
 import sqlite3
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from distill_sql.errors import DatasetError
+from distill_sql.files import read_text
 from distill_sql.mutants import mutants
 from distill_sql.pocket.domains import SOURCES, Domain
 from distill_sql.pocket.patterns import PATTERNS, Draft
@@ -47,15 +49,19 @@ class Question:
 
 
 def handwritten(domain: Domain) -> list[Question]:
-    """The questions that were written by hand for a database; none if it has no file.
+    """The questions that were written by hand for a database; none if it has no file."""
+    path = SOURCES / "questions" / f"{domain.db_id}.sql"
+    return read_handwritten(path, domain.db_id) if path.is_file() else []
+
+
+def read_handwritten(path: Path, db_id: str) -> list[Question]:
+    """The questions of a file: each is one comment line, and its query stands below it.
 
     Raises :class:`DatasetError` naming the file and the place where a question lacks its query.
     """
-    path = SOURCES / "questions" / f"{domain.db_id}.sql"
-    if not path.is_file():
-        return []
     found = []
-    for number, block in enumerate(re.split(r"^-- ", path.read_text(), flags=re.MULTILINE)[1:], 1):
+    text = read_text(path)
+    for number, block in enumerate(re.split(r"^-- ", text, flags=re.MULTILINE)[1:], 1):
         question, _, query = block.partition("\n")
         query = " ".join(query.split())
         if not query.endswith(";"):
@@ -63,9 +69,7 @@ def handwritten(domain: Domain) -> list[Question]:
                 f"{path}: question {number} ({question.strip()!r}) has no query that ends with a "
                 "semicolon. Write the question as one comment line and its query below it."
             )
-        found.append(
-            Question(domain.db_id, question.strip(), query[:-1].rstrip(), "handwritten", "")
-        )
+        found.append(Question(db_id, question.strip(), query[:-1].rstrip(), "handwritten", ""))
     return found
 
 

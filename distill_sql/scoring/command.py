@@ -127,6 +127,11 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if arguments.json:
         _check_json(arguments.json, files)
+    if (arguments.dataset, arguments.split) == ("pocket", "test"):
+        raise DistillSqlError(
+            "Pocket's test split is not for choosing: each version of the package reads it once, "
+            "and that is logged. The command is: distill-sql pocket test FILE ..."
+        )
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
     dataset = dataset.limit(arguments.limit)
     if arguments.database:

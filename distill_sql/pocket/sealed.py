@@ -1,0 +1,98 @@
+"""Pocket's test split: questions written by hand on databases of their own, read once a release.
+
+Its sources are in ``test/``: ``<db_id>.sql`` makes a database, ``<db_id>.questions.sql`` has its
+questions and gold queries. Its README says how they came about. ``load_dataset`` gives the
+questions without their gold queries, which is enough to answer them; only
+:mod:`~distill_sql.pocket.reading` scores answers, and writes down that it did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import tempfile
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from distill_sql.datasets import Dataset, cache_dir, load_dataset
+from distill_sql.errors import DatasetError
+from distill_sql.files import read_text, write_json
+from distill_sql.pocket.domains import SOURCES
+from distill_sql.pocket.questions import Question, read_handwritten
+
+#: The split's own version, and the SHA-256 of its sources. A change of the split is a new version:
+#: figures of two versions are figures of two benchmarks.
+VERSION = 1
+SHA256 = "b74c67454a36ce0d42c8109449b156ed45a8b1136c41b07324b8d6470c9e7501"
+
+FOLDER = SOURCES / "test"
+_QUESTIONS = ".questions.sql"
+
+
+def db_ids() -> list[str]:
+    """The databases of the split, in order."""
+    return sorted(path.name.removesuffix(_QUESTIONS) for path in FOLDER.glob(f"*{_QUESTIONS}"))
+
+
+def questions() -> list[Question]:
+    """The questions with their gold queries, in the split's order."""
+    return [
+        question
+        for db_id in db_ids()
+        for question in read_handwritten(FOLDER / f"{db_id}{_QUESTIONS}", db_id)
+    ]
+
+
+def digest() -> str:
+    """SHA-256 (hex) over questions, queries, schemas and rows."""
+    found = hashlib.sha256()
+    for path in sorted(FOLDER.glob("*.sql")):
+        text = "\n".join(read_text(path).splitlines())
+        found.update(f"{path.name}\0{text}\0".encode())
+    return found.hexdigest()
+
+
+def check_frozen() -> None:
+    """Raise :class:`DatasetError` if the split is not what it was frozen as."""
+    if (found := digest()) != SHA256:
+        raise DatasetError(
+            f"Pocket's test split was changed: its sources in {FOLDER} have the SHA-256 "
+            f"{found[:16]}..., and version {VERSION} was frozen with {SHA256[:16]}.... Take the "
+            "change back, or make it a new version: raise VERSION and set SHA256 in sealed.py."
+        )
+
+
+def materialized_test() -> Path:
+    """The split's folder in Spider's layout, gold queries left out; built on first use."""
+    target = cache_dir() / "pocket-test" / digest()[:16]
+    if not (target / "test.json").exists():
+        _build(target)
+    return target
+
+
+def _build(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch) / "test"
+        for db_id in db_ids():
+            path = folder / "database" / db_id / f"{db_id}.sqlite"
+            path.parent.mkdir(parents=True)
+            with closing(sqlite3.connect(path)) as connection:
+                connection.executescript(read_text(FOLDER / f"{db_id}.sql"))
+        asked = [{"db_id": q.db_id, "question": q.question, "query": ""} for q in questions()]
+        write_json(folder / "test.json", asked)
+        try:
+            folder.rename(target)
+        except OSError:  # another process built it meanwhile: the same content
+            if not (target / "test.json").exists():
+                raise
+
+
+def with_gold() -> Dataset:
+    """The split with its gold queries: for scoring, and for the tests of the split itself."""
+    dataset = load_dataset("pocket", split="test")
+    return dataset.with_examples(
+        replace(example, query=question.query)
+        for example, question in zip(dataset, questions(), strict=True)
+    )
