@@ -3,26 +3,25 @@
 Nothing is linked unless it must be: a schema within the token budget is shown whole. Beyond it,
 sample rows are shortened first; only when the bare tables are still too many are some left out.
 Tables are ranked against the question by BM25 (Robertson and Zaragoza 2009) over their names,
-columns and values; a table inherits part of its best foreign-key neighbour's score, and every
+columns and values, without the question's function words: "the" says nothing, and is found in the
+values of some table. A table inherits part of its best foreign-key neighbour's score, and every
 choice brings along the tables that join it to those already chosen (foreign-key closure). Tokens
 are counted with the model's own tokenizer. Left out: ranking columns, and embeddings.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from statistics import mean
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from distill_sql.datasets import Dataset, Example
+from distill_sql.datasets import Example
 from distill_sql.errors import ParameterError
-from distill_sql.mentions import parts, text_values
+from distill_sql.mentions import FUNCTION_WORDS, parts, text_values
 from distill_sql.rendering import (
     COMPACT_ROWS,
     SAMPLE_ROWS,
@@ -71,13 +70,20 @@ class Linker:
 
     Build it once per database (:func:`linker_for`): it indexes names and values. ``path`` is the
     SQLite file, ``count_tokens`` counts a text's tokens as the model will, ``style`` is that of the
-    prompt.
+    prompt, and ``ignored`` are words of questions that choose no table.
     """
 
     def __init__(
-        self, schema: Schema, path: Path, count_tokens: Counter, *, style: Style = "full"
+        self,
+        schema: Schema,
+        path: Path,
+        count_tokens: Counter,
+        *,
+        style: Style = "full",
+        ignored: Collection[str] = FUNCTION_WORDS,
     ) -> None:
         self.schema = schema
+        self._ignored = ignored
         self._compact = style == "compact"
         #: Most sample rows first. The compact style shows no rows: fewer of them save nothing.
         self._steps = (COMPACT_ROWS,) if self._compact else tuple(range(SAMPLE_ROWS, -1, -1))
@@ -87,10 +93,13 @@ class Linker:
         self._index = _index([table_words(path, table) for table in schema.tables])
 
     def scores(self, question: str) -> dict[str, float]:
-        """BM25 score of every table, by name; a table with no word of the question has 0."""
+        """BM25 score of every table, by name; a table with no word of the question has 0.
+
+        Words that are ignored count as none.
+        """
         if self._index is None:
             return {table.name: 0.0 for table in self.schema.tables}
-        scores = map(float, self._index.get_scores(words(question)))
+        scores = map(float, self._index.get_scores(words(question, ignored=self._ignored)))
         return {table.name: score for table, score in zip(self.schema.tables, scores, strict=True)}
 
     def rank(self, question: str, *, inherited: float = INHERITED) -> list[tuple[str, float]]:
@@ -214,16 +223,22 @@ def said(example: Example) -> str:
     return f"{example.question} {example.evidence}".strip()
 
 
-def words(text: str) -> list[str]:
+def words(text: str, *, ignored: Collection[str] = ()) -> list[str]:
     """Lower-case search terms of a text: whole identifiers, their parts, plurals cut.
+
+    Words that are ``ignored``, in lower case, give no terms.
 
     >>> words("singer_in_concert")
     ['singer_in_concert', 'singer', 'in', 'concert']
     >>> words("How many StudentIDs?")
     ['how', 'many', 'studentid', 'student', 'id']
+    >>> words("Which pets does she have?", ignored=FUNCTION_WORDS)
+    ['pet', 'she']
     """
     terms = []
     for whole in re.findall(r"\w+", text):
+        if whole.lower() in ignored:
+            continue
         inner = parts(whole)
         terms.append(_singular(whole.lower()))
         if len(inner) > 1:
@@ -240,12 +255,20 @@ def _singular(word: str) -> str:
 
 
 def table_words(path: Path, table: Table) -> list[str]:
-    """The search document of a table: its name and columns, natural and as spelled, and values."""
-    texts = [table.name, table.description]
+    """The search document of a table: its name and columns, natural and as spelled, and values.
+
+    Synonyms that a schema lists are names, too.
+    """
+    return [term for texts in table_texts(path, table) for text in texts for term in words(text)]
+
+
+def table_texts(path: Path, table: Table) -> tuple[list[str], list[str], list[str]]:
+    """What a table's document is made of: its names, its columns' names, and values."""
+    columns = []
     for column in table.columns:
-        texts += [column.name, column.description]
-    texts += [value for _, value in text_values(path, table, VALUES_PER_COLUMN)]
-    return [term for text in texts for term in words(text)]
+        columns += [column.name, column.description, *column.synonyms]
+    values = [value for _, value in text_values(path, table, VALUES_PER_COLUMN)]
+    return [table.name, table.description, *table.synonyms], columns, values
 
 
 def _index(documents: list[list[str]]) -> BM25Plus | None:
@@ -255,65 +278,3 @@ def _index(documents: list[list[str]]) -> BM25Plus | None:
     # word in half of the documents, which among three tables is most words. Without any word the
     # mean document length is 0, and rank_bm25 would divide by it.
     return BM25Plus(documents, delta=0) if any(documents) else None
-
-
-def gold_tables(query: str, schema: Schema) -> frozenset[str]:
-    """Names of the schema's tables that a query reads, as the schema spells them.
-
-    There are none if the query cannot be parsed.
-    """
-    from sqlglot import exp
-
-    from distill_sql.parsing import parse
-
-    tree = parse(query)
-    if tree is None:
-        return frozenset()
-    return frozenset(
-        schema.table(table.name).name for table in tree.find_all(exp.Table) if table.name in schema
-    )
-
-
-def recall_curve(
-    dataset: Dataset,
-    count_tokens: Counter,
-    *,
-    budgets: Sequence[int],
-    strategies: Sequence[Strategy] = STRATEGIES,
-) -> list[dict[str, Any]]:
-    """Table recall of each strategy at each budget, over all questions of a dataset.
-
-    A question is right if every table of its gold query is kept; one whose gold query names none,
-    or cannot be parsed, does not count for recall. Each record has ``strategy``,
-    ``budget``, ``recall``, ``pruned`` (share of questions that lost a table) and ``tables`` (mean
-    number kept).
-    """
-    linkers = {
-        db_id: Linker(dataset.schema(db_id), dataset.database_path(db_id), count_tokens)
-        for db_id in dataset.db_ids
-    }
-    gold = [gold_tables(example.query, dataset.schema(example.db_id)) for example in dataset]
-    records = []
-    for strategy in strategies:
-        for budget in budgets:
-            linked = [
-                linkers[example.db_id].link(said(example), budget=budget, strategy=strategy)
-                for example in dataset
-            ]
-            records.append(
-                {
-                    "strategy": strategy,
-                    "budget": budget,
-                    "recall": mean(
-                        [
-                            tables <= set(link.kept)
-                            for tables, link in zip(gold, linked, strict=True)
-                            if tables
-                        ]
-                        or [math.nan]
-                    ),
-                    "pruned": mean(bool(link.dropped) for link in linked),
-                    "tables": mean(len(link.kept) for link in linked),
-                }
-            )
-    return records

@@ -15,12 +15,12 @@ import hashlib
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tqdm import tqdm
 
@@ -34,7 +34,8 @@ from distill_sql.files import (
     write_json_lines,
 )
 from distill_sql.places import work_folder
-from distill_sql.prompts import check_schema_tokens, extract_sql
+from distill_sql.prompts import Mode, check_schema_tokens, extract_sql, prompt_messages
+from distill_sql.rendering import Style
 from distill_sql.sandbox import DEADLINE, Result
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.verdicts import Rules
@@ -267,6 +268,38 @@ def _digest(request: Request, samples: Sequence[Sample]) -> str:
     answers = [[sample.text, sample.finish] for sample in samples]
     text = json.dumps([request.key.hex(), request.example.query, answers])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def reprompted(
+    traces: Iterable[Trace],
+    dataset: Dataset,
+    *,
+    style: Style,
+    schema_tokens: int = 0,
+    count: Callable[[str], int] | None = None,
+) -> list[Trace]:
+    """The same answers to the same questions, with prompts of another style or schema budget.
+
+    So a student can be taught as it will be asked, by traces that were asked otherwise; completion
+    and mode stay. ``dataset`` is the split that the traces answer; the rest is as in
+    :func:`~distill_sql.prompts.prompt_messages`. Raises :class:`TeacherError` for a trace whose
+    question is not in ``dataset``.
+    """
+    examples = {(e.question_id, e.db_id, e.question): e for e in dataset}
+    made = []
+    for trace in traces:
+        example = examples.get((trace.question_id, trace.db_id, trace.question))
+        if example is None:
+            raise TeacherError(
+                f"Trace {trace.question_id} on {trace.db_id} answers {trace.question!r}, which is "
+                f"no question of {dataset.name} {dataset.split}: give the split that was asked."
+            )
+        messages = prompt_messages(
+            dataset, example, mode=cast(Mode, trace.mode), style=style,
+            schema_tokens=schema_tokens, count=count,
+        )  # fmt: skip
+        made.append(replace(trace, messages=tuple(messages), schema_tokens=schema_tokens))
+    return made
 
 
 # --- Files --------------------------------------------------------------------------------------

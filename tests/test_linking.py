@@ -10,8 +10,9 @@ import pytest
 
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import ParameterError
-from distill_sql.linking import STRATEGIES, Linker, gold_tables, recall_curve, words
-from distill_sql.schema import Schema, Table, schema_from_sqlite
+from distill_sql.linking import Linker, linker_for, words
+from distill_sql.rendering import COMPACT_ROWS, render_compact, sample_rows
+from distill_sql.schema import Schema, schema_from_sqlite
 from distill_sql.tokenizer import load_tokenizer
 
 
@@ -23,6 +24,11 @@ def count_words(text: str) -> int:
 def shop(toy_dataset: Path) -> Linker:
     path = toy_dataset / "database/shop/shop.sqlite"
     return Linker(schema_from_sqlite(path), path, count_words)
+
+
+@pytest.fixture
+def shop_dataset(toy_dataset: Path) -> Dataset:
+    return load_dataset(toy_dataset)
 
 
 def test_bm25_by_hand(tmp_path: Path) -> None:
@@ -115,41 +121,70 @@ def test_budget_must_be_positive(shop: Linker) -> None:
         shop.link("x", budget=0)
 
 
-def test_gold_tables_spells_them_as_the_schema_does() -> None:
-    schema = Schema("d", (Table("Singer", ()), Table("concert", ())))
-    query = "SELECT 1 FROM singer AS T1 JOIN CONCERT WHERE x IN (SELECT y FROM stadium)"
-    assert gold_tables(query, schema) == {"Singer", "concert"}
+def test_function_words_choose_no_table(tmp_path: Path) -> None:
+    """The very question of the study's text: "the" is a word of many titles."""
+    path = tmp_path / "films.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE film (title TEXT); INSERT INTO film VALUES ('The Night of the Has');"
+            "CREATE TABLE director (age INT); CREATE TABLE prize (year INT);"
+        )
+    schema = schema_from_sqlite(path)
+    question = "What is the age of the director who has most?"
+    linker = Linker(schema, path, count_words)
+    assert linker.scores(question)["film"] == 0
+    assert Linker(schema, path, count_words, ignored=()).scores(question)["film"] > 0
+    assert list(linker.link(question, budget=1).kept) == ["director"]
 
 
-def test_recall_on_spider_dev_beats_both_baselines(spider_dev: Dataset, qwen_dir: Path) -> None:
-    budgets = (150, 250, 350, 500, 1000, 1500)
-    curve = recall_curve(spider_dev, load_tokenizer(qwen_dir).count, budgets=budgets)
-    recall = {(r["budget"], r["strategy"]): r["recall"] for r in curve}
-    for budget in budgets:
-        ours, *baselines = (recall[budget, strategy] for strategy in STRATEGIES)
-        assert ours >= max(baselines), budget
-    assert recall[1500, "closure"] >= 0.99
-    assert recall[250, "closure"] > recall[250, "schema-order"] + 0.1
+def test_a_synonym_names_its_table(tmp_path: Path) -> None:
+    path = tmp_path / "two.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE pet (age INT); CREATE TABLE owner (age INT);")
+    pet, owner = schema_from_sqlite(path).tables
+    schema = Schema("two", (pet, replace(owner, synonyms=("keeper",))))
+    assert Linker(schema, path, count_words).rank("Which keepers?")[0][0] == "owner"
 
 
-def test_recall_curve_by_hand(toy_dataset: Path) -> None:
-    """Two questions: one needs one table, the other all three."""
-    dataset = load_dataset(toy_dataset)
-    curve = recall_curve(dataset, count_words, budgets=[1, 10_000], strategies=["schema-order"])
-    assert [(r["budget"], r["recall"], r["pruned"], r["tables"]) for r in curve] == [
-        (1, 0.5, 1, 1),
-        (10_000, 1, 0, 3),
-    ]
+def test_a_compact_block_is_that_of_the_restricted_schema(
+    shop_dataset: Dataset, qwen_dir: Path
+) -> None:
+    count = load_tokenizer(qwen_dir).count
+    schema, path = shop_dataset.schema("shop"), shop_dataset.database_path("shop")
+    rows = sample_rows(path, schema.tables, COMPACT_ROWS)
+    linker = Linker(schema, path, count, style="compact")
+    whole = linker.link("Anything", budget=10_000)
+    assert whole.block == render_compact(schema, rows)
+    assert whole.n_tokens == count(whole.block + "\n")
+    cut = linker.link("Which customer ordered a lamp?", budget=whole.n_tokens - 1)
+    assert cut.dropped
+    assert cut.block == render_compact(schema.restrict(set(cut.kept)), rows)
+    assert cut.n_tokens == count(cut.block + "\n") < whole.n_tokens
+    only = linker.link("Which customer lives in York?", budget=1)
+    assert only.block == 'customer: id, name, "home town"\n'
 
 
-def test_a_gold_query_that_cannot_be_parsed_does_not_count_for_recall(toy_dataset: Path) -> None:
-    dataset = load_dataset(toy_dataset)
-    odd = replace(dataset.examples[0], query="SELECT CAST(id AS UNSIGNED BIG INT) FROM customer")
-    assert gold_tables(odd.query, dataset.schema("shop")) == frozenset()
-    curves = [
-        recall_curve(dataset.with_examples(examples), count_words, budgets=[1])
-        for examples in ([dataset.examples[1]], [odd, dataset.examples[1]], [odd])
-    ]
-    recalls = [[record["recall"] for record in curve] for curve in curves]
-    assert recalls[0] == recalls[1] == [0, 0, 0]
-    assert all(math.isnan(recall) for recall in recalls[2])
+def test_blocks_are_within_budget_in_both_styles(spider_dev: Dataset, qwen_dir: Path) -> None:
+    count = load_tokenizer(qwen_dir).count
+    db_id = "student_transcripts_tracking"
+    schema, path = spider_dev.schema(db_id), spider_dev.database_path(db_id)
+    sizes = {}
+    for style in ("full", "compact"):
+        linker = linker_for(schema, path, count, style)
+        assert linker is linker_for(schema, path, count, style)  # one of each database
+        for budget in (100, 200, 300, 400):
+            linked = linker.link("Which courses does each degree program have?", budget=budget)
+            assert linked.n_tokens <= budget
+            assert linked.n_tokens == count(linked.block + "\n")
+            assert linked.block.startswith("CREATE TABLE") == (style == "full")
+            sizes[style, budget] = len(linked.kept)
+    assert sizes["compact", 400] > sizes["full", 400]
+
+
+def test_a_database_without_tables_has_an_empty_block(tmp_path: Path) -> None:
+    path = tmp_path / "none.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE VIEW v AS SELECT 1")
+    for style in ("full", "compact"):
+        linked = Linker(Schema("none", ()), path, count_words, style=style).link("?", budget=1)
+        assert (linked.block, linked.n_tokens) == ("", 0)

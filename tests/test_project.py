@@ -128,8 +128,8 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 #: The order in which modules may import one another: only from the left.
 LAYERS = [
     "errors", "schema", "descriptions", "datasets", "provenance", "tokenizer", "mentions",
-    "rendering", "linking", "prompts", "sandbox", "failures", "skeletons", "neighbours", "scoring",
-    "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces", "splits",
+    "rendering", "linking", "recall", "prompts", "sandbox", "failures", "skeletons", "neighbours",
+    "scoring", "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces", "splits",
     "recipes", "charts", "tables", "students", "experiments",
     "pretraining", "book", "cli",
 ]  # fmt: skip

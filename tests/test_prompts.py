@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,16 @@ from distill_sql.prompts import (
     tokenizer_for,
     trace_mode,
 )
-from distill_sql.rendering import render_compact, render_schema, sample_rows
+from distill_sql.rendering import (
+    COMPACT_ROWS,
+    SampleRows,
+    Style,
+    render_compact,
+    render_schema,
+    sample_rows,
+)
 from distill_sql.schema import schema_from_sqlite
+from distill_sql.tokenizer import Message
 from tests.hostile import Database, databases, write_dataset
 
 GOLDEN = """\
@@ -122,7 +131,7 @@ def test_the_compact_style_lists_tables_and_joins_as_queries_spell_them(tmp_path
                 FOREIGN KEY (o, n) REFERENCES "order line" (o, n));
         """)
     schema = schema_from_sqlite(tmp_path / "shop.sqlite")
-    rows = {
+    rows: SampleRows = {
         "order line": [(7, 1, 0), (7, 2, 1)],
         "refund": [(7, 2, "2020-01-01", why) for why in ("late", "late", "torn", "late")],
     }
@@ -295,3 +304,114 @@ def test_any_database_has_a_prompt_that_can_be_written(
             text = prompt_messages(dataset, example, style=style)[1]["content"]
             assert "there_is_one" in text
             text.encode()
+
+
+def compact_count(dataset: Dataset) -> int:
+    """The tokens of the toy database's compact block, with the line break behind it."""
+    path = dataset.database_path("shop")
+    schema = dataset.schema("shop")
+    block = render_compact(schema, sample_rows(path, schema.tables, COMPACT_ROWS))
+    return len((block + "\n").split())
+
+
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
+def test_only_a_schema_that_does_not_fit_is_cut(toy_dataset: Path) -> None:
+    dataset = load_dataset(toy_dataset)
+    example = replace(dataset.examples[0], question="Which customers are called Ada?")
+    for style in ("full", "compact"):
+        options = {"style": style, "count": count_words}
+        whole = prompt_messages(dataset, example, **options)  # type: ignore[arg-type]
+        large = prompt_messages(dataset, example, schema_tokens=10_000, **options)  # type: ignore[arg-type]
+        small = prompt_messages(dataset, example, schema_tokens=1, **options)  # type: ignore[arg-type]
+        assert large == whole
+        assert "order_item" in whole[1]["content"]
+        assert "order_item" not in small[1]["content"]
+        assert "customer" in small[1]["content"]
+    fits = compact_count(dataset)
+    at, below = (
+        prompt_messages(dataset, example, style="compact", schema_tokens=n, count=count_words)
+        for n in (fits, fits - 1)
+    )
+    assert at == whole
+    assert below != whole
+
+
+def test_marks_are_of_tables_that_are_shown(toy_dataset: Path) -> None:
+    dataset = load_dataset(toy_dataset)
+    example = replace(dataset.examples[0], question="Did the customer Ada of York buy a lamp?")
+
+    def asked(tokens: int) -> str:
+        messages = prompt_messages(
+            dataset, example, style="compact", schema_tokens=tokens, count=count_words
+        )
+        return messages[1]["content"].split("Question: ")[1].splitlines()[0]
+
+    assert asked(0) == (
+        "Did the customer [customer] Ada [customer.name = 'Ada'] of York [customer.\"home town\" "
+        "= 'York'] buy a lamp [order_item.product = 'lamp']?"
+    )
+    assert asked(1) == asked(0).replace(" [order_item.product = 'lamp']", "")
+
+
+def test_the_hint_chooses_tables_too(toy_dataset: Path) -> None:
+    dataset = load_dataset(toy_dataset)
+    asked = Example(0, "shop", "How expensive is it?", "", evidence="refers to order_item.price")
+    shown = [
+        prompt_messages(dataset, one, schema_tokens=1, count=count_words)[1]["content"]
+        for one in (asked, replace(asked, evidence=""))
+    ]
+    assert ["CREATE TABLE order_item" in text for text in shown] == [True, False]
+
+
+@pytest.mark.parametrize("tokens", [-1, 1.5, "500", True, None])
+def test_a_budget_is_a_whole_number(toy_dataset: Path, tokens: object) -> None:
+    dataset = load_dataset(toy_dataset)
+    with pytest.raises(ParameterError, match=r"--schema-tokens .* is .*expected a whole number"):
+        prompt_messages(dataset, dataset.examples[0], schema_tokens=tokens)  # type: ignore[arg-type]
+
+
+def schema_part(messages: list[Message]) -> str:
+    return messages[1]["content"].split("\nQuestion: ")[0]
+
+
+@pytest.mark.parametrize("style", ["full", "compact"])
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_what_fits_is_the_same_text_for_every_question(split: str, style: Style) -> None:
+    """On all of pocket, at a budget that cuts some databases and leaves others whole."""
+    dataset = load_dataset("pocket", split=split)
+    count = tokenizer_for(dataset).count
+    budget = 250 if style == "compact" else 1250
+    shown: dict[str, set[str]] = {}
+    cut, whole = 0, 0
+    for example in dataset:
+        block = schema_part(prompt_messages(dataset, example, style=style, schema_tokens=budget))
+        fits = count(schema_part(prompt_messages(dataset, example, style=style)) + "\n") <= budget
+        shown.setdefault(example.db_id, set()).add(block)
+        if fits:
+            whole += 1
+            assert block == schema_part(prompt_messages(dataset, example, style=style))
+            assert len(shown[example.db_id]) == 1
+        else:
+            cut += 1
+            assert count(block + "\n") <= budget
+    assert whole
+    assert cut
+
+
+def test_what_fits_is_the_same_text_on_spider_dev(spider_dev: Dataset, qwen_dir: Path) -> None:
+    from distill_sql.tokenizer import load_tokenizer
+
+    count = load_tokenizer(qwen_dir).count
+    changed = {0: 0, 1500: 0, 500: 0}
+    for example in spider_dev:
+        whole = prompt_messages(spider_dev, example)
+        fits = count(schema_part(whole) + "\n")
+        for tokens in changed:
+            made = prompt_messages(spider_dev, example, schema_tokens=tokens, count=count)
+            assert (made == whole) == (not tokens or fits <= tokens)
+            changed[tokens] += made != whole
+    assert changed[0] == 0
+    assert 0 < changed[1500] < changed[500]
