@@ -119,6 +119,7 @@ class Sieve:
 
     ``neighbours`` are those of :func:`distill_sql.neighbours.build_neighbours`; ``gold`` is whether
     gold queries decide, ``all_passing`` whether every distinct query that passes is kept.
+    ``count`` is that of :func:`~distill_sql.teacher.requests_for`.
     """
 
     def __init__(
@@ -131,11 +132,13 @@ class Sieve:
         all_passing: bool = False,
         jobs: int | None = None,
         deadline: float = DEADLINE,
+        count: Callable[[str], int] | None = None,
     ) -> None:
         self.dataset = dataset
         self.settings = settings
         self._gold = gold
         self._all_passing = all_passing
+        self._count = count
         self._jobs = jobs or os.cpu_count() or 1
         rules = Rules(etype="exec", strict=True)
         self._judge = Judge(dataset, rules, deadline=deadline)
@@ -160,7 +163,7 @@ class Sieve:
         """
         waiting: deque[tuple[str, Future[Judged]]] = deque()
         with ThreadPoolExecutor(self._jobs) as pool:
-            for request in requests_for(self.dataset, self.settings):
+            for request in requests_for(self.dataset, self.settings, count=self._count):
                 samples = store.samples(request.key, self.settings.samples)
                 whole = [sample for sample in samples if sample is not None]
                 if len(whole) < len(samples):

@@ -151,3 +151,20 @@ def test_about_half_of_what_pocket_wants_is_said_in_its_own_words() -> None:
         for found in coverage(load_dataset("pocket"), synonyms=synonyms):
             assert 0.4 < found["recall"] < most
             assert found["precision"] > 0.75
+
+
+def test_only_tables_that_are_shown_are_mentioned(mentions: Mentions, tmp_path: Path) -> None:
+    """As if the schema had no other table: the same as of a schema restricted to them."""
+    path = tmp_path / "cafes.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(TABLES)
+    schema = schema_from_sqlite(path)
+    questions = (
+        "district of the cafe", "any district", "the Name of the Rose", "dark roasts of a cafe",
+        "each delivery's district in the Old Town of the north", "first opening hour",
+    )  # fmt: skip
+    for names in ({"cafe"}, {"delivery"}, set(), {"cafe", "delivery"}):
+        restricted = mentions_of(schema.restrict(names), path)
+        for question in questions:
+            assert mentions.mark(question, shown=names) == restricted.mark(question)
+    assert mentions.mark("any district", shown={"cafe"}) == "any district [cafe.district]"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,8 @@ import pytest
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TeacherError
 from distill_sql.neighbours import build_neighbours
+from distill_sql.places import work_folder
+from distill_sql.prompts import prompt_messages
 from distill_sql.teacher import Sample, Settings, Store, requests_for
 from distill_sql.traces import (
     REASONS,
@@ -17,11 +19,16 @@ from distill_sql.traces import (
     chapter_file,
     chapter_traces,
     read_traces,
+    reprompted,
     write_traces,
 )
 
 SETTINGS = Settings(model="m", base_url="http://test/v1")
 GOLD = "SELECT count(*) FROM customer"
+
+
+def count_words(text: str) -> int:
+    return len(text.split())
 
 
 @pytest.fixture
@@ -249,7 +256,7 @@ def test_chapters_find_what_the_teacher_chapter_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert chapter_traces("", "pocket") == []
-    assert chapter_file("/data/my shop") == Path("book/.work/traces/my shop.jsonl")
+    assert chapter_file("/data/my shop") == work_folder() / "traces" / "my shop.jsonl"
     with Store(tmp_path / "s.sqlite") as store, Sieve(shop, SETTINGS) as sieve:
         filled(store, shop, "no", "no", fenced(GOLD))
         write_traces(sieve, store, chapter_file("pocket"))
@@ -257,3 +264,51 @@ def test_chapters_find_what_the_teacher_chapter_left(
     assert chapter_traces("", "spider") == []
     with pytest.raises(TeacherError, match="No traces at"):
         chapter_traces("elsewhere.jsonl", "pocket")
+
+
+def test_a_trace_records_its_schema_budget_and_older_files_had_none(
+    shop: Dataset, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, schema_tokens=10_000)
+    request = next(requests_for(shop, settings, count=count_words))
+    with Sieve(shop, settings) as sieve:
+        judged = sieve.judge(request, [Sample(fenced(GOLD), "stop", 10, 5, 2)])
+    assert [trace.schema_tokens for trace in judged.kept] == [10_000]
+    record = {**asdict(judged.kept[0])}
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    assert read_traces(path)[0].schema_tokens == 10_000
+    del record["schema_tokens"]
+    path.write_text(json.dumps(record) + "\n")
+    assert read_traces(path)[0].schema_tokens == 0
+    for wrong in (-1, "500", None):
+        path.write_text(json.dumps({**record, "schema_tokens": wrong}) + "\n")
+        with pytest.raises(TeacherError, match=r"line 1: no trace .*schema_tokens"):
+            read_traces(path)
+
+
+def test_other_prompts_are_filed_under_other_keys(shop: Dataset) -> None:
+    def keys(**changes: object) -> list[bytes]:
+        settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
+        return [request.key for request in requests_for(shop, settings, count=count_words)]
+
+    whole = keys()
+    # The same prompt is the same request, by whatever budget: what was paid for is found.
+    assert keys(schema_tokens=10_000) == whole
+    assert not set(keys(schema_tokens=1)) & set(whole)
+    assert not set(keys(style="compact")) & set(whole)
+
+
+def test_traces_can_be_asked_otherwise(shop: Dataset) -> None:
+    (trace,) = judge(shop, fenced(GOLD)).kept
+    trace = replace(trace, mode="reasoning")
+    example = shop.examples[0]
+    for style, tokens in (("compact", 0), ("full", 1), ("compact", 1)):
+        options = {"style": style, "schema_tokens": tokens, "count": count_words}
+        [made] = reprompted([trace], shop, **options)  # type: ignore[arg-type]
+        asked = prompt_messages(shop, example, mode="reasoning", **options)  # type: ignore[arg-type]
+        assert made == replace(trace, messages=tuple(asked), schema_tokens=tokens)
+        assert made.messages != trace.messages
+    other = shop.with_examples([replace(example, question="How many orders are there?")])
+    with pytest.raises(TeacherError, match=r"is no question of .* give the split that was asked"):
+        reprompted([trace], other, style="full")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
@@ -87,10 +87,17 @@ class Request:
         return sum(len(m["content"].encode()) + MESSAGE_TOKENS for m in self.messages)
 
 
-def requests_for(dataset: Dataset, settings: Settings) -> Iterator[Request]:
-    """The request for every example whose database is there, in the dataset's order."""
+def requests_for(
+    dataset: Dataset, settings: Settings, *, count: Callable[[str], int] | None = None
+) -> Iterator[Request]:
+    """The request for every example whose database is there, in the dataset's order.
+
+    ``count`` counts a schema's tokens where a budget is set, by default with the tokenizer that
+    :func:`~distill_sql.prompts.tokenizer_for` finds.
+    """
     url = checked(settings.base_url)  # spellings of one address are one
-    count = tokenizer_for(dataset).count if settings.schema_tokens else None
+    if settings.schema_tokens and count is None:
+        count = tokenizer_for(dataset).count
     for example in dataset:
         if not (dataset.database_dir / example.db_id / f"{example.db_id}.sqlite").is_file():
             continue

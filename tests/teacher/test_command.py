@@ -313,3 +313,38 @@ def test_a_batch_by_the_verb(
         assert main(command("batch", trained, url, *PRICE)) == 0
         assert main(command("batch", trained, url)) == 0
         assert "Nothing is missing" in capsys.readouterr().out
+
+
+def test_prompts_with_another_schema_budget_are_other_questions(
+    trained: Path, tmp_path: Path, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TOKENIZER_DIR", str(qwen_dir))
+    out = tmp_path / "traces.jsonl"
+    cut = ["--schema-tokens", "100"]
+    with serving(tmp_path, answers={"How many customers": [GOLD] * 3}) as url:
+        assert main(command("sample", trained, url, *PRICE, "--budget", "1", "--yes", *cut)) == 0
+        capsys.readouterr()
+        for other in ([], ["--schema-tokens", "60"]):
+            assert main(command("traces", trained, url, str(out), "--neighbours", "0", *other)) == 2
+            told = capsys.readouterr().err
+            assert "None of 2 questions has its 3 samples" in told
+            assert "--schema-tokens" in told
+            assert not out.exists()
+        assert main(command("traces", trained, url, str(out), "--neighbours", "0", *cut)) == 0
+        assert books(url)["requests"] == 2
+    (line,) = out.read_text().splitlines()
+    trace = json.loads(line)
+    assert trace["schema_tokens"] == 100
+    assert "order_item" not in trace["messages"][1]["content"]
+
+
+@pytest.mark.parametrize("verb", ["sample", "batch", "traces"])
+def test_a_schema_budget_is_checked_before_anything_is_asked(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    more = [str(tmp_path / "t.jsonl")] if verb == "traces" else []
+    assert (
+        main(command(verb, trained, "http://127.0.0.1:9/v1", "--schema-tokens", "-5", *more)) == 2
+    )
+    assert "--schema-tokens (schema_tokens in Python) is -5" in capsys.readouterr().err
