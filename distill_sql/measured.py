@@ -144,7 +144,7 @@ def table(rows: Iterable[Row], found: Mapping[str, Measurement]) -> str:
             one = found[row.name]
             words = machine_in_words(one.machine)
             letter = machines.setdefault(words, chr(ord("A") + len(machines)))
-            how, figure = one.command, row.figure.format(one.value).replace("%", " %")
+            how, figure = one.command, _shown(row.figure, one.value)
         else:
             continue
         shown = "the same" if how == before else f"`{how}`"
@@ -152,6 +152,15 @@ def table(rows: Iterable[Row], found: Mapping[str, Measurement]) -> str:
         before = how
     named = [f"{letter}: {words}." for words, letter in machines.items()]
     return "\n".join([*lines, "", " ".join(["Machines:", *named]) if named else ""]).rstrip() + "\n"
+
+
+def _shown(form: str, value: float) -> str:
+    """A value by a format; a difference of shares is in points.
+
+    >>> _shown("{:.1%}", 0.755), _shown("{:+.1%} points", 0.02)
+    ('75.5 %', '+2.0 points')
+    """
+    return form.format(value).replace("% points", " points").replace("%", " %")
 
 
 def written(page: str, text: str) -> str:
