@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
+from distill_sql.cli import main
 from distill_sql.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.prompts import tokenizer_for
@@ -119,3 +122,23 @@ def test_the_endpoint_ends_with_the_process_that_started_it(
         assert gone
         with pytest.raises(OSError, match=r"refused|reset"):
             urllib.request.urlopen(f"{url}/models", timeout=10)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_model_behind_an_endpoint_predicts_what_it_predicts_as_a_student(tmp_path: Path) -> None:
+    """The same questions, asked of pocket-teacher in both ways of ``distill-sql generate``."""
+    out = {who: str(tmp_path / f"{who}.jsonl") for who in ("endpoint", "student")}
+    same = ["generate", "--limit", "12", "--max-tokens", "80"]
+    with embedded.serving(embedded.FOLDER) as url:
+        asked = ["--base-url", url, "--model", "pocket-teacher", "--style", "compact"]
+        cache = ["--cache", str(tmp_path / "cache.sqlite")]
+        assert main([*same, *asked, *cache, "--out", out["endpoint"]]) == 0
+    assert main([*same, "pocket-teacher", "--out", out["student"]]) == 0
+    one, other = (
+        [json.loads(line) for line in Path(path).read_text().splitlines()] for path in out.values()
+    )
+    for found in other:
+        del found["latency_s"]
+        found["n_output_tokens"] = ANY  # an endpoint counts the end mark, too
+    assert one == other
