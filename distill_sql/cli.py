@@ -26,7 +26,7 @@ COMMANDS = {
         "ask the teacher, and keep the answers that are right",
     ),
     "train": ("distill_sql.students.command", "train a student on traces, by a recipe"),
-    "generate": ("distill_sql.students.command", "let a student answer a split's questions"),
+    "generate": ("distill_sql.students.command", "let a student or an endpoint answer a split"),
     "book": ("distill_sql.book.command", "execute the chapters and build the pages"),
     "doctor": ("distill_sql.doctor", "say what works on this machine, and what is missing"),
 }
