@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N")
     made.add_argument(
         "--only", nargs="+", choices=tuple(CONTROLS), default=list(CONTROLS), metavar="CONTROL",
-        help=f"some of {', '.join(CONTROLS)}; the sets of one run are made as large as the smallest",
+        help=f"some of {', '.join(CONTROLS)}; sets of one run are as large as its smallest",
     )  # fmt: skip
     made.add_argument("--traces", type=Path, help="default: the teacher chapter's")
     made.add_argument("--answers", type=Path, help="the teacher's, as SQLite; default: likewise")
