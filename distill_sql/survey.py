@@ -86,6 +86,20 @@ def overview(datasets: Iterable[Dataset]) -> list[Record]:
     ]
 
 
+def by_source(dataset: Dataset, sources: Mapping[int, str]) -> list[Record]:
+    """The records of :func:`overview` for one split, one per source of its questions.
+
+    ``sources`` says where each question comes from, by its id.
+    """
+    return [
+        {"source": source}
+        | overview([dataset.with_examples(e for e in dataset if sources[e.question_id] == source)])[
+            0
+        ]
+        for source in sorted(set(sources.values()))
+    ]
+
+
 def left_out(*datasets: Dataset) -> str:
     """A sentence for each split that lacks databases: which, and how many questions that costs.
 

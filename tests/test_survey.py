@@ -86,3 +86,11 @@ def test_databases_that_are_left_out_are_named(spider_dir: Path, shop: Dataset) 
         "2 of the 146 databases of spider's train split are not in this copy (`soccer_1`, "
         f"`baseball_1`), so {asked} of its 8,659 questions are left out of this page."
     )
+
+
+def test_questions_are_counted_by_where_they_come_from(shop: Dataset) -> None:
+    first, second = survey.by_source(shop, {0: "handwritten", 1: "generated"})
+    assert (first["source"], first["questions"], first["words per query"]) == ("generated", 1, 26)
+    assert (second["source"], second["questions"], second["words per query"]) == (
+        "handwritten", 1, 4,
+    )  # fmt: skip
