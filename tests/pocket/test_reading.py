@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Dataset:
 
 
 Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def committed_log() -> Iterator[None]:
+    """No test writes to the log that is committed."""
+    before = reading.LOG.read_bytes()
+    yield
+    assert reading.LOG.read_bytes() == before
 
 
 @pytest.fixture
@@ -210,9 +218,15 @@ def test_a_copy_of_the_benchmark_leaves_it_out(
 
 
 def test_the_committed_log_has_one_reading_a_version() -> None:
-    lines = reading.LOG.read_text().splitlines() if reading.LOG.is_file() else []
-    versions = [json.loads(line)["version"] for line in lines]
+    entries = [json.loads(line) for line in reading.LOG.read_text().splitlines()]
+    versions = [entry["version"] for entry in entries]
     assert len(set(versions)) == len(versions)
+    assert all(len(set(entry["commit"])) > 1 for entry in entries)
+    assert all(
+        found["accuracy"]["as on dev"]["n"] >= 200
+        for entry in entries
+        for found in entry["predictions"]
+    )
 
 
 def test_the_version_is_the_packages_own() -> None:
