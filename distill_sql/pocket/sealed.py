@@ -24,7 +24,7 @@ from distill_sql.pocket.questions import Question, read_handwritten
 #: The split's own version, and the SHA-256 of its sources. A change of the split is a new version:
 #: figures of two versions are figures of two benchmarks.
 VERSION = 1
-SHA256 = "b74c67454a36ce0d42c8109449b156ed45a8b1136c41b07324b8d6470c9e7501"
+SHA256 = "57e688c938f75c014100d936502f20b22a6bc0637cfef12b040e67a9ef74d798"
 
 FOLDER = SOURCES / "test"
 _QUESTIONS = ".questions.sql"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sqlite3
 from collections import Counter
@@ -153,6 +154,26 @@ def test_nothing_is_tied(split: Dataset) -> None:
             assert not has_ties(rows, shown[1]), example
             seen += 1
     assert seen > 20
+
+
+def test_no_rounding_hangs_on_the_last_bit(split: Dataset) -> None:
+    """Another right way to compute a number rounds it as the gold query does."""
+    halves: list[float] = []
+
+    def rounded(value: float | None, digits: int = 0) -> float | None:
+        if value is None:
+            return None
+        scaled = value * 10**digits
+        halves.append(abs(scaled - math.floor(scaled) - 0.5))
+        return round(value, digits)
+
+    for example in split:
+        with closing(sqlite3.connect(split.database_path(example.db_id))) as connection:
+            connection.create_function("round", 1, rounded)
+            connection.create_function("round", 2, rounded)
+            connection.execute(example.query).fetchall()
+        assert min(halves, default=1) > 1e-6, example
+    assert len(halves) > 50
 
 
 def test_training_lacks_the_form_of_two_queries_in_five(split: Dataset, train: Dataset) -> None:

@@ -14,7 +14,7 @@ SELECT ctx_no, round(top_m - btm_m, 2) FROM ctx WHERE ctyp = 'wall';
 SELECT ctx_no FROM ctx ORDER BY top_m - btm_m DESC LIMIT 1;
 -- Tell me, for every trench, who supervises it. A trench that nobody supervises should be in the answer too.
 SELECT t.tr, s.nm FROM trnch AS t LEFT JOIN stf AS s ON s.s_id = t.sup;
--- What lies directly below context 101?
+-- What lies directly below context 101? Its number.
 SELECT lwr FROM ctx_rel WHERE upr = 101;
 -- Layers sitting straight on top of a cut: list the pairs, the layer's number and then the cut's.
 SELECT r.upr, r.lwr FROM ctx_rel AS r JOIN ctx AS a ON a.ctx_no = r.upr JOIN ctx AS b ON b.ctx_no = r.lwr WHERE a.ctyp = 'layer' AND b.ctyp = 'cut';

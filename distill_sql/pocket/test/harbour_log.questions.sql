@@ -14,8 +14,8 @@ SELECT v.vsl_nm FROM VSL AS v LEFT JOIN PortCall AS p ON p.imo = v.imo WHERE p.c
 SELECT sum(ata > eta), sum(ata < eta) FROM PortCall WHERE ata IS NOT NULL;
 -- The longest stay of any ship, in hours between actual arrival and departure, rounded to one decimal.
 SELECT round(max(24 * (julianday(atd) - julianday(ata))), 1) FROM PortCall;
--- I want the average time alongside for each berth that ships have used and left, in hours to one decimal. Berth code next to the figure.
-SELECT brth_id, round(avg(24 * (julianday(atd) - julianday(ata))), 1) FROM PortCall WHERE atd IS NOT NULL GROUP BY brth_id;
+-- I want the average time alongside for each berth that ships have used and left, rounded to whole hours. Berth code next to the figure.
+SELECT brth_id, round(avg(24 * (julianday(atd) - julianday(ata)))) FROM PortCall WHERE atd IS NOT NULL GROUP BY brth_id;
 -- Imports against exports: tonnage for I and for O.
 SELECT io, sum(t) FROM crg_ln GROUP BY io;
 -- In one row, please: tonnes in, tonnes out, over everything we ever handled.
@@ -32,9 +32,9 @@ SELECT tug_nm FROM tug WHERE tug_id NOT IN (SELECT tug FROM TugJob);
 SELECT g.tug_nm, sum(CASE WHEN j.leg = 'ARR' THEN j.mins ELSE 0 END), sum(CASE WHEN j.leg = 'DEP' THEN j.mins ELSE 0 END) FROM TugJob AS j JOIN tug AS g ON g.tug_id = j.tug GROUP BY g.tug_id;
 -- Full names of pilots holding grade 1.
 SELECT "full name" FROM pilot WHERE grd = 1;
--- Somebody asked which pilot brought in the most ships. Who, and how many calls?
+-- Somebody asked which pilot handled the most calls that arrived. Who, and how many?
 SELECT p."full name", count(*) FROM PortCall AS c JOIN pilot AS p ON p.lic = c.plt_lic WHERE c.ata IS NOT NULL GROUP BY p.lic ORDER BY count(*) DESC LIMIT 1;
--- How many ships arrived with no pilot on board?
+-- How many arrivals were made with no pilot on board?
 SELECT count(*) FROM PortCall WHERE ata IS NOT NULL AND plt_lic IS NULL;
 -- Ships longer than 250 metres and built from 2010 on. Name, length.
 SELECT vsl_nm, loa_m FROM VSL WHERE loa_m > 250 AND blt >= 2010;
@@ -46,7 +46,7 @@ SELECT typ, avg(gt) FROM VSL GROUP BY typ;
 SELECT typ FROM VSL GROUP BY typ HAVING max(gt) > 80000 AND min(gt) < 20000;
 -- For every month of actual arrival, how many calls? Use two-digit month numbers and skip the calls that never arrived.
 SELECT strftime('%m', ata), count(*) FROM PortCall WHERE ata IS NOT NULL GROUP BY strftime('%m', ata);
--- Which agents handled more than twenty calls? Agent and number.
+-- Which agents have more than twenty calls in the log, arrived or not? Agent and number.
 SELECT agt, count(*) FROM PortCall GROUP BY agt HAVING count(*) > 20;
 -- Any vessel that has been at three or more different berths? Show names.
 SELECT v.vsl_nm FROM PortCall AS c JOIN VSL AS v ON v.imo = c.imo WHERE c.ata IS NOT NULL GROUP BY v.imo HAVING count(DISTINCT c.brth_id) >= 3;

@@ -36,8 +36,8 @@ SELECT inst, sum(hrs_awd) FROM PropSub GROUP BY inst ORDER BY sum(hrs_awd) DESC 
 SELECT prop, pi_nm FROM PropSub WHERE grd = 'A';
 -- Which proposals came away with nothing, no hours entered at all?
 SELECT prop FROM PropSub WHERE hrs_awd IS NULL;
--- For every proposal that was awarded time, how many hours have really been exposed? Include those with none yet as 0. Two decimals.
-SELECT p.prop, round(coalesce(sum(e.secs), 0) / 3600, 2) FROM PropSub AS p LEFT JOIN expo AS e ON e.prop = p.prop WHERE p.hrs_awd IS NOT NULL GROUP BY p.prop;
+-- For every proposal that was awarded time, how many seconds have really been exposed? Include those with none yet as 0.
+SELECT p.prop, coalesce(sum(e.secs), 0) FROM PropSub AS p LEFT JOIN expo AS e ON e.prop = p.prop WHERE p.hrs_awd IS NOT NULL GROUP BY p.prop;
 -- How many nights were photometric, taking that as at most 5 percent cloud?
 SELECT count(*) FROM nite WHERE cloud_pct <= 5;
 -- Lost nights: those on which not a single frame was taken. Dates only.

@@ -10,7 +10,7 @@ SELECT b.nm FROM Ling AS a JOIN Ling AS b ON a.mentor = b.ling_id GROUP BY b.lin
 SELECT PrjCd, julianday(dt_dlvd) - julianday(dt_due) FROM Prj WHERE dt_dlvd > dt_due;
 -- Of the projects we did hand over, what percentage went out late? One decimal is enough.
 SELECT round(100.0 * sum(dt_dlvd > dt_due) / count(*), 1) FROM Prj WHERE dt_dlvd IS NOT NULL;
--- Anything not handed over yet? Codes will do.
+-- Any projects not handed over yet? Codes will do.
 SELECT PrjCd FROM Prj WHERE dt_dlvd IS NULL;
 -- I'd like our 2023 invoicing month by month: the month written as 2023-04 and the net sum.
 SELECT strftime('%Y-%m', dt_inv), sum(amt_net) FROM Inv WHERE dt_inv LIKE '2023-%' GROUP BY strftime('%Y-%m', dt_inv);
@@ -34,8 +34,8 @@ SELECT l.nm, avg(q.pts) FROM qc AS q JOIN Ling AS l ON l.ling_id = q.qc_by GROUP
 SELECT nm, rate_wd FROM Ling WHERE nat_lang = 'no';
 -- Lowest and highest word rate a freelancer asks for.
 SELECT min(rate_wd), max(rate_wd) FROM Ling WHERE is_staff = 0;
--- Work out what each proofreading job cost us, i.e. words times the linguist's rate. Job number and cost rounded to two decimals.
-SELECT j.job_no, round(j.wds * l.rate_wd, 2) FROM Job AS j JOIN Ling AS l ON l.ling_id = j.ling_id WHERE j.task = 'PRF';
+-- Work out what each proofreading job cost us, i.e. words times the linguist's rate. Job number and cost to three decimals.
+SELECT j.job_no, round(j.wds * l.rate_wd, 3) FROM Job AS j JOIN Ling AS l ON l.ling_id = j.ling_id WHERE j.task = 'PRF';
 -- Headcount of customers from Germany or Austria?
 SELECT count(*) FROM Cust WHERE ctry_cd IN ('DE', 'AT');
 -- Which customers marked at least two of their projects as high priority?
