@@ -64,10 +64,14 @@ def systems(dataset: Dataset, folder: Path) -> list[System]:
             changed = {k: v for k, v in (about.get("overridden") or {}).items() if k != "seed"}
             found.append(
                 System(
-                    str(about["recipe"]), int(about["seed"]), int(about["traces"]),
-                    str(about.get("way") or ""), tuple(sorted(changed.items())),
-                    str(about.get("date") or ""), predictions,
-                )  # fmt: skip
+                    recipe=str(about["recipe"]),
+                    seed=int(about["seed"]),
+                    traces=int(about["traces"]),
+                    way=str(about.get("way") or ""),
+                    changed=tuple(sorted(changed.items())),
+                    date=str(about.get("date") or ""),
+                    predictions=predictions,
+                )
             )
     found.sort(key=lambda one: one.date, reverse=True)
     return sorted(found, key=_place)
