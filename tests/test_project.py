@@ -127,11 +127,11 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 
 #: The order in which modules may import one another: only from the left.
 LAYERS = [
-    "errors", "schema", "descriptions", "datasets", "provenance", "tokenizer", "mentions",
+    "errors", "places", "schema", "descriptions", "datasets", "provenance", "tokenizer", "mentions",
     "rendering", "linking", "recall", "prompts", "sandbox", "failures", "skeletons", "neighbours",
-    "scoring", "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces", "splits",
-    "recipes", "charts", "tables", "students", "experiments",
-    "pretraining", "book", "cli",
+    "scoring", "gains", "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces", "splits",
+    "recipes", "charts", "tables", "students", "identity", "experiments",
+    "controls", "pretraining", "book", "cli",
 ]  # fmt: skip
 
 
