@@ -129,8 +129,8 @@ def test_environment_yml_has_pyprojects_pins() -> None:
 LAYERS = [
     "errors", "places", "schema", "descriptions", "datasets", "provenance", "tokenizer", "mentions",
     "rendering", "linking", "recall", "prompts", "sandbox", "failures", "skeletons", "neighbours",
-    "scoring", "gains", "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces", "splits",
-    "recipes", "charts", "tables", "students", "identity", "experiments",
+    "scoring", "gains", "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces",
+    "splits", "recipes", "charts", "tables", "students", "identity", "experiments",
     "controls", "pretraining", "book", "cli",
 ]  # fmt: skip
 
