@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from distill_sql.book.cache import inputs_digest
 from distill_sql.book.chapters import Chapter
 from distill_sql.book.layout import Book
 from distill_sql.datasets import load_dataset
@@ -116,3 +117,14 @@ def test_bird_with_a_database_that_is_missing(
     assert "own metrics on 1 questions" in page
     assert ">100.0<" in page  # EX and soft F1 of the gold queries
     assert "R-VES" in page
+
+
+def test_new_answers_of_students_make_the_page_stale(tmp_path: Path) -> None:
+    inputs = Chapter.load(Book(ROOT), "07_failure_analysis").inputs
+    digests = [inputs_digest(Book(tmp_path), parameters={}, inputs=inputs)]
+    for file in ("book/.work/students/a/predictions-1.jsonl", "book/results/failure_labels/l"):
+        path = tmp_path / file
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+        digests.append(inputs_digest(Book(tmp_path), parameters={}, inputs=inputs))
+    assert len(set(digests)) == 3
