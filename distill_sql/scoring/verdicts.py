@@ -73,7 +73,7 @@ class Verdict:
 
     @cached_property
     def cause(self) -> str | None:
-        """What went wrong, a key of :data:`distill_sql.failures.CAUSES`; None if nothing did."""
+        """What went wrong, one of :data:`distill_sql.failures.CAUSES`; None if nothing did."""
         right = self.exact if self.exec is None else self.exec
         if right or right is None:
             return None
