@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from distill_sql import experiments
 from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.experiments import Experiment, run_experiment
 from distill_sql.provenance import describe_dataset
+from distill_sql.recipes import recipe_for
 from distill_sql.systems import main, named, of_dataset, systems
 
 
@@ -94,3 +97,16 @@ def test_files_of_another_dataset_are_told_from_its_own(dataset: Dataset, tmp_pa
     own = leave(tmp_path, dataset, "own")
     other = leave(tmp_path, dataset.limit(1), "other")
     assert of_dataset([own, other], dataset) == [own]
+
+
+def test_what_an_experiment_leaves_is_found(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    monkeypatch.setattr(experiments, "MAX_TOKENS", 4)
+    base = recipe_for("pocket-s-base")
+    for asked in (Experiment(base), Experiment(base, synonyms=False)):
+        run_experiment(asked, dataset, tmp_path, framework="torch", progress=False)
+    found = named(systems(dataset, tmp_path))
+    assert list(found) == ["pocket-s-base", "pocket-s-base, without synonyms"]
+    assert len({one.predictions.parent for one in found.values()}) == 1
