@@ -57,6 +57,7 @@ QWEN := --config $(D)/qwen2.5-configs/Qwen2.5-0.5B-Instruct.config.json --tokeni
 LADDER := distill_sql/pocket/checkpoints/pocket-l
 measure: $(INSTALLED) ## record the benchmarks' figures (DISTILL_SQL_DATA: real data), write README's table
 	@test -d '$(D)/spider' || { echo 'error: set DISTILL_SQL_DATA to a folder with spider/'; exit 1; }
+	@test -f book/.work/traces/pocket.jsonl || { echo 'error: make book first'; exit 1; }
 	$(VENV)/bin/python -m distill_sql.scoring.benchmark --path $(D)/spider --record \
 		$(D)/published_predictions/distilled_primary.jsonl \
 		$(D)/published_predictions/gpt_4o_mini_reference.jsonl
