@@ -169,8 +169,8 @@ def _qwen_tokenizer() -> ChatTokenizer:
         return replace(
             load_tokenizer(CHECKPOINTS / "pocket-l"),
             name="pocket-l, in place of Qwen2.5's",
-            note="Tokens are counted with the tokenizer of the package's own models, so the counts "
-            f"are not those of Qwen2.5. {error}",
+            note="Tokens are counted with the tokenizer of the package's own models, which cuts "
+            f"Spider's prompts into about twice as many as Qwen2.5's. {error}",
         )
 
 

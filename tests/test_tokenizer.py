@@ -10,6 +10,7 @@ import pytest
 
 from distill_sql.datasets import Dataset
 from distill_sql.errors import DatasetError
+from distill_sql.pocket import CHECKPOINTS
 from distill_sql.prompts import prompt_messages
 from distill_sql.tokenizer import Message, load_tokenizer, train_tokenizer
 
@@ -96,7 +97,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(toy_dataset: Path, tmp_pat
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         name, note, seconds = counted_with(toy_dataset, tmp_path, endpoint)
     assert name == "pocket-l, in place of Qwen2.5's"
-    assert "the counts are not those of Qwen2.5." in note
+    assert "about twice as many as Qwen2.5's. The tokenizer of Qwen/" in note
     assert note.endswith("Set TOKENIZER_DIR to a folder that has it.")
     assert float(seconds) < 20  # the hub's own client asks again for minutes
 
@@ -113,3 +114,14 @@ def test_the_hubs_own_cache_comes_before_the_hub(
     (folder / "tokenizer_config.json").write_text("{}")
     name, note, _ = counted_with(toy_dataset, tmp_path, "http://127.0.0.1:9")
     assert (name, note) == ("Qwen/Qwen2.5-0.5B-Instruct", "")
+
+
+def test_what_stands_in_for_qwens_counts_about_twice_as_many(
+    spider_dev: Dataset, qwen_dir: Path
+) -> None:
+    prompts = [prompt_messages(spider_dev, e) for e in spider_dev.examples[::50]]
+    ours, theirs = (
+        sum(tokenizer.count(tokenizer.render(messages)) for messages in prompts)
+        for tokenizer in (load_tokenizer(CHECKPOINTS / "pocket-l"), load_tokenizer(qwen_dir))
+    )
+    assert 1.8 < ours / theirs < 2.3

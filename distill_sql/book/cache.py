@@ -22,6 +22,8 @@ from distill_sql.book.layout import Book
 METADATA = "distill_sql_run"
 # Where a dataset named in a parameter lies, when it is not carried in the package.
 DATASET_FOLDERS = {"spider": "SPIDER_DIR", "bird": "BIRD_DIR"}
+# What chapters find beside a dataset, unless a variable says where it is.
+BESIDE = {"TOKENIZER_DIR": "qwen2.5-tokenizer", "PREDICTIONS_DIR": "published_predictions"}
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,23 @@ def environment_digest(root: Path) -> str:
 def inputs_digest(book: Book, *, parameters: Mapping[str, Any], inputs: Iterable[str]) -> str:
     """Digest of the files and folders a chapter reads.
 
-    These are ``inputs``, every parameter that is the path of something, and the folder of a dataset
-    named in a parameter. Files are known by relative path, size and modification time, not by
+    These are ``inputs``, every parameter that is the path of something, the folder of a dataset
+    named in a parameter, and what chapters find beside a dataset. Files are known by relative path, size and modification time, not by
     content: Spider is a gigabyte. A changed file that keeps size and time goes unnoticed.
     """
     values: list[str] = []
     for value in parameters.values():
         values += map(str, value if isinstance(value, list) else [value])
-    folders = [os.environ.get(DATASET_FOLDERS.get(value, "")) for value in values]
-    candidates = [*inputs, *values, *(folder for folder in folders if folder)]
+    named = [os.environ.get(DATASET_FOLDERS.get(value, "")) for value in values]
+    folders = [folder for folder in named if folder]
+    own = book.root / str(parameters.get("dataset", ""))
+    datasets = [*map(Path, folders), *([own] if "dataset" in parameters and own.is_dir() else [])]
+    folders += [
+        os.environ.get(variable) or str(root.resolve().parent / name)
+        for root in datasets
+        for variable, name in BESIDE.items()
+    ]
+    candidates = [*inputs, *values, *folders]
     digest = hashlib.sha256()
     for candidate in sorted({text for text in candidates if text}):
         path = book.root / os.path.expandvars(candidate)

@@ -70,6 +70,26 @@ def test_the_folder_of_a_named_dataset_counts(book: Book, monkeypatch: pytest.Mo
     assert inputs(book, dataset="pocket") == other
 
 
+@pytest.mark.parametrize("dataset", ["spider", "data"])
+def test_what_chapters_find_beside_a_dataset_counts(
+    book: Book, monkeypatch: pytest.MonkeyPatch, dataset: str
+) -> None:
+    for variable in cache.BESIDE:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SPIDER_DIR", str(book.root / "data"))
+    seen = [inputs(book, dataset=dataset)]
+    pocket = inputs(book, dataset="pocket")
+    for variable, name in cache.BESIDE.items():
+        for folder in (book.root / name, book.root / "elsewhere" / name):
+            folder.mkdir(parents=True)
+            (folder / "file.json").write_text("{}")
+            if "elsewhere" in folder.parts:
+                monkeypatch.setenv(variable, str(folder))
+            seen.append(inputs(book, dataset=dataset))
+    assert len(set(seen)) == 5
+    assert inputs(book, dataset="pocket") == pocket
+
+
 def test_a_lock_file_is_part_of_the_environment(book: Book) -> None:
     before = cache.environment_digest(book.root)
     (book.root / "requirements.lock").write_text("x==1\n")
