@@ -10,7 +10,7 @@ SELECT avg(ret_yr - appt_yr) FROM jdg WHERE ret_yr IS NOT NULL;
 SELECT j.j_nm FROM jdg AS j LEFT JOIN cs AS c ON c.j_id = j.j_id WHERE c.CaseNo IS NULL;
 -- Backlog: undecided cases per court, by the court's name.
 SELECT r.crt_nm, count(*) FROM cs AS c JOIN Crt AS r ON r.crt_cd = c.crt_cd WHERE c.dt_disp IS NULL GROUP BY r.crt_cd;
--- Civil cases (CIV) claiming over a quarter of a million.
+-- Civil cases (CIV) claiming over a quarter of a million: which case numbers?
 SELECT CaseNo FROM cs WHERE typ = 'CIV' AND clm_amt > 250000;
 -- Civil filings (CIV) year after year: how many?
 SELECT strftime('%Y', dt_filed), count(*) FROM cs WHERE typ = 'CIV' GROUP BY strftime('%Y', dt_filed);
@@ -48,7 +48,7 @@ SELECT count(*) FROM prty AS p JOIN cs AS c ON c.CaseNo = p.CaseNo WHERE p.side 
 SELECT DISTINCT a.CaseNo FROM prty AS a JOIN prty AS b ON b.CaseNo = a.CaseNo AND b.atty_id = a.atty_id WHERE a.side = 'P' AND b.side = 'D';
 -- Cases with more than three parties. Number of parties beside each.
 SELECT CaseNo, count(*) FROM prty GROUP BY CaseNo HAVING count(*) > 3;
--- Who has been sued more often than once? Party names on the D side, leaving the criminal cases out.
+-- Who has been sued more often than once? Party names on the D side, leaving the criminal cases (CRM) out.
 SELECT p.pty_nm FROM prty AS p JOIN cs AS c ON c.CaseNo = p.CaseNo WHERE p.side = 'D' AND c.typ <> 'CRM' GROUP BY p.pty_nm HAVING count(*) > 1;
 -- How many hours of trial (kind 'trial') did each room see? One decimal.
 SELECT rm, round(sum("len min") / 60.0, 1) FROM hrg WHERE knd = 'trial' GROUP BY rm;
@@ -68,9 +68,9 @@ SELECT sum(h."len min") FROM hrg AS h JOIN cs AS c ON c.CaseNo = h.CaseNo JOIN j
 SELECT count(*), sum(amt), max(amt) FROM FeePd WHERE dt_pd LIKE '2022-%';
 -- Civil and family cases for which nothing was ever paid in. Just count them.
 SELECT count(*) FROM cs AS c LEFT JOIN FeePd AS f ON f.case_ref = c.CaseNo WHERE c.typ IN ('CIV', 'FAM') AND f.rcpt IS NULL;
--- Fees by way of payment; the spelling varies, so fold everything to lower case.
+-- How much was paid in fees by each way of payment? The spelling varies, so fold everything to lower case.
 SELECT lower(how), sum(amt) FROM FeePd GROUP BY lower(how);
 -- Three cases with the highest fees in total: number and sum, highest first.
 SELECT case_ref, sum(amt) FROM FeePd GROUP BY case_ref ORDER BY sum(amt) DESC LIMIT 3;
--- Show all people and firms that are a plaintiff in one case and a defendant in some other, leaving criminal cases aside.
+-- Show all people and firms found among the plaintiffs as well as among the defendants, leaving criminal cases (CRM) aside.
 SELECT p.pty_nm FROM prty AS p JOIN cs AS c ON c.CaseNo = p.CaseNo WHERE c.typ <> 'CRM' AND p.side = 'P' INTERSECT SELECT p.pty_nm FROM prty AS p JOIN cs AS c ON c.CaseNo = p.CaseNo WHERE c.typ <> 'CRM' AND p.side = 'D';

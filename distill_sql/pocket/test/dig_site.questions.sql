@@ -18,7 +18,7 @@ SELECT t.tr, s.nm FROM trnch AS t LEFT JOIN stf AS s ON s.s_id = t.sup;
 SELECT lwr FROM ctx_rel WHERE upr = 101;
 -- Layers sitting straight on top of a cut: list the pairs, the layer's number and then the cut's.
 SELECT r.upr, r.lwr FROM ctx_rel AS r JOIN ctx AS a ON a.ctx_no = r.upr JOIN ctx AS b ON b.ctx_no = r.lwr WHERE a.ctyp = 'layer' AND b.ctyp = 'cut';
--- I need a sanity check. In how many stratigraphic pairs do the upper and the lower context carry different phases?
+-- I need a sanity check. In how many stratigraphic pairs do the upper and the lower context, both of them phased, carry different phases?
 SELECT count(*) FROM ctx_rel AS r JOIN ctx AS a ON a.ctx_no = r.upr JOIN ctx AS b ON b.ctx_no = r.lwr WHERE a.ph <> b.ph;
 -- Bottom of the sequence: contexts of trench A that have nothing recorded beneath them.
 SELECT c.ctx_no FROM ctx AS c WHERE c.tr = 'A' AND NOT EXISTS (SELECT 1 FROM ctx_rel AS r WHERE r.upr = c.ctx_no);
@@ -50,7 +50,7 @@ SELECT count(*) FROM ctx WHERE ctx_no NOT IN (SELECT ctx_no FROM FindReg) AND ct
 SELECT t.tr, round(count(*) / t.area_m2, 2) FROM FindReg AS f JOIN ctx AS c ON c.ctx_no = f.ctx_no JOIN trnch AS t ON t.tr = c.tr GROUP BY t.tr;
 -- How many days was each closed trench open? From opening date to closing date.
 SELECT tr, julianday(dt_clsd) - julianday(dt_open) FROM trnch WHERE dt_clsd IS NOT NULL;
--- Which samples went off for radiocarbon (C14) and have a date back?
+-- Which samples went off for radiocarbon (C14) and have their years BP back?
 SELECT smp_no FROM smpl WHERE prps = 'C14' AND yrs_bp IS NOT NULL;
 -- Oldest radiocarbon date we have, in years BP, and the context it comes from.
 SELECT ctx_no, yrs_bp FROM smpl WHERE prps = 'C14' ORDER BY yrs_bp DESC LIMIT 1;

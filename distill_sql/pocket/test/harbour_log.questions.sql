@@ -16,7 +16,7 @@ SELECT sum(ata > eta), sum(ata < eta) FROM PortCall WHERE ata IS NOT NULL;
 SELECT round(max(24 * (julianday(atd) - julianday(ata))), 1) FROM PortCall;
 -- I want the average time alongside for each berth that ships have used and left, rounded to whole hours. Berth code next to the figure.
 SELECT brth_id, round(avg(24 * (julianday(atd) - julianday(ata)))) FROM PortCall WHERE atd IS NOT NULL GROUP BY brth_id;
--- Imports against exports: tonnage for I and for O.
+-- Imports against exports: the letter I or O and the tonnage beside it.
 SELECT io, sum(t) FROM crg_ln GROUP BY io;
 -- In one row, please: tonnes in, tonnes out, over everything we ever handled.
 SELECT sum(CASE WHEN io = 'I' THEN t ELSE 0 END), sum(CASE WHEN io = 'O' THEN t ELSE 0 END) FROM crg_ln;
@@ -28,7 +28,7 @@ SELECT DISTINCT cmdty FROM crg_ln WHERE haz = 1;
 SELECT tug_nm FROM tug ORDER BY bp_t DESC LIMIT 1;
 -- Idle tugs, those without a single job on file.
 SELECT tug_nm FROM tug WHERE tug_id NOT IN (SELECT tug FROM TugJob);
--- Minutes worked by each tug on arrivals and on departures, side by side. Show the tug's name first.
+-- Minutes worked by each tug on arrivals and on departures, side by side, leaving out a tug without jobs. Show the tug's name first.
 SELECT g.tug_nm, sum(CASE WHEN j.leg = 'ARR' THEN j.mins ELSE 0 END), sum(CASE WHEN j.leg = 'DEP' THEN j.mins ELSE 0 END) FROM TugJob AS j JOIN tug AS g ON g.tug_id = j.tug GROUP BY g.tug_id;
 -- Full names of pilots holding grade 1.
 SELECT "full name" FROM pilot WHERE grd = 1;

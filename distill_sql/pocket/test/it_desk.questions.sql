@@ -62,8 +62,8 @@ SELECT asset_tag FROM tkt WHERE asset_tag IS NOT NULL GROUP BY asset_tag HAVING 
 SELECT lower(a.vndr), count(*) FROM tkt AS t JOIN Asset AS a ON a.tag = t.asset_tag WHERE a.knd = 'laptop' GROUP BY lower(a.vndr);
 -- Escalated (ESCAL) tickets of the email category, by number.
 SELECT t.tkt_no FROM tkt AS t JOIN TktEvt AS e ON e.tkt_no = t.tkt_no WHERE e.what = 'ESCAL' AND t.cat = 'email';
--- How many events does a ticket go through on average? Only tickets that have any.
-SELECT 1.0 * count(*) / count(DISTINCT tkt_no) FROM TktEvt;
+-- How many events does a ticket go through on average? A ticket without events counts as zero.
+SELECT 1.0 * (SELECT count(*) FROM TktEvt) / (SELECT count(*) FROM tkt);
 -- How long until somebody picks it up? Mean number of minutes between opening and the ASSIGN event, one decimal.
 SELECT round(avg(1440 * (julianday(e.ts) - julianday(t.ts_open))), 1) FROM TktEvt AS e JOIN tkt AS t ON t.tkt_no = e.tkt_no WHERE e.what = 'ASSIGN';
 -- Tier by tier: number of agents, and number of tickets assigned to them.

@@ -6,7 +6,7 @@ SELECT ins_cd FROM instr WHERE stat = 'I';
 SELECT count(*) FROM instr WHERE ityp = 'SPEC';
 -- Telescopes that saw first light before 1990, and the date.
 SELECT scp_nm, first_lt FROM scope WHERE first_lt < '1990-01-01';
--- Light grasp goes with the square of the aperture. How many times more than Miranda does each telescope collect? Name and ratio, one decimal.
+-- Light grasp goes with the square of the aperture. How many times as much as Miranda does each telescope collect, Miranda itself included? Name and ratio, one decimal.
 SELECT a.scp_nm, round(a.apert_m * a.apert_m / (b.apert_m * b.apert_m), 1) FROM scope AS a JOIN scope AS b WHERE b.scp_nm = 'Miranda';
 -- Give me each telescope with the number of instruments still active on it, zero included.
 SELECT s.scp_nm, count(i.ins_cd) FROM scope AS s LEFT JOIN instr AS i ON i.scp = s.scp AND i.stat = 'A' GROUP BY s.scp;
@@ -46,7 +46,7 @@ SELECT nt FROM nite WHERE nt NOT IN (SELECT nt FROM expo);
 SELECT obsvr FROM nite WHERE seeing IS NOT NULL ORDER BY seeing LIMIT 1;
 -- Compare the observers: nights each had, and their mean seeing to two decimals.
 SELECT obsvr, count(*), round(avg(seeing), 2) FROM nite GROUP BY obsvr;
--- Count dark, grey and bright nights. Dark is moon under 30, bright is 70 and up, grey in between.
+-- Count dark, grey and bright nights, one row for each of these words. Dark is moon under 30, bright is 70 and up, grey in between.
 SELECT CASE WHEN moon_pct < 30 THEN 'dark' WHEN moon_pct >= 70 THEN 'bright' ELSE 'grey' END, count(*) FROM nite GROUP BY 1;
 -- Nights in March or April 2023 that had over 50 % cloud and yet some exposures.
 SELECT n.nt FROM nite AS n WHERE n.nt BETWEEN '2023-03-01' AND '2023-04-30' AND n.cloud_pct > 50 AND EXISTS (SELECT 1 FROM expo AS e WHERE e.nt = n.nt);

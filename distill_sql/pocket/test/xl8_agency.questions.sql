@@ -18,7 +18,7 @@ SELECT strftime('%Y-%m', dt_inv), sum(amt_net) FROM Inv WHERE dt_inv LIKE '2023-
 SELECT inv_no, round(amt_net * (1 + vat_pct / 100), 2) FROM Inv WHERE dt_paid IS NULL;
 -- Are there clients who never sent us a single project? Name them.
 SELECT c.cust_nm FROM Cust AS c LEFT JOIN Prj AS p ON p.cust_no = c.cust_no WHERE p.PrjCd IS NULL;
--- Biggest translation (TRA) we ever took on: which project, and how many words was it?
+-- Biggest translation job (TRA) we ever took on: which project was it for, and how many words was the job?
 SELECT PrjCd, wds FROM Job WHERE task = 'TRA' ORDER BY wds DESC LIMIT 1;
 -- Once an invoice is out, how many days pass on average until the money arrives?
 SELECT avg(julianday(dt_paid) - julianday(dt_inv)) FROM Inv WHERE dt_paid IS NOT NULL;
@@ -48,7 +48,7 @@ SELECT sect, count(*), avg(disc_pct) FROM Cust WHERE Stat = 'A' GROUP BY sect;
 SELECT l.nm FROM Ling AS l WHERE NOT EXISTS (SELECT 1 FROM Job AS j WHERE j.ling_id = l.ling_id);
 -- Projects that got proofread although nobody revised them. Codes, each once.
 SELECT PrjCd FROM Job WHERE task = 'PRF' EXCEPT SELECT PrjCd FROM Job WHERE task = 'REV';
--- Split the projects by lead time between receipt and due date. Call up to 14 days 'short' and everything above 'long', and count both.
+-- Split the projects by lead time between receipt and due date. Call up to 14 days 'short' and everything above 'long', and put the count beside each word.
 SELECT CASE WHEN julianday(dt_due) - julianday(dt_rcvd) <= 14 THEN 'short' ELSE 'long' END, count(*) FROM Prj GROUP BY 1;
 -- Is there any project title that four or more different customers have used?
 SELECT Ttl FROM Prj GROUP BY Ttl HAVING count(DISTINCT cust_no) >= 4;
