@@ -28,7 +28,7 @@ class Gain:
 
     @property
     def form(self) -> float:
-        """The part of the gain that is the form of the answer, between -1 and 1."""
+        """The part of the gain that is the form of the answer, as a share of all questions."""
         return self.strict.difference - self.kinder.difference
 
     def in_words(self, name: str) -> str:
@@ -41,12 +41,19 @@ class Gain:
         )
         if self.strict.difference <= 0:
             return text + "There is no gain here whose form could be asked about."
-        share = min(max(self.form / self.strict.difference, 0.0), 1.0)
-        return text + (
+        if self.kinder.difference <= 0:
+            return text + (
+                "So **all** of the gain is the form of the answer: which columns it shows. Nothing "
+                "here says that the student understands more questions than its base."
+            )
+        share = max(self.form, 0.0) / self.strict.difference
+        text += (
             f"So {max(self.form, 0.0) * 100:.1f} of the {self.strict.difference * 100:.1f} points, "
             f"**{share:.0%}** of the gain, are the form of the answer: which columns it shows. "
             "The rest are questions that the base gets wrong however its columns are read."
         )
+        low = _widest(self.kinder)[1][0]
+        return text + (" That rest may be chance: its interval holds zero." if low <= 0 else "")
 
 
 def gain(
@@ -77,11 +84,15 @@ def points(share: float) -> str:
 
 
 def _interval(found: MeanComparison) -> str:
-    """The widest claim that the data carry: over databases where there are several."""
-    over, interval = ("databases", found.clustered_interval)
-    if found.databases < 2:
-        over, interval = "questions", found.interval
+    over, interval = _widest(found)
     return f"95 % interval over {over} {between(interval)}"
+
+
+def _widest(found: MeanComparison) -> tuple[str, Interval]:
+    """What an interval is over, and the interval: over databases where there are several."""
+    if found.databases > 1:
+        return "databases", found.clustered_interval
+    return "questions", found.interval
 
 
 def between(interval: Interval) -> str:

@@ -34,7 +34,7 @@ def test_a_gain_that_is_columns_alone_is_form(shop: Dataset) -> None:
     words = found.in_words("pocket-l")
     assert "changes the accuracy of pocket-l by **+100.0 points** (95 % interval over que" in words
     assert "by **+0.0 points**" in words
-    assert "So 100.0 of the 100.0 points, **100%** of the gain, are the form" in words
+    assert "So **all** of the gain is the form of the answer" in words
 
 
 def test_a_gain_on_questions_that_were_wrong_is_no_form(shop: Dataset) -> None:
@@ -47,6 +47,7 @@ def test_half_of_a_gain(shop: Dataset) -> None:
     found = gain([answered(shop, MORE[0], WRONG[1])], [answered(shop, *RIGHT)], shop)
     assert (found.strict.difference, found.kinder.difference) == (1, 0.5)
     assert "So 50.0 of the 100.0 points, **50%** of the gain" in found.in_words("x")
+    assert found.in_words("x").endswith("That rest may be chance: its interval holds zero.")
 
 
 def test_seeds_are_averaged(shop: Dataset) -> None:
