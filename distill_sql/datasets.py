@@ -17,7 +17,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -150,6 +150,8 @@ class _Layout:
     splits: Mapping[str, tuple[str, ...]]
     tables: tuple[str, ...] = ("tables.json",)
     databases: str = "database"
+    #: Where a split's databases are, if they have a folder of their own.
+    own_databases: Mapping[str, str] = field(default_factory=dict)
 
 
 _SPIDER = _Layout({"train": ("train_spider.json", "train_others.json"), "dev": ("dev.json",)})
@@ -165,6 +167,7 @@ _BIRD = _Layout(
         "train/train_tables.json",
     ),
     databases="dev_databases",
+    own_databases={"train": "train/train_databases"},
 )
 
 
@@ -258,7 +261,7 @@ def _load(name: str, root: Path, layout: _Layout, split: str) -> Dataset:
     # train_others.json is a supplement: a Spider folder without it is still Spider's train split.
     first, *others = layout.splits[split]
     files = [root / first, *(root / other for other in others if is_file(root / other))]
-    database_dir = root / layout.databases
+    database_dir = root / layout.own_databases.get(split, layout.databases)
     if not is_folder(database_dir):
         raise DatasetError(
             f"{root} has no databases: expected the folder {database_dir} with one "

@@ -106,6 +106,17 @@ def test_a_database_that_is_not_whole_is_not_passed_over(folder: Path) -> None:
         dataset.database_path("shop")
 
 
+def test_birds_training_databases_have_a_folder_of_their_own(
+    toy_dataset: Path, tmp_path: Path
+) -> None:
+    train = tmp_path / "train"
+    shutil.copytree(toy_dataset / "database", train / "train_databases")
+    shutil.copy(toy_dataset / "dev.json", train / "train.json")
+    dataset = load_dataset("bird", split="train", path=tmp_path)
+    assert dataset.database_path("shop").is_relative_to(train)
+    assert dataset.present() is dataset
+
+
 def test_birds_mini_dev_stands_in_for_dev(data_dir: Path, tmp_path: Path) -> None:
     assert reported_split("bird", path=data_dir / "bird") == "dev"
     (tmp_path / "mini_dev").mkdir()

@@ -96,8 +96,9 @@ def inputs_digest(book: Book, *, parameters: Mapping[str, Any], inputs: Iterable
     """Digest of the files and folders a chapter reads.
 
     These are ``inputs``, every parameter that is the path of something, the folder of a dataset
-    named in a parameter, and what chapters find beside a dataset. Files are known by relative path, size and modification time, not by
-    content: Spider is a gigabyte. A changed file that keeps size and time goes unnoticed.
+    named in a parameter, and what chapters find beside a dataset. Files are known by relative path,
+    size and modification time, not by content: Spider is a gigabyte. A changed file that keeps size
+    and time goes unnoticed.
     """
     values: list[str] = []
     for value in parameters.values():
