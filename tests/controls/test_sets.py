@@ -21,6 +21,7 @@ from distill_sql.controls.sets import (
 from distill_sql.datasets import Dataset, load_dataset
 from distill_sql.errors import TrainingError
 from distill_sql.prompts import prompt_messages, tokenizer_for
+from distill_sql.recipes import Recipe
 from distill_sql.teacher import Sample, Settings, Store, requests_for
 from distill_sql.tokenizer import ChatTokenizer
 from distill_sql.traces import Sieve, Trace
@@ -136,3 +137,22 @@ def test_a_set_of_nothing_is_refused(tokenizer: ChatTokenizer) -> None:
 def test_direct_only() -> None:
     some = [trace(1), trace(2, mode="reasoning"), trace(3)]
     assert [one.question_id for one in direct_only(some)] == [1, 3]
+
+
+def test_a_longer_request_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
+    """What another draw rests on: later samples are new, and the first ones stay."""
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    from distill_sql.students.engine import Asked, Engine
+    from distill_sql.students.models import random_model
+    from distill_sql.students.torch_backend import load
+    from distill_sql.tokenizer import train_tokenizer
+
+    bytes_only = train_tokenizer([], vocabulary=259, name="bytes")
+    random_model(tmp_path, bytes_only, width=32, layers=1, inner=32, heads=2, kv_heads=1)
+    student = load(tmp_path, Recipe("pocket-s", str(tmp_path), precision="float32"))
+    engine = Engine(student)
+    prompt = tuple(bytes_only.encode("a question"))
+    short, long = (engine.submit(Asked(prompt, samples, 1.0, 8)).result(60) for samples in (3, 6))
+    engine.close()
+    assert long[:3] == short
+    assert not {tuple(one) for one in long[3:]} & {tuple(one) for one in short}
