@@ -28,7 +28,8 @@ TUNING, HELD_OUT = "tuning", "held out"
 class Labelled:
     """A wrong prediction and the cause that was read in it, one of the rule's causes.
 
-    ``error`` is what the database said of the prediction, empty if it ran.
+    ``error`` is what the database said of the prediction, empty if it ran. ``second`` is the cause
+    that a second reader found, without knowing of the first or of the rule.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class Labelled:
     pred_sql: str
     error: str
     label: str
+    second: str
 
     @property
     def named(self) -> str:
@@ -65,14 +67,18 @@ class Agreement:
 def read_labels(path: Path) -> list[Labelled]:
     """The labels of a JSON Lines file with :class:`Labelled`'s fields.
 
-    Raises :class:`DatasetError` naming the first line that lacks one, or whose label is no cause.
+    Raises :class:`DatasetError` naming the first line that lacks one, or has a label that is no
+    cause.
     """
     names = [field.name for field in fields(Labelled)]
     found = []
     for number, record in read_json_lines(path, fix=f"Each line has {', '.join(names)}."):
         lacking = [name for name in names if not isinstance(record, dict) or name not in record]
-        if lacking or record["label"] not in CAUSES:
-            wrong = f"no {', '.join(lacking)}" if lacking else f"the label {record['label']!r}"
+        strange = [] if lacking else [
+            label for label in (record["label"], record["second"]) if label not in CAUSES
+        ]  # fmt: skip
+        if lacking or strange:
+            wrong = f"no {', '.join(lacking)}" if lacking else f"the label {strange[0]!r}"
             raise DatasetError(
                 f"{path}, line {number}: found {wrong}; expected the fields {', '.join(names)} and "
                 f"a label of {', '.join(CAUSES)}. Correct the line."
@@ -83,10 +89,18 @@ def read_labels(path: Path) -> list[Labelled]:
 
 def agreement(labels: Iterable[Labelled]) -> Agreement:
     """How well the rule agrees with labels; kappa is not a number where chance alone agrees."""
-    pairs = [(each.label, each.named) for each in labels]
-    n, agreed = len(pairs), sum(label == named for label, named in pairs)
-    given, named = Counter(label for label, _ in pairs), Counter(name for _, name in pairs)
-    chance = sum(given[cause] * named[cause] for cause in given)
+    return _agreement([(each.label, each.named) for each in labels])
+
+
+def between_readers(labels: Iterable[Labelled]) -> Agreement:
+    """How well the two readers agree with each other: no rule can be asked for more."""
+    return _agreement([(each.label, each.second) for each in labels])
+
+
+def _agreement(pairs: Sequence[tuple[str, str]]) -> Agreement:
+    n, agreed = len(pairs), sum(one == other for one, other in pairs)
+    ones, others = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
+    chance = sum(ones[cause] * others[cause] for cause in ones)
     if chance == n * n:  # no labels, or one cause everywhere
         return Agreement(n, agreed, math.nan)
     return Agreement(n, agreed, (n * agreed - chance) / (n * n - chance))

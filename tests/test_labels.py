@@ -19,6 +19,7 @@ from distill_sql.labels import (
     Agreement,
     Labelled,
     agreement,
+    between_readers,
     confusion,
     read_labels,
 )
@@ -27,7 +28,7 @@ from distill_sql.scoring import Judge, Rules
 FOLDER = Path(__file__).parents[1] / "book" / "results" / "failure_labels"
 LABELS = read_labels(FOLDER / "labels.jsonl")
 ONE = Labelled("d", "dev", 0, "db", "m", TUNING, "SELECT a FROM t", "SELECT b FROM t", "",
-               "wrong column")  # fmt: skip
+               "wrong column", "wrong column")  # fmt: skip
 
 
 def test_the_set_is_large_enough_and_no_cause_dominates() -> None:
@@ -45,6 +46,16 @@ def test_the_rule_agrees_with_the_labels() -> None:
         assert found.kappa > 0.80, half
     assert agreement(each for each in LABELS if each.dataset == "pocket").share > 0.93
     assert agreement(each for each in LABELS if each.dataset == "spider").share > 0.65
+
+
+def test_two_readers_agree_better_than_the_rule_does() -> None:
+    readers = between_readers(LABELS)
+    assert readers.n == len(LABELS)
+    assert readers.share > 0.93
+    assert readers.kappa > 0.92
+    # The second reader knew nothing of the rule.
+    with_rule = agreement(replace(each, label=each.second) for each in LABELS)
+    assert 0.85 < with_rule.share < readers.share
 
 
 def test_the_confusion_matrix_is_the_one_reported() -> None:
@@ -98,6 +109,7 @@ def test_agreement_by_hand() -> None:
         {"label": "wrong column", "named": "aggregate", "errors": 1, "share": 1 / 3},
         {"label": "wrong column", "named": "wrong column", "errors": 2, "share": 2 / 3},
     ]
+    assert between_readers([replace(one, second=one.named) for one in four]) == agreement(four)
     assert math.isnan(agreement([ONE]).kappa)
     assert math.isnan(agreement([]).share)
 
@@ -106,6 +118,7 @@ def test_agreement_by_hand() -> None:
     ("line", "expected"),
     [
         (asdict(ONE) | {"label": "typo"}, "line 2: found the label 'typo'"),
+        (asdict(ONE) | {"second": "typo"}, "line 2: found the label 'typo'"),
         ({"label": CAUSES[0]}, "line 2: found no dataset, split"),
         ([], "line 2: found no dataset, split"),
     ],
