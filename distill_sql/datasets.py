@@ -263,6 +263,8 @@ def _load(name: str, root: Path, layout: _Layout, split: str) -> Dataset:
     files = [root / first, *(root / other for other in others if is_file(root / other))]
     database_dir = root / layout.own_databases.get(split, layout.databases)
     if not is_folder(database_dir):
+        database_dir = root / layout.databases
+    if not is_folder(database_dir):
         raise DatasetError(
             f"{root} has no databases: expected the folder {database_dir} with one "
             "<db_id>/<db_id>.sqlite per database. Unpack the full archive, not only the questions."

@@ -101,8 +101,8 @@ def find_book(start: Path | None = None) -> Book:
     if root is not None:
         return Book(root=root)
     raise ChapterError(
-        f"no book in {(start or Path.cwd()).resolve()} or above it: expected a folder with _toc.yml and notebooks/. "
-        "Change into a checkout of distill-sql first"
+        f"no book in {(start or Path.cwd()).resolve()} or above it: expected a folder with "
+        "_toc.yml and notebooks/. Change into a checkout of distill-sql first"
     )
 
 
