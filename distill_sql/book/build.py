@@ -12,9 +12,9 @@ from typing import Any
 
 from distill_sql.book import cache
 from distill_sql.book.chapters import Chapter, unknown_name
-from distill_sql.book.execute import execute
+from distill_sql.book.execute import command_line, execute
 from distill_sql.book.layout import Book
-from distill_sql.book.placeholders import adding, never_executed, placeholders
+from distill_sql.book.placeholders import never_executed, placeholders
 from distill_sql.book.site import build_site
 from distill_sql.errors import ChapterError, ParameterError
 
@@ -128,7 +128,10 @@ def build(
     except ChapterError as error:
         failures.append(str(error))
     for name in never_executed(book):
-        print(f"{name} never ran: its page says so. To add it: {adding(name)}", file=sys.stderr)
+        declared = Chapter.load(book, name).parameters
+        given = {key: value for key, value in (parameters or {}).items() if key in declared}
+        adding = command_line(["build", "--chapter", name], given)
+        print(f"{name} never ran: its page says so. To add it: {adding}", file=sys.stderr)
     started = time.monotonic()
     try:
         with placeholders(book):

@@ -100,7 +100,10 @@ def test_a_run_ends_on_the_command_that_shows_it_in_the_book(
     )
     executed = (book.chapters / "01_a.ipynb").stat().st_mtime_ns
     words = ["book", "build", "--chapter", "01_a", "-p", "dataset", "bird", "--bird-dir", "my bird"]
+    (book.chapters / "02_b.ipynb").unlink()
     assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "--chapter 02_b -p dataset bird --bird-dir 'my bird'\n" in said
     assert (book.chapters / "01_a.ipynb").stat().st_mtime_ns == executed
     assert len(built) == 1
 
