@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from distill_sql import prompts
 from distill_sql.datasets import Dataset, Example, load_dataset
 from distill_sql.errors import ParameterError
 from distill_sql.prompts import (
@@ -415,3 +416,13 @@ def test_what_fits_is_the_same_text_on_spider_dev(spider_dev: Dataset, qwen_dir:
             changed[tokens] += made != whole
     assert changed[0] == 0
     assert 0 < changed[1500] < changed[500]
+
+
+def test_prompts_are_made_in_one_place() -> None:
+    """Teacher, training and answering cannot show schemas differently: nobody else renders one."""
+    package = Path(prompts.__file__).parent
+    makers = ("build_messages", "render_schema", "linker_for")
+    for file in package.rglob("*.py"):
+        if file.name not in ("prompts.py", "rendering.py", "linking.py", "recall.py"):
+            text = file.read_text(encoding="utf-8")
+            assert not [name for name in makers if f"{name}(" in text], file
