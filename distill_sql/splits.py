@@ -21,7 +21,7 @@ from distill_sql.traces import Trace
 VALIDATION_SHARE = 0.05
 #: The share that validation may take at most: a file of few databases can spare none.
 LARGEST_SHARE = 0.2
-#: The order in which databases go to validation; not a recipe's seed, so that all seeds learn alike.
+#: Draws the order in which databases go to validation. No recipe's seed: all seeds learn alike.
 SPLIT_SEED = 42
 
 

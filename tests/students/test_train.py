@@ -166,9 +166,7 @@ def test_the_code_that_trains_computes_what_its_version_says(
         )
         for n in range(24)
     ]  # fmt: skip
-    strong = replace(
-        recipe, base=str(base), style="full", learning_rate=0.1, epochs=3, warm_up=2
-    )
+    strong = replace(recipe, base=str(base), style="full", learning_rate=0.1, epochs=3, warm_up=2)
     found = train_student(
         strong, fixed[:20], tmp_path / "run", validation=fixed[20:], framework="torch",
         progress=False,
@@ -266,7 +264,7 @@ def test_weights_are_counted_to_the_parameter(tiny: Path, recipe: Recipe) -> Non
 
 
 def test_a_run_that_cannot_fit_says_what_would(tmp_path: Path) -> None:
-    recipe = recipe_for("7b")
+    recipe = recipe_for("7b", precision="bfloat16")
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS[recipe.base]))
     gib = 2**30
     needed = check_memory(tmp_path, recipe, micro_batch=1, free=200 * gib)
