@@ -142,7 +142,9 @@ def train_student(
     begun = _begin(out, recipe, rows.rows, held, precision)
     if begun and (out / "manifest.json").exists():
         return read_trained(out)
-    check_memory(folder, recipe, micro_batch=micro_batch or recipe.batch)
+    check_memory(
+        folder, backend.resolve(recipe), micro_batch=micro_batch, rows=rows, framework=framework
+    )
     trained: Trained = backend.train(
         folder, recipe, rows, out, validation=held, micro_batch=micro_batch, resume=begun,
         progress=progress,

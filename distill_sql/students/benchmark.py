@@ -6,7 +6,8 @@ one at a time with the framework's own ``generate``. ``... train`` trains a reci
 trl, and with a bare PyTorch loop on the very same batches. Random weights take as long as trained
 ones. ``... precision --traces FILE`` trains one student twice, multiplying in float32 and in
 bfloat16 as ``mixed`` does where the processor can, and scores both: all that differs between two
-machines' students.
+machines' students. ``... memory`` measures what training takes beside what was estimated, in a
+process for each of :data:`~distill_sql.students.peaks.CASES`.
 
 ``--record`` keeps what was measured (:mod:`distill_sql.measured`).
 """
@@ -40,6 +41,7 @@ from distill_sql.students import (
     train_student,
 )
 from distill_sql.students.models import base_folder, save_model
+from distill_sql.students.peaks import compared
 from distill_sql.tokenizer import load_tokenizer
 from distill_sql.traces import Trace, read_traces
 
@@ -192,6 +194,8 @@ def accuracy_by_precision(recipe: Recipe, traces: Path, dev: Dataset) -> dict[st
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """What was measured, by name."""
+    if options.what == "memory":
+        return compared(options.framework)
     dataset = load_dataset(options.dataset, path=options.path)
     if options.what == "precision":
         return accuracy_by_precision(recipe_for(options.recipe), options.traces, dataset)
@@ -209,7 +213,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("generate", "train", "precision"))
+    parser.add_argument("what", choices=("generate", "train", "precision", "memory"))
     parser.add_argument("--config", type=Path, help="a model's config.json")
     parser.add_argument("--tokenizer", type=Path, help="its tokenizer's folder")
     parser.add_argument("--traces", type=Path, help="what students are trained on, for precision")
@@ -218,10 +222,12 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
     parser.add_argument("--recipe", default="0.5b", help="whose adapter is trained")
+    parser.add_argument("--framework", choices=("torch", "mlx"), default="torch", help="for memory")
     parser.add_argument("--batch", type=int, help="rows of an update (else the recipe's)")
     parser.add_argument("--record", action="store_true", help="keep what was measured")
     options = parser.parse_args()
-    needed = ("traces",) if options.what == "precision" else ("config", "tokenizer")
+    needs = {"precision": ("traces",), "memory": ()}
+    needed = needs.get(options.what, ("config", "tokenizer"))
     if absent := [f"--{name}" for name in needed if getattr(options, name) is None]:
         parser.error(f"{options.what} needs {' and '.join(absent)}")
     found = measure(options)

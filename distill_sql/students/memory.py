@@ -1,26 +1,61 @@
 """How much memory training takes, known before anything is loaded.
 
-Four parts: the base's weights, the adapter with its gradient and Adam's two moments, the
-activations that the backward pass needs, and the logits of the learned tokens. The first two are
-exact; the others are upper estimates for one decoder block's intermediate values at 16 or 32 bits.
+Four parts: the base's weights; the adapter with its gradient and AdamW's two moments; what a
+forward pass keeps for the backward pass; and the logits of the learned tokens, with their gradient.
+What is kept was read off the tensors that autograd saves, way by way. That the sum is not under
+what a run takes, and at most 15 % over, ``python -m distill_sql.students.benchmark memory``
+measures, and for some small models a test.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json
 from distill_sql.recipes import RECIPES, Recipe
+from distill_sql.students.free import available
+from distill_sql.students.protocol import Framework
+from distill_sql.students.rows import Row, Rows, rows_of_updates, share_of_batch
 
 #: Bytes that a weight takes, scales and offsets of 4-bit groups included.
 WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
-#: Values kept for the backward pass per token and layer, in units of the hidden width, besides the
-#: feed-forward's three.
-KEPT = 14
+#: What a run takes beyond what is counted: buffers of matrix products, small tensors, and on MLX
+#: what the order of its graph adds.
+SLACK = {"torch": 1.03, "mlx": 1.08}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a machine carries a recipe out, as far as memory goes.
+
+    ``lean``: through :mod:`~distill_sql.students.lean`; ``rounds``: products are in bfloat16 by
+    PyTorch's autocast, or in the lean decoder's own way.
+    """
+
+    framework: Framework = "torch"
+    on_gpu: bool = False
+    lean: bool = False
+    rounds: bool = False
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a device holds at once: rows, padded to one width (tokens), and how many tokens of them
+    are learned; ``padded`` says whether any row is shorter than the width."""
+
+    rows: int
+    width: int
+    learned: int
+    padded: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, padding included."""
+        return self.rows * self.width
 
 
 @dataclass(frozen=True)
@@ -31,100 +66,243 @@ class Memory:
     adapter: int
     activations: int
     logits: int
+    slack: float = SLACK["torch"]
 
     @property
     def total(self) -> int:
-        """All of it, with a tenth for what the allocator leaves unused."""
-        return int(1.1 * (self.weights + self.adapter + self.activations + self.logits))
+        """All of it."""
+        return int(self.slack * (self.weights + self.adapter + self.activations + self.logits))
 
 
-def estimate(config: dict[str, Any], recipe: Recipe, *, micro_batch: int) -> Memory:
-    """What training takes on one device with ``micro_batch`` rows of the recipe's length at once.
+def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
+    """How this machine carries ``recipe`` out, whose precision is resolved."""
+    if framework == "mlx":
+        return Way("mlx")
+    from transformers import AutoConfig
 
-    ``config`` is the base's ``config.json``, of a Qwen2 model.
+    from distill_sql.students import lean, torch_backend
+
+    on_gpu = torch_backend.device() == "cuda"
+    narrow = read_json(folder / "config.json")["hidden_size"] <= lean.WIDEST
+    return Way(
+        on_gpu=on_gpu,
+        lean=narrow
+        and not on_gpu
+        and recipe.full_width
+        and lean.suits(AutoConfig.from_pretrained(folder), recipe),
+        rounds=torch_backend.trains_in_bfloat16(recipe),
+    )
+
+
+def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
+    """The load that takes most of those that a run holds, ``micro_batch`` rows at a time."""
+    parts: list[tuple[Row, ...]] = [
+        tuple(group[first : first + micro_batch])
+        for group in rows_of_updates(recipe, rows)
+        for first in range(0, len(group), micro_batch)
+    ]
+    lengths = [[len(row.ids) for row in part] for part in parts]
+    return Load(
+        max(map(len, lengths)),
+        max(map(max, lengths)),
+        max(sum(len(row.ids) - row.prompt for row in part) for part in parts),
+        any(len(set(some)) > 1 for some in lengths),
+    )
+
+
+def estimate(
+    config: dict[str, Any],
+    recipe: Recipe,
+    *,
+    micro_batch: int,
+    way: Way | None = None,
+    load: Load | None = None,
+) -> Memory:
+    """What training takes on one device that holds ``load`` at once.
+
+    ``config`` is the base's ``config.json``, of a Qwen2 model. Without ``load``, ``micro_batch``
+    rows are of the recipe's length, and a quarter of their tokens is learned.
     """
-    width, inner = config["hidden_size"], config["intermediate_size"]
-    layers, vocabulary = config["num_hidden_layers"], config["vocab_size"]
-    heads = config["num_attention_heads"]
-    kv = config.get("num_key_value_heads", heads) * (width // heads)
-    shapes = {
-        "q_proj": (width, width),
-        "k_proj": (width, kv),
-        "v_proj": (width, kv),
-        "o_proj": (width, width),
-        "gate_proj": (width, inner),
-        "up_proj": (width, inner),
-        "down_proj": (inner, width),
-    }
-    linear = layers * sum(rows * columns for rows, columns in shapes.values())
-    embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
-    adapter = layers * sum(recipe.rank * sum(shapes[name]) for name in recipe.targets)
+    way = way or Way(on_gpu=True, rounds=recipe.precision != "float32")
+    load = load or Load(micro_batch, recipe.length, micro_batch * recipe.length // 4)
+    shape = Shape.of(config)
     item = 4 if recipe.full_width else 2
-    tokens = micro_batch * recipe.length
-    per_layer = tokens * (KEPT * width + 3 * inner) * item
-    # With checkpointing a layer keeps its input only, and one layer at a time is computed again.
-    kept = (
-        layers * tokens * width * item + per_layer if recipe.checkpointing else layers * per_layer
+    linear = shape.layers * shape.linear
+    adapter = shape.layers * sum(recipe.rank * sum(shape.products[n]) for n in recipe.targets)
+    layer = load.tokens * shape.kept_by_token(recipe, way, load) + shape.kept_by_layer(recipe, way)
+    states = load.tokens * shape.width * item
+    kept = shape.layers * (states if recipe.checkpointing else layer) + 2 * load.tokens * (
+        4 * shape.width
     )
+    on_mlx = way.framework == "mlx"
+    logits = load.learned * shape.vocabulary * ((16 if item == 4 else 20) if on_mlx else 12)
+    rounded = way.rounds and recipe.full_width and not way.lean
+    head = shape.vocabulary * shape.width * 2 if rounded else 0
+    # While logits have gradients all layers are kept; while a layer is gone through, no logits.
+    little = (way.lean and way.rounds) or (recipe.checkpointing and not (recipe.dropout or on_mlx))
+    passing = load.tokens * shape.inner * (8 if little else 16)
+    if recipe.checkpointing:  # layers are computed again, on MLX two at once
+        passing += int(layer) * (2 if on_mlx else 1)
     return Memory(
-        weights=int(linear * WEIGHT_BYTES[recipe.precision] + embeddings * item),
-        adapter=adapter * 16,
-        activations=kept,
-        # In float32, with their gradient, for the learned quarter of the tokens.
-        logits=tokens // 4 * vocabulary * 8,
+        weights=int(linear * WEIGHT_BYTES[recipe.precision] + shape.embeddings * item),
+        adapter=adapter * (24 if on_mlx else 16),  # MLX holds moments twice while it updates
+        activations=int(kept + max(passing - logits, 0)),
+        logits=logits + head,
+        slack=SLACK[way.framework],
     )
 
 
-def available() -> int:
-    """Bytes that a run on this machine can have: the device's, or what is free of the machine's."""
-    from importlib.util import find_spec
+@dataclass(frozen=True)
+class Shape:
+    """A Qwen2 model's sizes."""
 
-    if find_spec("torch"):
-        import torch
+    width: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    embeddings: int
 
-        if torch.cuda.is_available():
-            return int(torch.cuda.mem_get_info()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Shape:
+        """The sizes in a model's ``config.json``."""
+        heads, width = config["num_attention_heads"], config["hidden_size"]
+        vocabulary = config["vocab_size"]
+        return cls(
+            width, config["intermediate_size"], config["num_hidden_layers"], heads,
+            config.get("num_key_value_heads", heads), vocabulary,
+            vocabulary * width * (1 if config.get("tie_word_embeddings") else 2),
+        )  # fmt: skip
+
+    @property
+    def kv(self) -> int:
+        """The width of keys, and of values."""
+        return self.kv_heads * (self.width // self.heads)
+
+    @property
+    def products(self) -> dict[str, tuple[int, int]]:
+        """In and out of a layer's linear maps."""
+        return {
+            "q_proj": (self.width, self.width),
+            "k_proj": (self.width, self.kv),
+            "v_proj": (self.width, self.kv),
+            "o_proj": (self.width, self.width),
+            "gate_proj": (self.width, self.inner),
+            "up_proj": (self.width, self.inner),
+            "down_proj": (self.inner, self.width),
+        }
+
+    @property
+    def linear(self) -> int:
+        """Weights of a layer's linear maps."""
+        return sum(rows * columns for rows, columns in self.products.values())
+
+    def kept_by_token(self, recipe: Recipe, way: Way, load: Load) -> float:
+        """Bytes that a layer keeps of a token for the backward pass."""
+        width, inner, kv = self.width, self.inner, self.kv
+        wide_targets = set(recipe.targets) - {"down_proj"}
+        deep = "down_proj" in recipe.targets
+        dropped = (len(wide_targets) * width + deep * inner) if recipe.dropout else 0
+        if way.framework == "mlx":  # measured: its graph is not to be read
+            of_inner, of_width, of_kv, item = (
+                (19, 42, 8, 4) if recipe.full_width else (12, 34, 5, 2)
+            )
+            scores = self.heads * load.width * item
+            of_rank = 4 * len(recipe.targets) * recipe.rank
+            of_states = of_inner * inner + of_width * width + of_kv * kv
+            return of_states + of_rank + scores + 1.25 * item * dropped
+        if way.lean:
+            item = 2 if way.rounds else 4
+            wide = 7 * width + 3 * kv
+            scores = 0
+            if way.rounds:  # its own attention keeps its weights, and keys and values apart
+                copied = self.kv_heads > 1 and load.rows > 1
+                wide = (4 * width + 2 * kv) if copied else (6 * width + 3 * kv)
+                scores = self.heads * load.width * item
+            states = 2 * width * (4 if way.rounds else 0)
+            return item * (wide + 4 * inner) + states + scores
+        item = 4 if recipe.full_width and not way.rounds else 2
+        given = 2 if way.rounds else 4  # what an adapter multiplies
+        shared = recipe.precision == "float32" and not recipe.dropout
+        inputs = 2 if shared else len(wide_targets)
+        return (
+            given * (inputs * width + deep * inner + len(recipe.targets) * recipe.rank)
+            + item * (2 * width + 2 * kv + 3 * inner)
+            + 2 * 4 * width  # what is normed, in float32
+            + 4 * self.heads
+            + dropped * (1 if way.on_gpu else 4)
+            + (item * load.width if load.padded else 0)  # the mask
+        )
+
+    def kept_by_layer(self, recipe: Recipe, way: Way) -> int:
+        """Bytes that a layer keeps for the backward pass, however many tokens: rounded weights."""
+        if way.lean:
+            return self.linear * (2 if way.rounds else 4)
+        return self.linear * 2 if way.rounds and recipe.full_width else 0
 
 
 def check_memory(
-    folder: Path, recipe: Recipe, *, micro_batch: int, free: int | None = None
+    folder: Path,
+    recipe: Recipe,
+    *,
+    micro_batch: int | None = None,
+    rows: Rows | None = None,
+    framework: Framework = "torch",
+    free: int | None = None,
 ) -> Memory:
-    """The estimate for a recipe; :class:`TrainingError` if it exceeds what is there.
+    """The estimate for a run of a recipe; :class:`TrainingError` if it exceeds what is there.
 
-    The error names the largest recipe of the same family that would fit, and the micro batch that
-    would make this one fit if there is one. ``free`` is in bytes.
+    The recipe's precision is resolved. Without ``micro_batch`` a device holds its whole share of
+    the batch at once. ``rows`` are those of the run; without them, see :func:`estimate`. ``free``
+    is in bytes (default: what is there). The error names what would fit: a smaller micro batch,
+    narrower weights, or the largest recipe of the same family.
     """
-    config = read_json(folder / "config.json")
-    needed = estimate(config, recipe, micro_batch=micro_batch)
-    free = available() if free is None else free
-    if needed.total <= free:
-        return needed
-    advice = _advice(config, recipe, micro_batch, free)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    share = share_of_batch(recipe, processes)
+    config, way = read_json(folder / "config.json"), way_of(folder, recipe, framework)
+
+    def needed(recipe: Recipe, size: int) -> Memory:
+        load = heaviest(recipe, rows, size) if rows else None
+        return estimate(config, recipe, micro_batch=size, way=way, load=load)
+
+    size = share_of_batch(recipe, processes, micro_batch)
+    asked = needed(recipe, size)
+    free = available(framework) if free is None else free
+    if asked.total <= free:
+        return asked
+    smaller = [one for one in range(size - 1, 0, -1) if share % one == 0]
+    fitting = next((one for one in smaller if needed(recipe, one).total <= free), None)
+    narrow = replace(recipe, precision="bfloat16")
+    if fitting:
+        advice = f"With --micro-batch {fitting} it fits (in a chapter: -p micro_batch {fitting})."
+    elif recipe.full_width and not way.lean and needed(narrow, 1).total <= free:
+        advice = (
+            "With --micro-batch 1 --set precision=bfloat16 it fits (in a chapter: -p micro_batch 1 "
+            "-p precision bfloat16)."
+        )
+    else:
+        advice = _other_recipe(recipe, way, free)
     raise TrainingError(
-        f"Recipe {recipe.name} needs about {needed.total / 2**30:.1f} GiB, of which "
-        f"{needed.weights / 2**30:.1f} for weights, and {free / 2**30:.1f} GiB are there. {advice}"
+        f"Recipe {recipe.name} needs about {asked.total / 2**30:.1f} GiB, of which "
+        f"{asked.weights / 2**30:.1f} for weights, and {free / 2**30:.1f} GiB are there. {advice}"
     )
 
 
-def _advice(config: dict[str, Any], recipe: Recipe, micro_batch: int, free: int) -> str:
-    smaller = [
-        size for size in range(micro_batch - 1, 0, -1)
-        if recipe.batch % size == 0
-        and estimate(config, recipe, micro_batch=size).total <= free
-    ]  # fmt: skip
-    if smaller:
-        return f"With --micro-batch {smaller[0]} it fits."
-    fitting = [
-        name
-        for name, other in RECIPES.items()
-        if other.trained
-        and other.pocket == recipe.pocket
-        and (known := CONFIGS.get(other.base)) is not None
-        and estimate(known, other, micro_batch=1).total <= free
-    ]
+def _other_recipe(recipe: Recipe, way: Way, free: int) -> str:
+    """Advice to take the largest recipe of the family that fits, if one does."""
+    fitting = []
+    for name, other in RECIPES.items():
+        if other.precision == "auto":
+            other = replace(other, precision="float32" if recipe.full_width else "bfloat16")
+        four_bits_run = other.precision != "nf4" or way.on_gpu or way.framework == "mlx"
+        known = CONFIGS.get(other.base)
+        alike = other.trained and other.pocket == recipe.pocket and other.modes == recipe.modes
+        if alike and four_bits_run and known is not None:
+            taken = estimate(known, other, micro_batch=1, way=replace(way, lean=False))
+            fitting += [name] * (taken.total <= free)
     if fitting:
-        return f"Recipe {fitting[-1]} fits with --micro-batch 1."
+        return f"Recipe {fitting[-1]} fits with --micro-batch 1 (in a chapter: -p micro_batch 1)."
     return "No recipe of its family fits; use a machine with more memory."
 
 

@@ -116,12 +116,15 @@ def random_model(
     inner: int = 256,
     heads: int = 4,
     kv_heads: int = 2,
+    vocabulary: int | None = None,
     seed: int = 42,
 ) -> Path:
     """A Qwen2 with random weights in ``folder``, in Hugging Face's layout, with its tokenizer.
 
-    It answers nothing rightly: it stands in where only the shape of a model matters. The same seed
-    gives the same weights. Raises :class:`MissingDependencyError` without the extra ``train``.
+    It answers nothing rightly: it stands in where only the shape of a model matters. ``vocabulary``
+    may be larger than the tokenizer's. The same seed gives the same weights.
+
+    Raises :class:`MissingDependencyError` without the extra ``train``.
     """
     try:
         with warnings.catch_warnings():  # of widgets that notebooks could show, and we do not
@@ -134,7 +137,7 @@ def random_model(
         ) from error
     marks = {text: tokenizer.encode(text)[0] for text in ("<|endoftext|>", "<|im_end|>")}
     config = transformers.Qwen2Config(
-        vocab_size=tokenizer.backend.get_vocab_size(),
+        vocab_size=vocabulary or tokenizer.backend.get_vocab_size(),
         hidden_size=width,
         intermediate_size=inner,
         num_hidden_layers=layers,
