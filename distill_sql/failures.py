@@ -29,16 +29,18 @@ class Step:
     question: str
 
 
-#: The questions in the order in which they are asked. Two causes are asked for twice: a column that
-#: the database does not know decides early, and an aggregate beside the right ones decides late.
+#: The questions in the order in which they are asked. Two are asked for twice, early and late: a
+#: column that the database does not know decides early, an aggregate beside the right ones late.
 STEPS: tuple[Step, ...] = (
     Step("unparsable", "Is there a query at all, that parses?"),
     Step("other", "Does the gold query parse?"),
     Step("set operation", "Are the same queries combined by UNION, INTERSECT, EXCEPT?"),
-    Step("missing join", "Does it read all the tables that the gold query reads?"),
-    Step("spurious join", "Does it read none beside them?"),
+    Step("missing join", "Does it read all tables of the gold query, or others in their place?"),
+    Step("spurious join", "Where it reads all of them, does it read no others?"),
     Step("wrong table", "Does it read these, and not others in their place?"),
-    Step("wrong column", "Does the database know its columns? (The database's message says no.)"),
+    Step(
+        "wrong column", "Does the database find its columns, each in one table? (By its message.)"
+    ),
     Step("nesting", "Does it have as many subqueries?"),
     Step("aggregate", "Does it select the gold query's aggregate functions, as often?"),
     Step("grouping", "Does it group by the same columns, with the same HAVING?"),
@@ -48,7 +50,7 @@ STEPS: tuple[Step, ...] = (
     Step("aggregate", "Does it select no aggregate function beside them?"),
     Step("wrong column", "Does it select and join on the same columns?"),
     Step("distinct", "Does it remove duplicates in the same places?"),
-    Step("other", "Nothing of this: it differs in an expression, or in a spelling that matters."),
+    Step("other", "None of these: it differs in an expression, or in a spelling that matters."),
 )
 #: Every cause, in the order in which they are last asked for.
 CAUSES: tuple[str, ...] = tuple(reversed(dict.fromkeys(step.cause for step in reversed(STEPS))))

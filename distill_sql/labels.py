@@ -1,8 +1,9 @@
 """Causes of failure that were labelled by reading, and how well the rule agrees with them.
 
 The labelled set lies in ``book/results/failure_labels``, with its guidelines and a manifest. Each
-label was given blind: the annotator saw the question, both queries and the database's message, not
-what :mod:`distill_sql.failures` says. Agreement is the share of labels that the rule names too;
+label was given blind: the reader saw the question, both queries and the database's message, not
+which cause :mod:`distill_sql.failures` names. The first reader knew the rule's text, the second did
+not. Agreement is the share of labels that the rule names too;
 Cohen's kappa is the part of it that is beyond chance (Cohen, "A Coefficient of Agreement for
 Nominal Scales", 1960). Left out: weights for causes that are nearly the same.
 """
@@ -19,6 +20,7 @@ from typing import Any
 from distill_sql.errors import DatasetError
 from distill_sql.failures import CAUSES, primary_cause
 from distill_sql.files import read_json_lines
+from distill_sql.scoring.clusters import NONE, NORMAL, Interval, wilson_interval
 
 #: Halves of the set: the rule was improved on one, and the other tells what that is worth.
 TUNING, HELD_OUT = "tuning", "held out"
@@ -52,7 +54,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Agreement:
-    """``n`` labels, on how many the rule ``agreed``, and Cohen's kappa."""
+    """``n`` labels, on how many there was agreement, and Cohen's kappa."""
 
     n: int
     agreed: int
@@ -60,8 +62,13 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """The share that the rule names too; not a number if there are no labels."""
+        """The share of them; not a number if there are no labels."""
         return self.agreed / self.n if self.n else math.nan
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the share over errors (Wilson); not numbers without labels."""
+        return wilson_interval(self.share, self.n, NORMAL) if self.n else NONE
 
 
 def read_labels(path: Path) -> list[Labelled]:
@@ -92,8 +99,13 @@ def agreement(labels: Iterable[Labelled]) -> Agreement:
     return _agreement([(each.label, each.named) for each in labels])
 
 
+def with_second(labels: Iterable[Labelled]) -> Agreement:
+    """How well the rule agrees with the second reader, who did not know it."""
+    return _agreement([(each.second, each.named) for each in labels])
+
+
 def between_readers(labels: Iterable[Labelled]) -> Agreement:
-    """How well the two readers agree with each other: no rule can be asked for more."""
+    """How well the two readers agree with each other: about what can be asked of a rule."""
     return _agreement([(each.label, each.second) for each in labels])
 
 

@@ -1,11 +1,9 @@
-"""Systems whose answers lie on disk: which there are, what to call them, which to show.
-
-The students that chapters trained and asked are the most of them.
+"""Which systems have left answers on disk, what to call them, and which to show.
 
 Every prediction file of :mod:`distill_sql.experiments` has a manifest beside it, which says what
 was asked and of whom. A file counts for a dataset if its manifest names that dataset's fingerprint:
 the same questions, schemas and databases. Files without a manifest, or whose manifest does not say
-how many traces were learned, are left alone. Predictions of other origin are found by
+recipe, seed and number of traces, are left alone. Predictions of other origin are found by
 :func:`~distill_sql.scoring.predictions.prediction_files`; :func:`of_dataset` tells which of them
 answer a dataset.
 """
@@ -32,7 +30,7 @@ _WAYS = {"grammar": "by the grammar", "no-synonyms": "without synonyms"}
 
 @dataclass(frozen=True)
 class System:
-    """A student that answered all questions of a dataset.
+    """A student, a base or pocket's teacher that answered all questions of a dataset.
 
     ``traces`` is how many it learned from, 0 for a base or a teacher. ``way`` says how it was
     asked, empty for the usual way, and ``changed`` what of its recipe was not as usual, the seed
@@ -49,10 +47,10 @@ class System:
 
 
 def systems(dataset: Dataset, folder: Path) -> list[System]:
-    """The students below ``folder`` that answered ``dataset``, in the order of the recipes.
+    """The systems below ``folder`` that answered ``dataset``, in the order of the recipes.
 
     Of a recipe the usual comes first: as it stands, asked the usual way, by the lowest seed, after
-    most traces; the newest where all that is alike.
+    most traces; the newest where all that is alike. Accuracy plays no part.
     """
     found = []
     for record in sorted(folder.glob("*/predictions*.manifest.json")):
@@ -91,7 +89,7 @@ def main(found: Iterable[System]) -> list[System]:
 
 
 def named(found: Sequence[System]) -> dict[str, System]:
-    """The students by a name for readers, in their order.
+    """The systems by a name for readers, in their order.
 
     A name says the recipe; the seed of one that was trained; how many traces it learned from, if
     another of its recipe learned from more; and what was not as usual. Those that are alike in all

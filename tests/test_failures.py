@@ -81,6 +81,12 @@ def test_each_step_decides_where_it_is_the_first_difference() -> None:
             "SELECT name FROM t", "SELECT count(*) FROM t"),
         "Does it select no aggregate function beside them?": (
             "SELECT name, count(*) FROM t", "SELECT name FROM t"),
+        "Does it read all tables of the gold query, or others in their place?": (
+            "SELECT a FROM t", "SELECT a FROM t JOIN u"),
+        "Where it reads all of them, does it read no others?": (
+            "SELECT a FROM t JOIN u", "SELECT a FROM t"),
+        "Does it read these, and not others in their place?": (
+            "SELECT a FROM t JOIN v", "SELECT a FROM t JOIN u"),
         "Does the gold query parse?": ("SELECT a FROM t", "SELECT a FROM t WHERE if > 2"),
         STEPS[-1].question: ("SELECT a + b FROM t", "SELECT a - b FROM t"),
     }  # fmt: skip

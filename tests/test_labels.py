@@ -22,6 +22,7 @@ from distill_sql.labels import (
     between_readers,
     confusion,
     read_labels,
+    with_second,
 )
 from distill_sql.scoring import Judge, Rules
 
@@ -54,8 +55,8 @@ def test_two_readers_agree_better_than_the_rule_does() -> None:
     assert readers.share > 0.93
     assert readers.kappa > 0.92
     # The second reader knew nothing of the rule.
-    with_rule = agreement(replace(each, label=each.second) for each in LABELS)
-    assert 0.85 < with_rule.share < readers.share
+    assert with_second(LABELS) == agreement(replace(each, label=each.second) for each in LABELS)
+    assert 0.85 < with_second(LABELS).share < readers.share
 
 
 def test_the_confusion_matrix_is_the_one_reported() -> None:
@@ -110,8 +111,11 @@ def test_agreement_by_hand() -> None:
         {"label": "wrong column", "named": "wrong column", "errors": 2, "share": 2 / 3},
     ]
     assert between_readers([replace(one, second=one.named) for one in four]) == agreement(four)
+    low, high = agreement(four).interval  # as tables of Wilson's interval have it for 3 of 4
+    assert (round(low, 3), round(high, 3)) == (0.301, 0.954)
     assert math.isnan(agreement([ONE]).kappa)
     assert math.isnan(agreement([]).share)
+    assert all(map(math.isnan, agreement([]).interval))
 
 
 @pytest.mark.parametrize(
