@@ -80,7 +80,7 @@ def test_students_are_taken_apart_beside_the_floor(folder: Path, run: Run, tmp_p
     leave(tmp_path / "students", dataset, "pocket-s-0", recipe="pocket-s")
     leave(tmp_path / "students", dataset, "pocket-s-1", recipe="pocket-s", seed=43)
     page = run(dataset=str(folder))
-    assert "2 students that other chapters trained and asked" in page
+    assert "2 systems that other chapters asked" in page
     assert "pocket-s, seed 42; pocket-s-base." in page
     assert "1 more files of answers are there" in page
     assert "no training split" not in page
