@@ -92,12 +92,14 @@ class Trained:
 
 
 def measured_after(total: int) -> frozenset[int]:
-    """The updates after which the validation loss of a run is measured: none, and all ten parts.
+    """The updates after which the validation loss of a run is measured: none, and each fifth.
+
+    Each time takes about a fortieth of what pocket-l's training takes.
 
     >>> sorted(measured_after(25)), sorted(measured_after(3))
-    ([0, 2, 5, 8, 10, 12, 15, 18, 20, 22, 25], [0, 1, 2, 3])
+    ([0, 5, 10, 15, 20, 25], [0, 1, 2, 3])
     """
-    return frozenset(round(total * part / 10) for part in range(11))
+    return frozenset(round(total * part / 5) for part in range(6))
 
 
 def learning_rate(update: int, *, peak: float, warm_up: int, total: int) -> float:
