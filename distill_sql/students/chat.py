@@ -18,7 +18,7 @@ from distill_sql.students.engine import Asked
 from distill_sql.tokenizer import Message
 
 if TYPE_CHECKING:
-    from distill_sql.students.torch_backend import TorchStudent
+    from distill_sql.students.torch_student import TorchStudent
 
 #: What a request may ask for at most; OpenAI's own bounds for temperature and stops.
 MOST_SAMPLES, MOST_TOKENS, HOTTEST, MOST_STOPS = 16, 1024, 2.0, 4

@@ -37,7 +37,7 @@ from distill_sql.students.hosts import authorities
 from distill_sql.teacher import embedded
 
 if TYPE_CHECKING:
-    from distill_sql.students.torch_backend import TorchStudent
+    from distill_sql.students.torch_student import TorchStudent
     from distill_sql.students.web import Server
 
 

@@ -23,7 +23,7 @@ from distill_sql.students.protocol import ClosingFence
 if TYPE_CHECKING:
     import torch
 
-    from distill_sql.students.torch_backend import TorchStudent
+    from distill_sql.students.torch_student import TorchStudent
 
 #: Chooses next tokens from logits, a row an answer, and the answers that these are of.
 Choice: TypeAlias = "Callable[[torch.Tensor, list[int]], torch.Tensor]"

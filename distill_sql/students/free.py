@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -27,6 +28,7 @@ def of_gpu() -> int | None:
     if not torch.cuda.is_available():
         return None
     device = int(os.environ.get("LOCAL_RANK", "0"))
+    gc.collect()  # a trainer that is done with refers to itself, and holds its model until then
     free, _ = torch.cuda.mem_get_info(device)
     # PyTorch keeps what it freed, and hands it out again.
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

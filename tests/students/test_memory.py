@@ -14,7 +14,8 @@ from distill_sql.cli import main
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json
 from distill_sql.recipes import RECIPES, Recipe, recipe_for
-from distill_sql.students.memory import CONFIGS, Load, Way, check_memory, estimate, heaviest, way_of
+from distill_sql.students.kept import Load, Way
+from distill_sql.students.memory import CONFIGS, check_memory, estimate, heaviest, way_of
 from distill_sql.students.peaks import Case, make_model, measure
 from distill_sql.students.rows import Row, Rows
 
