@@ -125,6 +125,17 @@ class Shape:
             + (item * load.width if load.padded else 0)  # the mask
         )
 
+    def passed_by_token(self, recipe: Recipe, way: Way) -> int:
+        """Bytes of a token that the backward pass through a layer holds beside what was kept.
+
+        Measured where few tokens are learned, so that this is what a run takes most in.
+        """
+        if way.framework == "mlx" or (recipe.checkpointing and recipe.dropout):
+            return 16 * self.inner
+        if recipe.checkpointing or (way.lean and way.rounds):
+            return 8 * self.inner
+        return 8 * self.inner + 16 * self.width
+
     def kept_by_layer(self, recipe: Recipe, way: Way) -> int:
         """Bytes that a layer keeps for the backward pass, however many tokens: rounded weights."""
         if way.lean:

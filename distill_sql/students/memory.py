@@ -27,6 +27,8 @@ WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
 #: What a run takes beyond what is counted: buffers of matrix products, small tensors, and on MLX
 #: what the order of its graph adds.
 SLACK = {"torch": 1.03, "mlx": 1.08}
+#: Bytes that PyTorch's libraries take for themselves once they train, which it does not count.
+BUFFERS = 24 * 2**20
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Memory:
     adapter: int
     activations: int
     logits: int
+    buffers: int = BUFFERS
     slack: float = SLACK["torch"]
 
     @property
     def total(self) -> int:
         """All of it."""
-        return int(self.slack * (self.weights + self.adapter + self.activations + self.logits))
+        tensors = self.weights + self.adapter + self.activations + self.logits
+        return int(self.slack * tensors) + self.buffers
 
 
 def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
@@ -110,8 +114,7 @@ def estimate(
     rounded = way.rounds and recipe.full_width and not way.lean
     head = shape.vocabulary * shape.width * 2 if rounded else 0
     # While logits have gradients all layers are kept; while a layer is gone through, no logits.
-    little = (way.lean and way.rounds) or (recipe.checkpointing and not (recipe.dropout or on_mlx))
-    passing = load.tokens * shape.inner * (8 if little else 16)
+    passing = load.tokens * shape.passed_by_token(recipe, way)
     if recipe.checkpointing:  # layers are computed again, on MLX two at once
         passing += int(layer) * (2 if on_mlx else 1)
     return Memory(
@@ -119,6 +122,7 @@ def estimate(
         adapter=adapter * (24 if on_mlx else 16),  # MLX holds moments twice while it updates
         activations=int(kept + max(passing - logits, 0)),
         logits=logits + head,
+        buffers=0 if on_mlx else BUFFERS,
         slack=SLACK[way.framework],
     )
 

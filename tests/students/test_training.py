@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from distill_sql.errors import MissingDependencyError
 from distill_sql.recipes import Recipe
 from distill_sql.students.protocol import Trained, measured_after
 from distill_sql.students.rows import Row, Rows, updates
@@ -318,6 +319,15 @@ def test_auto_is_trained_and_asked_in(
         for one in (auto, torch_backend.resolve(auto))
     ]
     assert found[0] == found[1]
+
+
+def test_four_bits_name_the_extra_that_brings_what_they_need(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_backend, "device", lambda: "cuda")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'distill-sql\[nf4\]'"):
+        torch_backend.load_base(Path(recipe.base), replace(recipe, precision="nf4"))
 
 
 def test_adapters_of_a_four_bit_base_stay_float32(
