@@ -44,6 +44,14 @@ def test_git_state_tells_commit_and_edits(tmp_path: Path) -> None:
     assert provenance.git_state(tmp_path) == state | {"dirty": True}
 
 
+def test_a_copy_without_its_history_can_name_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_COMMIT", "abc")
+    assert provenance.git_state(tmp_path) == {"commit": "abc", "dirty": None}
+    assert provenance.git_state()["commit"] != "abc"  # a checkout knows better
+
+
 def test_a_manifest_is_json_and_says_what_ran(dataset: Dataset) -> None:
     record = provenance.manifest(
         dataset=dataset, recipe="lora", seed=3, wall_time_s=1.234, measured_by="me", budget=1500

@@ -39,8 +39,6 @@ from distill_sql.traces import Sieve, Trace, chapter_file, read_traces
 
 #: Variants of each database that a trace is right on, as in the teacher chapter.
 NEIGHBOURS = 8
-#: Requests at a time to the embedded teacher.
-CONCURRENCY = 192
 
 
 def parser() -> argparse.ArgumentParser:
@@ -141,8 +139,9 @@ def another_draw(train: Dataset, settings: Settings, number: int) -> list[Trace]
             price = price_of(longer.model, longer.base_url)
             with embedded.serving(embedded.FOLDER) as url:
                 teacher = Teacher(
-                    longer, store, api_key="none", price=price, url=url, concurrency=CONCURRENCY
-                )
+                    longer, store, api_key="none", price=price, url=url,
+                    concurrency=embedded.AT_ONCE, timeout=embedded.ANSWER,
+                )  # fmt: skip
                 teacher.run(requests_for(train, longer))
     made = build_neighbours(train, count=NEIGHBOURS)
     with Sieve(train, settings, neighbours=made) as sieve, Draw(path, number) as draw:

@@ -27,12 +27,17 @@ from distill_sql.pocket import CHECKPOINTS
 from distill_sql.teacher.addresses import EMBEDDED as BASE_URL
 from distill_sql.teacher.secrets import one_line
 
-__all__ = ["BASE_URL", "FOLDER", "name", "serving"]
+__all__ = ["ANSWER", "AT_ONCE", "BASE_URL", "FOLDER", "name", "serving"]
 
 #: The teacher that the package carries.
 FOLDER = CHECKPOINTS / "pocket-teacher"
 #: Seconds that a server has to start.
 PATIENCE = 120.0
+#: Requests to have under way: those on one database are answered together.
+AT_ONCE = 192
+#: Seconds for a whole answer. A busy machine takes minutes for as many requests, and one that is
+#: given up is asked again, which makes it busier.
+ANSWER = 1800.0
 
 
 def name(model: Path = FOLDER) -> str:
