@@ -138,6 +138,10 @@ class Linker:
         fitting = (rows for rows in self._steps if self._tokens(chosen, rows) <= budget)
         return self._linked(kept, next(fitting, self._steps[-1]), budget)
 
+    def fits(self, names: Collection[str], budget: int) -> bool:
+        """Whether these tables alone, with as few sample rows as the style has, fit the budget."""
+        return self._tokens(self.schema.restrict(set(names)), self._steps[-1]) <= budget
+
     def _show_whole(self, budget: int) -> Linked | None:
         """All tables, with as many sample rows as fit; None if the budget is too small for that."""
         everything = {table.name: "the whole schema fits" for table in self.schema.tables}
@@ -161,7 +165,7 @@ class Linker:
                 for bridge in self._path(name, kept):
                     group[bridge] = f"joins {name} to the tables already kept"
             trial = kept | group
-            if not kept or self._fits(trial, budget):
+            if not kept or self.fits(trial, budget):
                 kept = trial
         return kept
 
@@ -183,9 +187,6 @@ class Linker:
                     came_from[there] = here
                     queue.append(there)
         return []
-
-    def _fits(self, names: Collection[str], budget: int) -> bool:
-        return self._tokens(self.schema.restrict(set(names)), self._steps[-1]) <= budget
 
     def _pieces(self, schema: Schema, rows: int) -> list[str]:
         """The schema block and the line break behind it, in pieces that are tokenized alone."""

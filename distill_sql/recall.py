@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -54,8 +54,9 @@ def recall_curve(
 
     A question is right if every table of its gold query is kept; one whose gold query names none,
     or cannot be parsed, does not count for recall. Each record has ``strategy``,
-    ``budget``, ``recall``, ``pruned`` (share of questions that lost a table) and ``tables`` (mean
-    number kept). ``style`` and ``ignored`` are those of :class:`Linker`.
+    ``budget``, ``recall``, ``possible`` (the recall of the best choice there is: the gold tables
+    alone), ``pruned`` (share of questions that lost a table) and ``tables`` (mean number kept).
+    ``style`` and ``ignored`` are those of :class:`Linker`.
     """
     linkers = {
         db_id: Linker(
@@ -65,6 +66,14 @@ def recall_curve(
         for db_id in dataset.db_ids
     }  # fmt: skip
     gold = [gold_tables(example.query, dataset.schema(example.db_id)) for example in dataset]
+    possible = {
+        budget: _share(
+            _possible(linkers[example.db_id], tables, budget)
+            for example, tables in zip(dataset, gold, strict=True)
+            if tables
+        )
+        for budget in budgets
+    }
     records = []
     for strategy in strategies:
         for budget in budgets:
@@ -76,14 +85,12 @@ def recall_curve(
                 {
                     "strategy": strategy,
                     "budget": budget,
-                    "recall": mean(
-                        [
-                            tables <= set(link.kept)
-                            for tables, link in zip(gold, linked, strict=True)
-                            if tables
-                        ]
-                        or [math.nan]
+                    "recall": _share(
+                        tables <= set(link.kept)
+                        for tables, link in zip(gold, linked, strict=True)
+                        if tables
                     ),
+                    "possible": possible[budget],
                     "pruned": mean(bool(link.dropped) for link in linked),
                     "tables": mean(len(link.kept) for link in linked),
                 }
@@ -91,23 +98,42 @@ def recall_curve(
     return records
 
 
+def _share(found: Iterable[bool]) -> float:
+    return mean(list(found) or [math.nan])
+
+
+def _possible(linker: Linker, tables: frozenset[str], budget: int) -> bool:
+    """Whether a budget has room for the tables; for one there always is (:meth:`Linker.link`)."""
+    return len(tables) == 1 or linker.fits(tables, budget)
+
+
 def lost_tables(
     dataset: Dataset, count_tokens: Counter, *, budget: int, style: Style = "full"
 ) -> list[dict[str, Any]]:
     """The gold tables that linking drops at a budget, a record each: ``example``, ``table``,
-    ``named_by``.
+    ``possible``, ``named_by``.
 
-    ``named_by`` says where the table has a word of the question: in its ``name``, else in the name
-    of a ``column``, else in a ``value``, else there is none (``nothing``). Function words do not
-    count, synonyms are names.
+    ``possible`` says whether the question's gold tables alone would fit. ``named_by`` says where
+    the table has a word of the question: in its ``name``, else in the name of a ``column``, else in
+    a ``value``, else there is none (``nothing``). Function words do not count, synonyms are names.
     """
     records = []
     for example in dataset:
         schema, path = dataset.schema(example.db_id), dataset.database_path(example.db_id)
-        linked = linker_for(schema, path, count_tokens, style).link(said(example), budget=budget)
-        for name in sorted(gold_tables(example.query, schema) & set(linked.dropped)):
-            named_by = _named_by(said(example), path, schema.table(name))
-            records.append({"example": example, "table": name, "named_by": named_by})
+        linker, gold = (
+            linker_for(schema, path, count_tokens, style),
+            gold_tables(example.query, schema),
+        )
+        linked = linker.link(said(example), budget=budget)
+        for name in sorted(gold & set(linked.dropped)):
+            records.append(
+                {
+                    "example": example,
+                    "table": name,
+                    "possible": _possible(linker, gold, budget),
+                    "named_by": _named_by(said(example), path, schema.table(name)),
+                }
+            )
     return records
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill_sql.datasets import Dataset, Example, load_dataset
-from distill_sql.linking import STRATEGIES
+from distill_sql.linking import STRATEGIES, Linker
 from distill_sql.mentions import FUNCTION_WORDS
 from distill_sql.prompts import tokenizer_for
 from distill_sql.recall import gold_tables, lost_tables, recall_curve
@@ -42,6 +42,36 @@ def test_recall_curve_by_hand(toy_dataset: Path) -> None:
         (1, 0.5, 1, 1),
         (10_000, 1, 0, 3),
     ]
+
+
+def test_what_recall_is_possible(toy_dataset: Path) -> None:
+    """The best choice keeps the gold tables and no other; the best table is kept in any case."""
+    dataset = load_dataset(toy_dataset)
+    schema, path = dataset.schema("shop"), dataset.database_path("shop")
+    linker = Linker(schema, path, count_words)
+    three = gold_tables(dataset.examples[1].query, schema)
+    need = next(budget for budget in range(1, 1000) if linker.fits(three, budget))
+    assert need == linker.link("", budget=need).n_tokens  # the whole schema without rows
+    curve = recall_curve(dataset, count_words, budgets=[need - 1, need], strategies=["closure"])
+    assert [record["possible"] for record in curve] == [0.5, 1]
+    [lost] = {one["possible"] for one in lost_tables(dataset, count_words, budget=need - 1)}
+    assert lost is False
+
+
+def test_no_order_is_above_what_is_possible() -> None:
+    dev = load_dataset("pocket")
+    count = tokenizer_for(dev).count
+    curve = recall_curve(dev, count, budgets=[100, 150, 200], style="compact")
+    assert all(record["recall"] <= record["possible"] <= 1 for record in curve)
+    for budget in (100, 200):
+        lost = {
+            one["example"].question_id: one["possible"]
+            for one in lost_tables(dev, count, budget=budget, style="compact")
+        }
+        ours = next(r for r in curve if r["budget"] == budget)
+        avoidable = (ours["possible"] - ours["recall"]) * len(dev)
+        assert sum(lost.values()) == round(avoidable)
+        assert len(lost) == round((1 - ours["recall"]) * len(dev))
 
 
 def test_a_gold_query_that_cannot_be_parsed_does_not_count_for_recall(toy_dataset: Path) -> None:
