@@ -86,8 +86,8 @@ def packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:
 def git_state(folder: Path | str | None = None) -> dict[str, Any]:
     """Commit of the checkout around ``folder`` (default: this package) and whether it has edits.
 
-    ``{"commit": None, "dirty": None}`` outside a checkout, without a first commit, or without git. A
-    copy of a checkout's files, on a cluster's node say, can name its commit in ``GIT_COMMIT``.
+    ``{"commit": None, "dirty": None}`` outside a checkout, without a first commit, or without git.
+    A copy of a checkout's files, on a cluster's node say, can name its commit in ``GIT_COMMIT``.
     """
     folder = Path(folder) if folder is not None else Path(__file__).parent
 
