@@ -21,39 +21,75 @@ from distill_sql.scoring.compare import MeanComparison, compare_means
 
 @dataclass(frozen=True)
 class Gain:
-    """What a base gains by training: by execution accuracy, and with further columns forgiven."""
+    """What a base gains by training: by execution accuracy, and with further columns forgiven.
+
+    ``forgiven`` holds the reports, before and after, of which ``kinder`` is the comparison.
+    """
 
     strict: MeanComparison
     kinder: MeanComparison
+    forgiven: tuple[tuple[ScoreReport, ...], tuple[ScoreReport, ...]]
 
     @property
     def form(self) -> float:
         """The part of the gain that is the form of the answer, as a share of all questions."""
         return self.strict.difference - self.kinder.difference
 
+    def by_group(self, groups: Mapping[int, str]) -> dict[str, MeanComparison]:
+        """The gain with further columns forgiven on each group's questions, given by their ids."""
+        members: dict[str, set[int]] = {}
+        for question_id, group in groups.items():
+            members.setdefault(group, set()).add(question_id)
+        before, after = self.forgiven
+        return {
+            group: compare_means(
+                [one.only(ids) for one in before], [one.only(ids) for one in after]
+            )
+            for group, ids in members.items()
+        }
+
     def in_words(self, name: str) -> str:
-        """Both gains, and the sentence on form that follows from them, as Markdown."""
+        """What training teaches, in a sentence, and the figures that it rests on, as Markdown."""
+        return f"**{self._conclusion(name)}** {self._figures()}{self._share()}"
+
+    def _conclusion(self, name: str) -> str:
+        if _widest(self.strict)[1][0] <= 0:
+            return f"These data do not show that distillation makes {name} more accurate."
+        if _widest(self.kinder)[1][0] <= 0:
+            return (
+                f"Distillation teaches {name} which columns an answer shows. These data do not "
+                "show that it answers more questions than its base."
+            )
+        return f"Distillation teaches {name} to answer questions that its base cannot."
+
+    def _figures(self) -> str:
+        seeds = len(self.strict.runs_b)
+        about = f"{self.strict.n:,} questions"
+        if self.strict.databases > 1:
+            about += f" about {self.strict.databases} databases"
         text = (
-            f"Distillation changes the accuracy of {name} by "
-            f"**{points(self.strict.difference)} points** ({_interval(self.strict)}). If further "
-            f"columns do not count as mistakes, it changes it by "
-            f"**{points(self.kinder.difference)} points** ({_interval(self.kinder)}). "
+            f"With further columns forgiven, distillation changes accuracy by "
+            f"{in_points(self.kinder)}. By execution accuracy as it is, the change is "
+            f"{in_points(self.strict)}. Both are on {about}, with {seeds} "
+            f"seed{'s' * (seeds > 1)}. "
         )
+        if seeds == 1:
+            text += "The intervals do not include what another seed would change. "
+        return text
+
+    def _share(self) -> str:
         if self.strict.difference <= 0:
-            return text + "There is no gain here whose form could be asked about."
+            return "There is no gain here whose form could be asked about."
         if self.kinder.difference <= 0:
-            return text + (
-                "So **all** of the gain is the form of the answer: which columns it shows. Nothing "
-                "here says that the student understands more questions than its base."
+            return (
+                "So **all** of the gain by execution accuracy is the form of the answer: which "
+                "columns it shows."
             )
         share = max(self.form, 0.0) / self.strict.difference
-        text += (
+        return (
             f"So {max(self.form, 0.0) * 100:.1f} of the {self.strict.difference * 100:.1f} points, "
-            f"**{share:.0%}** of the gain, are the form of the answer: which columns it shows. "
-            "The rest are questions that the base gets wrong however its columns are read."
+            f"**{share:.0%}** of the gain, are the form of the answer: which columns it shows."
         )
-        low = _widest(self.kinder)[1][0]
-        return text + (" That rest may be chance: its interval holds zero." if low <= 0 else "")
 
 
 def gain(
@@ -67,11 +103,11 @@ def gain(
 
     ``neighbours`` are those that the reports were judged on, if they were.
     """
-    kinder = [
-        [forgiven(report, dataset, neighbours=neighbours) for report in runs]
+    old, new = (
+        tuple(forgiven(report, dataset, neighbours=neighbours) for report in runs)
         for runs in (before, after)
-    ]
-    return Gain(compare_means(before, after), compare_means(*kinder))
+    )
+    return Gain(compare_means(before, after), compare_means(old, new), (old, new))
 
 
 def points(share: float) -> str:
@@ -83,9 +119,10 @@ def points(share: float) -> str:
     return f"{share * 100:+.1f}"
 
 
-def _interval(found: MeanComparison) -> str:
+def in_points(found: MeanComparison) -> str:
+    """A difference with its interval, over databases where there are several, as Markdown."""
     over, interval = _widest(found)
-    return f"95 % interval over {over} {between(interval)}"
+    return f"**{points(found.difference)} points** (95 % interval over {over} {between(interval)})"
 
 
 def _widest(found: MeanComparison) -> tuple[str, Interval]:
