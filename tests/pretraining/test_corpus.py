@@ -40,6 +40,7 @@ from distill_sql.pretraining.corpus import (
 from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
 from distill_sql.pretraining.worlds import make_world
 from distill_sql.prompts import extract_sql
+from distill_sql.skeletons import skeleton, skeletons
 from distill_sql.splits import normal_question
 
 
@@ -300,6 +301,17 @@ def test_the_control_asks_none_of_the_benchmarks_kinds(lexicon: Lexicon) -> None
     # Clauses are combined as the benchmark's patterns never combine them.
     assert [one for one in queries if " NOT IN " in one and " ORDER BY " in one]
     assert [one for one in queries if " JOIN " in one and " GROUP BY " in one and "HAVING" in one]
+
+
+def test_lessons_have_nearly_every_form_of_query_that_dev_asks_for(lexicon: Lexicon) -> None:
+    dev = [skeleton(example.query) for example in load_dataset("pocket")]
+    shares = {}
+    for kind in KINDS:
+        turns = [turn for one in some(lexicon, 1.0, 150, kind=kind) for turn in one.turns]
+        seen = skeletons(str(extract_sql(turn.answer)) for turn in turns)
+        shares[kind] = sum(form in seen for form in dev) / len(dev)
+    assert shares["benchmark"] >= 0.98
+    assert shares["drawn"] < 0.7
 
 
 def test_no_world_is_a_database_of_the_benchmark(lexicon: Lexicon) -> None:
