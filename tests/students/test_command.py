@@ -42,6 +42,14 @@ def trained(folder: Path, **overridden: Any) -> Path:
     return adapter
 
 
+def test_answers_to_the_test_split_are_read_by_its_own_command(
+    tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "p.jsonl"
+    assert main(["generate", "pocket-s-base", "--split", "test", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"now: distill-sql pocket test {out}\n")
+
+
 def test_a_student_is_asked_as_it_was_trained(
     tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
