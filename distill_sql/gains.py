@@ -50,17 +50,18 @@ class Gain:
 
     def in_words(self, name: str) -> str:
         """What training teaches, in a sentence, and the figures that it rests on, as Markdown."""
-        return f"**{self._conclusion(name)}** {self._figures()}{self._share()}"
+        return f"**{self.conclusion(name)}** {self._figures()}{self._share()}"
 
-    def _conclusion(self, name: str) -> str:
+    def conclusion(self, name: str) -> str:
+        """What training teaches, as far as the intervals of both gains show it."""
         if _widest(self.strict)[1][0] <= 0:
             return f"These data do not show that distillation makes {name} more accurate."
         if _widest(self.kinder)[1][0] <= 0:
             return (
                 f"Distillation teaches {name} which columns an answer shows. These data do not "
-                "show that it answers more questions than its base."
+                "show that more questions are answered than by the base."
             )
-        return f"Distillation teaches {name} to answer questions that its base cannot."
+        return f"Distillation teaches {name} to answer questions that the base cannot."
 
     def _figures(self) -> str:
         seeds = len(self.strict.runs_b)

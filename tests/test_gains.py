@@ -83,7 +83,7 @@ def compared(difference: float, low: float, high: float) -> MeanComparison:
             (0.0, -0.1, 0.1),
             "teaches x which columns an answer shows. These data do not",
         ),
-        ((0.4, 0.3, 0.5), (0.2, 0.1, 0.3), "teaches x to answer questions that its base cannot"),
+        ((0.4, 0.3, 0.5), (0.2, 0.1, 0.3), "teaches x to answer questions that the base cannot"),
         ((0.1, -0.1, 0.3), (0.1, -0.1, 0.3), "do not show that distillation makes x more"),
         ((-0.4, -0.5, -0.3), (-0.4, -0.5, -0.3), "do not show that distillation makes x more"),
     ],

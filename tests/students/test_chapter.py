@@ -63,7 +63,7 @@ def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_p
     assert "the 4 traces on 1 database that training lacks" in page
     assert "Validation loss ends at" in page
     assert "on 6 dev questions of pocket" in page
-    assert "further columns do not count as mistakes, it changes it by" in page
+    assert "With further columns forgiven, distillation changes accuracy by" in page
     assert "nearest question" in page
     # The bases' answers without synonyms are in the folder of the base.
     assert made(tmp_path) == ["0.5b", "0.5b-base", "0.5b-direct"]
@@ -75,7 +75,7 @@ def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_p
     assert (whole["micro_batch"], whole["precision"]) == (4, "float32")
     assert (whole["training"]["learned"], whole["training"]["validation"]) == (60, 4)
     asked = [read_json(path)["way"] for path in tmp_path.glob("students/*/predictions*.json")]
-    assert sorted(asked) == ["", "", "", "grammar", "no-synonyms", "no-synonyms", "no-synonyms"]
+    assert sorted(asked) == ["", "", "", "grammar", "no-synonyms", "no-synonyms"]
 
 
 def test_chapter_6_trains_every_size_and_several_amounts(given: str, tmp_path: Path) -> None:
@@ -89,4 +89,5 @@ def test_chapter_6_trains_every_size_and_several_amounts(given: str, tmp_path: P
     assert made(tmp_path) == ["0.5b"] * 4 + ["0.5b-base"]
     records = [read_json(path) for path in tmp_path.glob("students/0.5b-*/manifest.json")]
     assert sorted(record["training"]["learned"] for record in records) == [16, 32, 60, 60]
-    assert {record["training"]["validation"] for record in records} == {4}
+    measured = [record["training"]["validation"] for record in records]
+    assert sorted(measured) == [0, 0, 4, 4]  # only whole runs are drawn
