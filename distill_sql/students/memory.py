@@ -115,8 +115,8 @@ def estimate(
     head = shape.vocabulary * shape.width * 2 if rounded else 0
     # While logits have gradients all layers are kept; while a layer is gone through, no logits.
     passing = load.tokens * shape.passed_by_token(recipe, way)
-    if recipe.checkpointing:  # layers are computed again, on MLX two at once
-        passing += int(layer) * (2 if on_mlx else 1)
+    if recipe.checkpointing:  # layers are computed again, on MLX more than one at once
+        passing += int(layer * ((2 if item == 4 else 2.5) if on_mlx else 1))
     return Memory(
         weights=int(linear * WEIGHT_BYTES[recipe.precision] + shape.embeddings * item),
         adapter=adapter * (24 if on_mlx else 16),  # MLX holds moments twice while it updates

@@ -99,6 +99,7 @@ def test_an_estimate_is_what_pytorch_holds_at_most(
         replace(SMALL, framework="mlx", precision="bfloat16"),
         replace(SMALL, framework="mlx", learned=191),
         replace(SMALL, framework="mlx", checkpointing=True, layers=6),
+        replace(SMALL, framework="mlx", checkpointing=True, layers=6, precision="bfloat16"),
     ],
     ids=lambda case: f"{case.precision}-{case.dropout}-{case.checkpointing}-{case.learned}",
 )
