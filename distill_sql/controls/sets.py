@@ -1,10 +1,10 @@
 """The training sets of the controls, from traces, gold queries and a teacher's samples.
 
 A gain after training on a teacher's kept traces could come from any training on such questions.
-Each control changes what is learned: who wrote the answers, whether they were checked, in which mode
-they are, or which of the teacher's samples they happen to be. Gold queries change two things: they
-come without reasoning, so all are direct. All that are compared are equally large, from the same
-databases, so their students make the same number of updates.
+Each control changes what is learned: who wrote the answers, whether they were checked, in which
+mode they are, or which of the teacher's samples they happen to be. Gold queries change two things:
+they come without reasoning, so all are direct. All that are compared are equally large, from the
+same databases, so their students make the same number of updates.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_chapter_6_trains_every_size_and_several_amounts(given: str, tmp_path: P
     )
     assert "(mean of 2 seeds)" in page
     assert "the mean of 2 seeds, with the lowest and the highest" in page
-    assert "Accuracy of 0.5b against the number of traces" in page
+    assert "Execution accuracy of 0.5b against the number of traces" in page
     assert "Validation loss on 4 traces, after the last update" in page
     assert made(tmp_path) == ["0.5b"] * 4 + ["0.5b-base"]
     records = [read_json(path) for path in tmp_path.glob("students/0.5b-*/manifest.json")]
