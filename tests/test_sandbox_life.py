@@ -391,9 +391,11 @@ def test_a_worker_of_the_main_thread_serves_others(sandbox: Sandbox, database: P
 
 
 PARENT = """
-import sys, threading
+import signal, sys, threading
 from pathlib import Path
 from distill_sql.sandbox import Sandbox
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has children ignore it
 
 sandbox = Sandbox(deadline=600)
 sandbox.run(Path(sys.argv[1]), "SELECT 1")
