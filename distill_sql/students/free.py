@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from distill_sql.errors import TrainingError
 from distill_sql.students.protocol import Framework
 
 
@@ -22,12 +23,21 @@ def available(framework: Framework = "torch") -> int:
 
 
 def of_gpu() -> int | None:
-    """What is left on the CUDA device of this process (``LOCAL_RANK``); None without a device."""
+    """What is left on the CUDA device of this process (``LOCAL_RANK``); None without a device.
+
+    Raises :class:`TrainingError` if this process has none of its own.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return None
-    device = int(os.environ.get("LOCAL_RANK", "0"))
+    device, devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if device >= devices:
+        raise TrainingError(
+            f"This process is number {device} of its machine (LOCAL_RANK, counted from 0), and "
+            f"{devices} CUDA devices are there. Start as many processes as there are devices: "
+            f"--processes {devices}."
+        )
     gc.collect()  # a trainer that is done with refers to itself, and holds its model until then
     free, _ = torch.cuda.mem_get_info(device)
     # PyTorch keeps what it freed, and hands it out again.

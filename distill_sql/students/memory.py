@@ -6,6 +6,9 @@ What is kept was read off the tensors that autograd saves, way by way. That the 
 what a run takes, and at most 15 % over, ``python -m distill_sql.students.benchmark memory``
 measures, and for some small models a test. On a CUDA device (``book/results/gpu``) it is at most
 14 % over in 16 bits and more, and 20 % over where 4-bit layers are computed again.
+
+Left out: blocks that glibc keeps after they are freed, which the measurement has it return. A small
+model on a CPU can take half as much again, and more where layers are computed again.
 """
 
 from __future__ import annotations

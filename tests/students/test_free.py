@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from distill_sql.errors import TrainingError
 from distill_sql.students import free
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
@@ -28,6 +29,7 @@ class Card:
 def cards(monkeypatch: pytest.MonkeyPatch) -> list[Card]:
     found: list[Card] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(found))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda at=0: (found[at].left * MIB, 0))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda at=0: found[at].reserved * MIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda at=0: found[at].allocated * MIB)
@@ -72,6 +74,15 @@ def test_each_process_asks_its_own_device(
         assert free.available() == left * MIB
     monkeypatch.delenv("LOCAL_RANK")
     assert free.available() == 100 * MIB
+
+
+def test_a_process_without_a_device_of_its_own_is_told(
+    cards: list[Card], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards.append(Card(left=1000, reserved=0, allocated=0))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(TrainingError, match=r"number 1 .* 1 CUDA devices .* --processes 1\."):
+        free.available()
 
 
 def test_mlx_does_not_ask_cuda(cards: list[Card], monkeypatch: pytest.MonkeyPatch) -> None:
