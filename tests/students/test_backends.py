@@ -283,7 +283,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert run(KILL[framework]) == -signal.SIGKILL
     assert not (tmp_path / "killed" / "manifest.json").exists()
     assert run("") == 0
-    resumed = json.loads((tmp_path / "killed" / "losses.json").read_text())
+    resumed = json.loads((tmp_path / "killed" / "losses.json").read_text())["updates"]
     assert [entry["number"] for entry in resumed] == list(range(1, 11))
     assert [entry["loss"] for entry in resumed] == pytest.approx(
         [update.loss for update in whole.updates], rel=1e-4
