@@ -18,8 +18,8 @@ from distill_sql.datasets import Dataset
 from distill_sql.errors import DatasetError
 from distill_sql.experiments import Outcome
 from distill_sql.files import read_json, read_json_lines, write_json, write_json_lines
+from distill_sql.gains import Gain, gain
 from distill_sql.scoring import ScoreReport, read_predictions, score
-from distill_sql.scoring.compare import MeanComparison, compare_means
 
 #: The files of a student's folder.
 PREDICTIONS, LOSSES, MANIFEST = "predictions.jsonl", "losses.json", "manifest.json"
@@ -106,13 +106,13 @@ def recorded(folder: Path, dev: Dataset) -> list[Recorded]:
     return sorted(found, key=lambda one: (one.recipe, order.index(one.control), one.seed))
 
 
-def comparisons(found: Sequence[Recorded]) -> list[tuple[str, str, MeanComparison]]:
-    """Recipe, control, and the control less what it is compared with, as means over their seeds."""
+def comparisons(found: Sequence[Recorded], dev: Dataset) -> list[tuple[str, str, Gain]]:
+    """Recipe, control, and its gain over what it is compared with, as means over their seeds."""
     runs: dict[tuple[str, str], list[ScoreReport]] = {}
     for one in found:
         runs.setdefault((one.recipe, one.control), []).append(one.report)
     return [
-        (recipe, control, compare_means(runs[recipe, AGAINST[control]], reports))
+        (recipe, control, gain(runs[recipe, AGAINST[control]], reports, dev))
         for (recipe, control), reports in runs.items()
         if (recipe, AGAINST.get(control, "")) in runs
     ]

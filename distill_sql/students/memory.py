@@ -4,8 +4,8 @@ Four parts: the base's weights; the adapter with its gradient and AdamW's two mo
 forward pass keeps for the backward pass; and the logits of the learned tokens, with their gradient.
 What is kept was read off the tensors that autograd saves, way by way. That the sum is not under
 what a run takes, and at most 15 % over, ``python -m distill_sql.students.benchmark memory``
-measures, and for some small models a test. On a CUDA device (``book/results/gpu``) it is at most
-14 % over in 16 bits and more, and 20 % over where 4-bit layers are computed again.
+measures, and for some small models a test. Of the trainings recorded on a CUDA device
+(``book/results/gpu``) a test says the same.
 
 Left out: blocks that glibc keeps after they are freed, which the measurement has it return. A small
 model on a CPU can take half as much again, and more where layers are computed again.

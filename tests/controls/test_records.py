@@ -59,9 +59,9 @@ def test_records_are_scored_anew_and_compared_over_seeds(
     assert {"question_id", "db_id", "difficulty", "gold_sql", "pred_sql", "exec_match",
             "exact_set_match", "failure_mode", "raw_text", "latency_s", "n_prompt_tokens",
             "n_output_tokens"} == line.keys()  # fmt: skip
-    [(name, control, difference)] = comparisons(found)
-    assert (name, control, difference.n) == ("pocket-s", "gold", 6)
-    assert (len(difference.runs_a), len(difference.runs_b)) == (2, 2)
+    [(name, control, gain)] = comparisons(found, dev)
+    assert (name, control, gain.strict.n, gain.kinder.n) == ("pocket-s", "gold", 6, 6)
+    assert (len(gain.strict.runs_a), len(gain.strict.runs_b)) == (2, 2)
     with pytest.raises(DatasetError, match="is of 6 questions of pocket, and 3 of pocket were"):
         recorded(tmp_path / "out", dev.limit(3))
 
@@ -110,10 +110,10 @@ def test_the_books_recorded_controls_are_what_rescoring_gives() -> None:
         ours = [one for one in found if one.recipe == name]
         for control in {one.control for one in ours}:
             assert len([one for one in ours if one.control == control]) >= 3, (name, control)
-    for name, control, difference in comparisons(found):
+    for name, control, gain in comparisons(found, dev):
         counts = {
             one.manifest["training"]["updates"]
             for one in found
             if one.recipe == name and one.control in (control, AGAINST[control])
         }
-        assert len(counts) == 1, (name, control, difference)
+        assert len(counts) == 1, (name, control, gain)

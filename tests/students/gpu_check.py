@@ -21,6 +21,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,29 @@ from distill_sql.tokenizer import load_tokenizer
 LIMIT = 200
 DEVICE = "cuda"
 SIZES = {"0.5b": "Qwen/Qwen2.5-0.5B-Instruct", "1.5b": "Qwen/Qwen2.5-1.5B-Instruct"}
+FULL = Case(batch=8, length=1024, learned=128, vocabulary=151_936)
+SMALL = replace(FULL, batch=4, length=512)
+
+
+def held(precision: Precision, **changes: Any) -> Recipe:
+    """Recipe 0.5b in a precision, whatever the size of the model is."""
+    return recipe_for("0.5b", precision=precision, **changes)
+
+
+#: The trainings that are measured: the model's size, the recipe, the rows. The first loads kernels.
+TRAININGS = {
+    "warm up": ("0.5b", held("auto"), SMALL),
+    "0.5b auto": ("0.5b", held("auto"), FULL),
+    "0.5b no dropout": ("0.5b", held("auto", dropout=0.0), FULL),
+    "0.5b no padding": ("0.5b", held("auto"), replace(FULL, padded=False)),
+    "0.5b recomputed": ("0.5b", held("auto", checkpointing=True), FULL),
+    "0.5b float32": ("0.5b", held("float32"), FULL),
+    "0.5b mixed": ("0.5b", held("mixed"), FULL),
+    "0.5b all logits": ("0.5b", held("auto"), replace(SMALL, learned=511)),
+    "1.5b auto": ("1.5b", held("auto"), FULL),
+    "1.5b recomputed": ("1.5b", held("auto", checkpointing=True), FULL),
+    "1.5b nf4": ("1.5b", held("nf4", checkpointing=True), FULL),
+}
 
 
 def make_model(size: str, folder: Path, tokenizer: Path) -> Path:
@@ -199,36 +223,22 @@ def main(tokenizer: Path) -> dict[str, Any]:
         print(f"{name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
         return result
 
-    def held(precision: Precision, **changes: Any) -> Recipe:
-        return recipe_for("0.5b", precision=precision, **changes)
-
-    full = Case(batch=8, length=1024, learned=128, vocabulary=151_936)
-    small = replace(full, batch=4, length=512)
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        half = check("make 0.5b", lambda: make_model("0.5b", root / "0.5b", tokenizer))
-        if isinstance(half, Path):
-            # The first run loads kernels, and is not measured.
-            check("warm up", lambda: train(half, held("auto"), small, updates=2))
-            check("0.5b auto", lambda: train(half, held("auto"), full, validation=16))
-            check("0.5b no dropout", lambda: train(half, held("auto", dropout=0.0), full))
-            check("0.5b no padding", lambda: train(half, held("auto"), replace(full, padded=False)))
-            check("0.5b recomputed", lambda: train(half, held("auto", checkpointing=True), full))
-            check("0.5b float32", lambda: train(half, held("float32"), full))
-            check("0.5b mixed", lambda: train(half, held("mixed"), full))
-            check("0.5b all logits",
-                  lambda: train(half, held("auto"), replace(small, learned=511)))  # fmt: skip
-            check("second training", lambda: second_training(half, held("auto"), full))
-            check("local rank", lambda: local_rank(half, held("auto")))
-            check("refused", lambda: refused(half, held("auto")))
-            check("generation 0.5b", lambda: generation(half, held("auto")))
-            check("generation 0.5b float32", lambda: generation(half, held("float32")))
-        more = check("make 1.5b", lambda: make_model("1.5b", root / "1.5b", tokenizer))
-        if isinstance(more, Path):
-            check("1.5b auto", lambda: train(more, held("auto"), full))
-            check("1.5b recomputed", lambda: train(more, held("auto", checkpointing=True), full))
-            check("1.5b nf4", lambda: train(more, held("nf4", checkpointing=True), full))
-            check("generation 1.5b", lambda: generation(more, held("auto")))
+        for size in SIZES:
+            make = partial(make_model, size, Path(scratch) / size, tokenizer)
+            folder = check(f"make {size}", make)
+            if not isinstance(folder, Path):
+                continue
+            for name, (of_size, recipe, case) in TRAININGS.items():
+                if of_size == size:
+                    rows = 16 if name == "0.5b auto" else 0
+                    check(name, partial(train, folder, recipe, case, validation=rows))
+            if size == "0.5b":
+                check("second training", partial(second_training, folder, held("auto"), FULL))
+                check("local rank", partial(local_rank, folder, held("auto")))
+                check("refused", partial(refused, folder, held("auto")))
+                check("generation 0.5b float32", partial(generation, folder, held("float32")))
+            check(f"generation {size}", partial(generation, folder, held("auto")))
     found["seconds"] = round(time.monotonic() - began, 1)
     return found
 

@@ -17,8 +17,6 @@ from distill_sql.recipes import RECIPES, Recipe, recipe_for
 from distill_sql.students.kept import Load, Way
 from distill_sql.students.memory import (
     CONFIGS,
-    GPU_BUFFERS,
-    Memory,
     check_memory,
     estimate,
     heaviest,
@@ -26,6 +24,7 @@ from distill_sql.students.memory import (
 )
 from distill_sql.students.peaks import Case, make_model, measure
 from distill_sql.students.rows import Row, Rows
+from tests.students import gpu_check
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -132,19 +131,17 @@ def test_an_estimate_is_what_a_process_of_its_own_takes() -> None:
 
 
 def test_estimates_hold_what_a_gpu_was_measured_to_hold() -> None:
-    """The recorded run's parts, in MiB, with today's slack; 4 bits are over by up to a fifth."""
+    """Today's estimates of the trainings of the recorded run, against what PyTorch counted."""
     path = Path(__file__).parents[2] / "book" / "results" / "gpu" / "h200.json"
-    cases = {
-        name: entry["result"]
-        for name, entry in read_json(path).items()
-        if isinstance(entry, dict) and "parts_mib" in entry["result"]
-    }
-    assert len(cases) >= 10
-    for name, case in cases.items():
-        parts = [part * 2**20 for part in case["parts_mib"]]
-        total = Memory(*parts, buffers=GPU_BUFFERS).total / 2**20
-        over = 1.20 if case["precision"] == "nf4" else 1.15
-        assert case["allocated_mib"] <= total <= over * case["allocated_mib"], name
+    recorded = read_json(path)
+    for name, (size, recipe, case) in gpu_check.TRAININGS.items():
+        found = recorded[name]["result"]
+        recipe = replace(recipe, precision=found["precision"], batch=case.batch)
+        load = heaviest(recipe, case.rows(1), case.batch)
+        way = Way(on_gpu=True, rounds=recipe.precision != "float32")
+        shape = CONFIGS[gpu_check.SIZES[size]]
+        total = estimate(shape, recipe, micro_batch=case.batch, way=way, load=load).total / 2**20
+        assert found["allocated_mib"] <= total <= 1.15 * found["allocated_mib"], name
 
 
 def test_logits_of_mlx_are_those_of_learned_tokens_alone(tmp_path: Path) -> None:
