@@ -15,7 +15,6 @@ from distill_sql.datasets import Dataset
 from distill_sql.errors import DatasetError
 from distill_sql.pocket import sources
 from distill_sql.scoring import LEVELS, Accuracy, ScoreReport, hardness
-from distill_sql.scoring.compare import compare_means
 from distill_sql.scoring.score import Metric
 from distill_sql.skeletons import skeleton, skeletons
 
@@ -107,39 +106,6 @@ def side_by_side(
             records.append(
                 {"model": model, "group": group, "questions": max(counts, default=0)}
                 | {name: found[name][group][1] if name in found else None for name in conditions}
-            )
-    return records
-
-
-def differences(
-    pairs: Mapping[str, tuple[Runs, Runs]], groups: Groups, *, metric: Metric = "exec"
-) -> list[dict[str, Any]]:
-    """A record for each pair of reports and each group: the second less the first, paired.
-
-    A pair has one run a side or several (:func:`~distill_sql.scoring.compare.compare_means`). Keys:
-    ``what`` (the pair's name), ``group``, ``questions``, ``before``, ``after``, ``difference``,
-    ``low``, ``high``, ``databases``, ``low_databases``, ``high_databases``, ``p_databases``.
-    """
-    records = []
-    for what, (before, after) in pairs.items():
-        both = zip(_parts_of_runs(before, groups), _parts_of_runs(after, groups), strict=True)
-        for (group, a), (_, b) in both:
-            found = compare_means(a, b, metric=metric)
-            records.append(
-                {
-                    "what": what,
-                    "group": group,
-                    "questions": found.n,
-                    "before": mean(found.runs_a) if found.n else None,
-                    "after": mean(found.runs_b) if found.n else None,
-                    "difference": found.difference,
-                    "low": found.interval[0],
-                    "high": found.interval[1],
-                    "databases": found.databases,
-                    "low_databases": found.clustered_interval[0],
-                    "high_databases": found.clustered_interval[1],
-                    "p_databases": found.clustered_p_value,
-                }
             )
     return records
 

@@ -9,7 +9,6 @@ from distill_sql.breakdown import (
     SEEN,
     UNSEEN,
     breakdown,
-    differences,
     group_by,
     parts,
     side_by_side,
@@ -80,23 +79,10 @@ def test_conditions_stand_side_by_side_with_the_mean_of_several_runs() -> None:
     ]
 
 
-def test_differences_by_group_by_hand() -> None:
-    every, b, a = differences({"gain": (report("wwrw"), [report("rrrw"), report("rwrw")])}, GROUPS)
-    assert (every["what"], every["questions"], every["databases"]) == ("gain", 4, 2)
-    assert (every["before"], every["after"], every["difference"]) == (0.25, 0.625, 0.375)
-    assert (b["difference"], a["difference"]) == (0.75, 0)
-    assert b["databases"] == 1
-    assert math.isnan(b["p_databases"])
-    # All of it is on one database: its sign alone decides, so both signs are as far.
-    assert every["p_databases"] == 1
-    assert every["low"] <= 0.375 <= every["high"]
-
-
 def test_a_group_without_questions_in_a_report_has_no_share() -> None:
     empty = report("rr")
     assert breakdown({"m": empty}, GROUPS)[2]["questions"] == 0
     assert side_by_side({"m": {"c": empty}}, GROUPS)[2]["c"] is None
-    assert differences({"d": (empty, empty)}, GROUPS)[2]["before"] is None
 
 
 def test_parts_are_a_partition() -> None:
