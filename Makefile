@@ -48,17 +48,17 @@ check-site: book ## look at the built pages with headless Chromium
 figures: $(INSTALLED) ## build the book from nothing, record its figures, write README's table
 	@$(MAKE) --no-print-directory clean book
 	@$(VENV)/bin/distill-sql book figures --record
-	@$(VENV)/bin/python -m distill_sql.measured README.md
+	@$(VENV)/bin/python -m distill_sql.runs.measured README.md
 
 # Times are of value on an idle machine only. `precision` trains on the traces of `make book`.
 D := $(DISTILL_SQL_DATA)
-BENCHMARK := OMP_NUM_THREADS=1 $(VENV)/bin/python -m distill_sql.students.benchmark
+BENCHMARK := OMP_NUM_THREADS=1 $(VENV)/bin/python -m distill_sql.runs.students_benchmark
 QWEN := --config $(D)/qwen2.5-configs/Qwen2.5-0.5B-Instruct.config.json --tokenizer $(D)/qwen2.5-tokenizer
 LADDER := distill_sql/pocket/checkpoints/pocket-l
 measure: $(INSTALLED) ## record the benchmarks' figures (DISTILL_SQL_DATA: real data), write README's table
 	@test -d '$(D)/spider' || { echo 'error: set DISTILL_SQL_DATA to a folder with spider/'; exit 1; }
 	@test -f book/.work/traces/pocket.jsonl || { echo 'error: make book first'; exit 1; }
-	$(VENV)/bin/python -m distill_sql.scoring.benchmark --path $(D)/spider --record \
+	$(VENV)/bin/python -m distill_sql.runs.scoring_benchmark --path $(D)/spider --record \
 		$(D)/published_predictions/distilled_primary.jsonl \
 		$(D)/published_predictions/gpt_4o_mini_reference.jsonl
 	$(VENV)/bin/python -m tests.teacher.soak $(D)/spider --record
@@ -70,7 +70,7 @@ measure: $(INSTALLED) ## record the benchmarks' figures (DISTILL_SQL_DATA: real 
 		--recipe pocket-l --questions 100 --record
 	$(BENCHMARK) precision --recipe pocket-l --dataset pocket \
 		--traces book/.work/traces/pocket.jsonl --record
-	@$(VENV)/bin/python -m distill_sql.measured README.md
+	@$(VENV)/bin/python -m distill_sql.runs.measured README.md
 
 lock: ## resolve every dependency anew and write requirements.lock
 	@$(PYTHON) -m venv --clear $(VENV)-lock

@@ -1,13 +1,13 @@
 """Where a number comes from: machine, versions, commit, data, time.
 
-:func:`manifest` is stored beside every recorded result, :func:`footer` ends every chapter. Both say
-what was run, never where: no path of the machine gets into them.
+:func:`manifest` is stored beside every recorded result; a chapter ends with the same facts
+(:mod:`~distill_sql.book.footer`). Both say what was run, never where: no path of the machine gets
+into them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import html
 import os
 import platform
 import subprocess
@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from distill_sql.datasets import Dataset
-
+#: This package's version, which pyproject.toml repeats.
+VERSION = "0.1.0"
 # The clock of a chapter starts when its first cell imports this module.
 _IMPORTED_AT = time.monotonic()
 
@@ -113,7 +112,7 @@ def git_state(folder: Path | str | None = None) -> dict[str, Any]:
 
 def manifest(
     *,
-    dataset: Dataset | None = None,
+    dataset: Mapping[str, Any] | None = None,
     recipe: str | None = None,
     model: str | None = None,
     revision: str | None = None,
@@ -124,13 +123,14 @@ def manifest(
 ) -> dict[str, Any]:
     """The record that stands beside a result: what was run, on what, with what, when, by whom.
 
+    ``dataset`` is its own description (:meth:`~distill_sql.data.datasets.Dataset.description`).
     ``wall_time_s`` is in seconds; the default is the time since this module was imported.
     ``extra`` keys are kept as given. The value is plain JSON.
     """
-    seconds = time.monotonic() - _IMPORTED_AT if wall_time_s is None else wall_time_s
+    seconds = elapsed() if wall_time_s is None else wall_time_s
     record: dict[str, Any] = {
         "recipe": recipe,
-        "dataset": None if dataset is None else describe_dataset(dataset),
+        "dataset": None if dataset is None else dict(dataset),
         "model": model,
         "revision": revision,
         "seed": seed,
@@ -146,66 +146,9 @@ def manifest(
     return record | extra
 
 
-def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """Name, split, size and fingerprint of a dataset, without the folder it lies in."""
-    return {
-        "name": dataset.name,
-        "split": dataset.split,
-        "examples": len(dataset.examples),
-        "databases": len({example.db_id for example in dataset.examples}),
-        "fingerprint": dataset.fingerprint,
-    }
-
-
-def footer(
-    parameters: Mapping[str, Any] | None = None,
-    *datasets: Dataset,
-    extra: Mapping[str, str] | None = None,
-) -> None:
-    """Display the provenance of the chapter that calls it, in its last cell.
-
-    ``parameters`` are the chapter's own, by name. ``extra`` rows come after the standard ones.
-    Wall time counts from the first import of this module, so it leaves out starting the kernel.
-    """
-    from IPython.display import display
-
-    display({"text/html": footer_html(parameters, *datasets, extra=extra)}, raw=True)  # type: ignore[no-untyped-call]
-
-
-def footer_html(
-    parameters: Mapping[str, Any] | None = None,
-    *datasets: Dataset,
-    extra: Mapping[str, str] | None = None,
-) -> str:
-    """The footer of :func:`footer` as HTML."""
-    state = git_state()
-    machine = hardware()
-    rows: dict[str, str] = {}
-    if parameters:
-        rows["Parameters"] = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
-    for dataset in datasets:
-        about = describe_dataset(dataset)
-        rows["Data" if len(datasets) == 1 else f"Data ({dataset.split})"] = (
-            f"{about['name']} {about['split']}: {about['examples']:,} examples, "
-            f"{about['databases']:,} databases, sha256 {about['fingerprint'][:12]}"
-        )
-    rows["Machine"] = machine_in_words(machine)
-    rows["Versions"] = ", ".join(f"{name} {version}" for name, version in packages().items())
-    if state["commit"] is None:
-        rows["Commit"] = "not in a git checkout"
-    else:
-        rows["Commit"] = state["commit"][:12] + (" with local edits" if state["dirty"] else "")
-    rows["Wall time"] = f"{time.monotonic() - _IMPORTED_AT:.1f} s"
-    rows["Executed"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    rows |= extra or {}
-    items = "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
-        for name, value in rows.items()
-    )
-    return (
-        '<aside class="ds-provenance" aria-label="Provenance of this chapter">'
-        f"<p>How this page was made</p><dl>{items}</dl></aside>"
-    )
+def elapsed() -> float:
+    """Seconds since this module was imported, which a chapter's first cell does."""
+    return time.monotonic() - _IMPORTED_AT
 
 
 def _cpu_name() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from distill_sql.cli import main
-from distill_sql.datasets import load_dataset
-from distill_sql.neighbours import build_neighbours
-from distill_sql.prompts import prompt_messages
+from distill_sql.data.datasets import load_dataset
+from distill_sql.data.neighbours import build_neighbours
+from distill_sql.prompting.prompts import prompt_messages
 
 
 @pytest.fixture(autouse=True)

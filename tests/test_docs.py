@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill_sql import measured
 from distill_sql.cli import main
+from distill_sql.runs import measured
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -51,7 +51,7 @@ def test_the_table_of_figures_is_what_was_recorded() -> None:
     rows = measured.read_rows(folder / "rows.toml")
     found = measured.read_measurements(folder / "measurements.jsonl")
     assert measured.written(README, measured.table(rows, found)) == README, (
-        "run: python -m distill_sql.measured README.md"
+        "run: python -m distill_sql.runs.measured README.md"
     )
     assert len({row.name or row.what for row in rows}) == len(rows)
     for row in rows:
@@ -99,7 +99,7 @@ def test_a_chapter_has_its_parts(path: Path) -> None:
     for part in ("**The question.**", "**What it needs.**", "To repeat it:"):
         assert part in text.split(":tags: [parameters]")[0], part
     last = text.split("```{code-cell}")[-1]
-    assert "provenance.footer(" in last
+    assert "footer(" in last
     code = re.findall(r"```\{code-cell\} ipython3\n(.*?)```\n", text, flags=re.DOTALL)
     assert not any(re.search(r"^\s*(def|class) ", cell, flags=re.MULTILINE) for cell in code)
     assert text.count("charts.show(") == text.count('alt=f"') + text.count('alt="')

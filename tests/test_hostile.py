@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from distill_sql import cli
-from distill_sql.datasets import load_dataset
+from distill_sql.data.datasets import load_dataset
 from distill_sql.errors import DatasetError
 from distill_sql.teacher.settings import settings_for
 from distill_sql.teacher.store import Sample, Store

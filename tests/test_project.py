@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import distill_sql
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -125,28 +129,97 @@ def test_environment_yml_has_pyprojects_pins() -> None:
     assert python.removeprefix("python=") in PROJECT["requires-python"]
 
 
-#: The order in which modules may import one another: only from the left.
-LAYERS = [
-    "errors", "places", "schema", "descriptions", "datasets", "provenance", "tokenizer", "mentions",
-    "rendering", "linking", "recall", "prompts", "sandbox", "failures", "skeletons", "neighbours",
-    "scoring", "gains", "mutants", "pocket", "survey", "breakdown", "baseline", "teacher", "traces",
-    "splits", "recipes", "charts", "tables", "students", "identity", "experiments",
-    "controls", "pretraining", "book", "cli",
+# --- Rooms: what imports what ---------------------------------------------------------------------
+
+PACKAGE = ROOT / "distill_sql"
+#: The package's files and folders. Each imports from those before it alone.
+ROOMS = [
+    "errors", "settings", "files", "provenance", "sql", "data", "prompting", "models", "scoring",
+    "teacher", "training", "pocket", "pretraining", "book", "runs", "cli",
 ]  # fmt: skip
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_point_one_way(layer: str) -> None:
-    package = ROOT / "distill_sql" / layer
-    files = list(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
-    later = set(LAYERS[LAYERS.index(layer) + 1 :])
-    # One exception: the dataset by the name of pocket is built where it is loaded, and its prompts
-    # are counted with the tokenizer of its models.
-    allowed = {"datasets": {"pocket"}, "prompts": {"pocket"}}.get(layer, set())
-    for file in files:
-        if file.name == "command.py":  # a verb of the command line, which comes last
-            continue
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distill_sql."):
-                target = str(node.module).split(".")[1]
-                assert target not in later - allowed, f"{file.name} imports {target}"
+def imported(path: Path) -> set[str]:
+    """The package's modules that a file imports, anywhere in it, or names in a text to import."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "distill_sql":
+            both = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= both or {str(node.module)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & MODULES.keys()
+        elif isinstance(node, ast.Constant) and id(node) not in documentation:
+            found |= {str(node.value)} & MODULES.keys() - {"distill_sql"}
+    return found
+
+
+def room_of(module: str) -> str:
+    return [*module.split("."), "distill_sql"][1]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_one_way(module: str) -> None:
+    if module == "distill_sql":  # the public names, from everywhere, each when it is first used
+        return
+    before = ROOMS[: ROOMS.index(room_of(module)) + 1]
+    for target in imported(MODULES[module]) - {"distill_sql"}:
+        assert room_of(target) in before, f"{module} imports {target}"
+
+
+def test_modules_import_in_no_circle() -> None:
+    graph = {name: imported(path) - {name, "distill_sql"} for name, path in MODULES.items()}
+    for entry in ("distill_sql", "distill_sql.cli"):  # they load by name what is asked for
+        graph.pop(entry)
+    TopologicalSorter(graph).prepare()
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(done.stdout.split())
+
+
+def test_prompts_need_no_scorer_and_the_package_alone_next_to_nothing() -> None:
+    found = loaded_by("import distill_sql.prompting.prompts")
+    rooms = {room_of(name) for name in found if name.startswith("distill_sql.")}
+    assert rooms <= set(ROOMS[: ROOMS.index("prompting") + 1])
+    alone = {name for name in loaded_by("import distill_sql") if name.startswith("distill_sql")}
+    assert alone == {"distill_sql", "distill_sql.data", "distill_sql.data.carried"}
+    assert "argparse" in (helped := loaded_by("import distill_sql.cli"))
+    assert not helped & {"torch", "pandas", "sqlglot", "numpy", "transformers"}
+
+
+def test_public_names_are_what_they_say() -> None:
+    """Each is where type checkers look for it, and is loaded from there."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    checked = {
+        (str(node.module).removeprefix("distill_sql."), alias.asname or alias.name): alias.name
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = {(module, name): there for name, (module, there) in distill_sql._HOMES.items()}
+    assert homes == checked
+    assert sorted(distill_sql._HOMES) == sorted(distill_sql.__all__) == dir(distill_sql)
+    for name in distill_sql.__all__:
+        assert getattr(distill_sql, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'scor'"):
+        distill_sql.scor  # noqa: B018
+    assert callable(distill_sql.score)
+    assert distill_sql.scoring.__name__ == "distill_sql.scoring"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from distill_sql import provenance
-from distill_sql.datasets import Dataset, Example
-from distill_sql.schema import Schema
+from distill_sql.book.footer import footer_html
+from distill_sql.data.datasets import Dataset, Example
+from distill_sql.data.schema import Schema
 
 
 @pytest.fixture
@@ -54,8 +55,9 @@ def test_a_copy_without_its_history_can_name_its_commit(
 
 def test_a_manifest_is_json_and_says_what_ran(dataset: Dataset) -> None:
     record = provenance.manifest(
-        dataset=dataset, recipe="lora", seed=3, wall_time_s=1.234, measured_by="me", budget=1500
-    )
+        dataset=dataset.description(), recipe="lora", seed=3, wall_time_s=1.234, measured_by="me",
+        budget=1500,
+    )  # fmt: skip
     assert json.loads(json.dumps(record)) == record
     assert record["dataset"] | {"fingerprint": ""} == {
         "name": "toy",
@@ -74,7 +76,7 @@ def test_a_manifest_is_json_and_says_what_ran(dataset: Dataset) -> None:
 
 
 def test_a_footer_shows_parameters_and_data_and_escapes_them(dataset: Dataset) -> None:
-    page = provenance.footer_html({"size": "<0.5b>"}, dataset, extra={"Teacher": "none"})
+    page = footer_html({"size": "<0.5b>"}, dataset, extra={"Teacher": "none"})
     assert "size = &#x27;&lt;0.5b&gt;&#x27;" in page
     assert "toy dev: 5 examples, 2 databases, sha256" in page
     assert "<dt>Teacher</dt><dd>none</dd>" in page

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from distill_sql import figures
-from distill_sql.book import cache
+from distill_sql.book import cache, figures
 from distill_sql.book.build import plan
 from distill_sql.book.layout import Book
 from distill_sql.errors import ChapterError

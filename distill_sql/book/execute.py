@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_sql import figures, files
-from distill_sql.book import cache
+from distill_sql import files
+from distill_sql.book import cache, figures
 from distill_sql.book.chapters import Chapter
 from distill_sql.book.layout import Book, missing_book_extra
 from distill_sql.errors import ChapterError

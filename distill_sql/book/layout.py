@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from distill_sql.errors import ChapterError, MissingDependencyError
-from distill_sql.places import book_root
+from distill_sql.settings import book_root
 
 _CHAPTER_ENTRY = "book/chapters/"
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from distill_sql.datasets import cache_dir
+from distill_sql.data.schema import schema_to_tables_json
 from distill_sql.pocket.domains import SOURCES, SPLITS, load_domains
 from distill_sql.pocket.questions import Question, generate
 from distill_sql.pocket.rows import write_database
-from distill_sql.schema import schema_to_tables_json
+from distill_sql.settings import cache_dir
 
 #: Days after which a version that is not used leaves the cache.
 KEPT_DAYS = 7
@@ -97,7 +97,7 @@ def source_hash() -> str:
     package = SOURCES.parent
     kinds, apart = {".py", ".toml", ".sql", ".txt"}, SOURCES / "test"
     files = [p for p in SOURCES.rglob("*") if p.suffix in kinds and apart not in p.parents]
-    others = ("mutants.py", "parsing.py", "scoring/hardness.py")
+    others = ("sql/parsing.py", "scoring/mutants.py", "scoring/hardness.py")
     for path in sorted([*files, *(package / name for name in others)]):
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())

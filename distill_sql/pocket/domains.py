@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_sql.data.schema import Column, ForeignKey, Schema, Table
 from distill_sql.errors import DatasetError
-from distill_sql.schema import Column, ForeignKey, Schema, Table
 
 SPLITS = ("train", "validation", "dev")
 TYPES = {"integer": "number", "real": "number", "text": "text", "date": "time"}

@@ -1,8 +1,8 @@
 """The questions of a pocket database: drawn from patterns, kept only if they test something.
 
 A drawn question is kept if its query gives rows, its superlative is not tied, some plausible wrong
-query (:mod:`distill_sql.mutants`) gives other rows, and neither its words nor its query were drawn
-before. Hand-written questions are read from ``questions/<db_id>.sql``.
+query (:mod:`distill_sql.scoring.mutants`) gives other rows, and neither its words nor its query
+were drawn before. Hand-written questions are read from ``questions/<db_id>.sql``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 from distill_sql.errors import DatasetError
 from distill_sql.files import read_text
-from distill_sql.mutants import mutants
 from distill_sql.pocket.domains import SOURCES, Domain
 from distill_sql.pocket.patterns import PATTERNS, Draft
 from distill_sql.pocket.phrases import Speaker
 from distill_sql.scoring.hardness import LEVELS, Hardness, hardness
+from distill_sql.scoring.mutants import mutants
 
 #: Share of each level of hardness: Spider dev's, to the percent.
 MIX: dict[Hardness, float] = {"easy": 0.24, "medium": 0.43, "hard": 0.17, "extra": 0.16}

@@ -16,21 +16,20 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from distill_sql import __version__
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.data.neighbours import build_neighbours
 from distill_sql.errors import DistillSqlError, PredictionError
 from distill_sql.files import check_output, read_json, read_json_lines, write_text
-from distill_sql.neighbours import build_neighbours
 from distill_sql.pocket import sealed
-from distill_sql.provenance import git_state
+from distill_sql.provenance import VERSION, git_state
 from distill_sql.scoring.columns import forgiven
-from distill_sql.scoring.compare import compare
+from distill_sql.scoring.comparison import compare
 from distill_sql.scoring.hardness import LEVELS
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.predictions import Prediction, read_predictions
-from distill_sql.scoring.score import ScoreReport, align, as_percent, score, score_with
+from distill_sql.scoring.report import ScoreReport, align, as_percent, score, score_with
 from distill_sql.scoring.verdicts import Rules
-from distill_sql.skeletons import skeleton, skeletons
+from distill_sql.sql.skeletons import skeleton, skeletons
 
 #: Where the readings of the released versions stand.
 LOG = Path(__file__).parents[2] / "book" / "results" / "pocket_test" / "log.jsonl"
@@ -60,7 +59,7 @@ def read_test_split(
     files: Sequence[Path],
     *,
     log: Path | None = None,
-    version: str = __version__,
+    version: str = VERSION,
     state: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from distill_sql.datasets import Dataset, cache_dir, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import DatasetError
 from distill_sql.files import read_text, write_json
 from distill_sql.pocket.domains import SOURCES
 from distill_sql.pocket.questions import Question, read_handwritten
+from distill_sql.settings import cache_dir
 
 #: The split's own version, and the SHA-256 of its sources. A change of the split is a new version:
 #: figures of two versions are figures of two benchmarks.
@@ -65,7 +66,8 @@ def check_frozen() -> None:
 
 def materialized_test() -> Path:
     """The split's folder in Spider's layout, gold queries left out; built on first use."""
-    target = cache_dir() / "pocket-test" / digest()[:16]
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    target = cache_dir() / "pocket-test" / f"{digest()[:16]}-{code[:8]}"
     if not (target / "test.json").exists():
         _build(target)
     return target
@@ -80,7 +82,10 @@ def _build(target: Path) -> None:
             path.parent.mkdir(parents=True)
             with closing(sqlite3.connect(path)) as connection:
                 connection.executescript(read_text(FOLDER / f"{db_id}.sql"))
-        asked = [{"db_id": q.db_id, "question": q.question, "query": ""} for q in questions()]
+        asked = [
+            {"db_id": q.db_id, "question": q.question, "query": "", "source": "handwritten"}
+            for q in questions()
+        ]
         write_json(folder / "test.json", asked)
         try:
             folder.rename(target)

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from distill_sql.mentions import Mentions
+from distill_sql.data.schema import Column, Schema, Table
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
 from distill_sql.pocket.patterns import PATTERNS, Draft
 from distill_sql.pocket.patterns.registry import Pattern
@@ -26,14 +26,14 @@ from distill_sql.pretraining.drawn import DRAWN_PATTERNS
 from distill_sql.pretraining.lexicon import Lexicon, invented, plural
 from distill_sql.pretraining.patterns import MORE_PATTERNS
 from distill_sql.pretraining.worlds import FRONT, draw_values, make_world
-from distill_sql.prompts import (
+from distill_sql.prompting.mentions import Mentions
+from distill_sql.prompting.prompts import (
     COMPACT_INSTRUCTIONS,
     COMPACT_SYSTEM_PROMPT,
     Mode,
 )
-from distill_sql.rendering import COMPACT_ROWS, render_compact
-from distill_sql.schema import Column, Schema, Table
-from distill_sql.tokenizer import Message
+from distill_sql.prompting.rendering import COMPACT_ROWS, render_compact
+from distill_sql.prompting.tokenizer import Message
 
 Language = Literal["rich", "terse"]
 Kind = Literal["benchmark", "drawn"]

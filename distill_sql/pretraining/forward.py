@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from distill_sql.students.lean import decoded, later, products, weights_of
-from distill_sql.students.torch_backend import multiplies_bfloat16
+from distill_sql.models.lean import decoded, later, products, weights_of
+from distill_sql.models.torch_backend import multiplies_bfloat16
 
 if TYPE_CHECKING:
-    from distill_sql.pretraining.pretrain import Batch
+    from distill_sql.pretraining.batches import Batch
 
 #: Keys and values of one layer, rows x heads x positions x dimensions.
 Known = tuple[torch.Tensor, torch.Tensor]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from distill_sql.tokenizer import ChatTokenizer
+from distill_sql.prompting.tokenizer import ChatTokenizer
 
 #: Tokens in the ladder's vocabulary, the 256 bytes and three markers included.
 VOCABULARY = 2048
@@ -63,6 +63,6 @@ LADDER = {
 
 def train_ladder_tokenizer(texts: Iterable[str]) -> ChatTokenizer:
     """The ladder's byte-level BPE: a name is cut the same way after a dot, a quote or a bracket."""
-    from distill_sql.tokenizer import LADDER_SPLIT, train_tokenizer
+    from distill_sql.prompting.tokenizer import LADDER_SPLIT, train_tokenizer
 
     return train_tokenizer(texts, vocabulary=VOCABULARY, name="pocket", split=LADDER_SPLIT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_sql.scoring.hardness import LEVELS, Hardness, hardness
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.predictions import Prediction, read_predictions
-from distill_sql.scoring.score import Accuracy, ScoreReport, score, score_with
+from distill_sql.scoring.report import Accuracy, ScoreReport, score, score_with
 from distill_sql.scoring.verdicts import FAILURE_MODES, Rules, Verdict
 
 __all__ = [

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from distill_sql.datasets import Dataset
-from distill_sql.sandbox import Row, Sandbox
+from distill_sql.data.datasets import Dataset
 from distill_sql.scoring.predictions import Prediction
 from distill_sql.scoring.verdicts import gives_table, gold_error
+from distill_sql.sql.sandbox import Row, Sandbox
 
 #: How often both queries are timed for R-VES, and seconds a query may take, as published.
 ITERATIONS = 100

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from distill_sql.datasets import Dataset, Example
-from distill_sql.parsing import parse_query
-from distill_sql.sandbox import DEADLINE
+from distill_sql.data.datasets import Dataset, Example
 from distill_sql.scoring.clock import Clock
 from distill_sql.scoring.judge import Judge
-from distill_sql.scoring.score import ScoreReport
+from distill_sql.scoring.report import ScoreReport
+from distill_sql.sql.parsing import parse_query
+from distill_sql.sql.sandbox import DEADLINE
 
 #: Columns that a query may show and still be taken apart: their choices are many.
 MOST = 8

@@ -17,8 +17,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from distill_sql.sandbox import SQL_BYTES
-from distill_sql.schema import Schema
+from distill_sql.data.schema import Schema
 from distill_sql.scoring.execution import prediction_text
 from distill_sql.scoring.spider_sql import (
     ColumnUnit,
@@ -32,6 +31,7 @@ from distill_sql.scoring.spider_sql import (
     ValueUnit,
     parse_query,
 )
+from distill_sql.sql.sandbox import SQL_BYTES
 
 #: The components, in the order in which the official evaluator prints them.
 COMPONENTS = (

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-from distill_sql.sandbox import SQL_BYTES, Row
 from distill_sql.scoring.clock import UNLIMITED, Clock
 from distill_sql.scoring.plugging import first_statement
+from distill_sql.sql.sandbox import SQL_BYTES, Row
 
 # Numbers of gold's and of pred's rows, and the columns of each that have no partner yet.
 _Paired: TypeAlias = tuple[list[int], list[int], frozenset[int], frozenset[int]]

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from sqlglot import exp
 
-from distill_sql.parsing import parse_query
+from distill_sql.sql.parsing import parse_query
 
 Hardness: TypeAlias = Literal["easy", "medium", "hard", "extra"]
 #: The four levels, in order.

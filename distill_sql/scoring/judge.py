@@ -15,10 +15,9 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
-from distill_sql.datasets import Dataset, Example
+from distill_sql.data.datasets import Dataset, Example
+from distill_sql.data.neighbours import has_ties, tie_query
 from distill_sql.errors import GoldQueryError
-from distill_sql.neighbours import has_ties, tie_query
-from distill_sql.sandbox import DEADLINE, Result, Row, Sandbox
 from distill_sql.scoring.clock import Clock, OutOfTime
 from distill_sql.scoring.exact import exact_set_match
 from distill_sql.scoring.execution import (
@@ -32,6 +31,7 @@ from distill_sql.scoring.hardness import hardness
 from distill_sql.scoring.plugging import fillings
 from distill_sql.scoring.spider_sql import SpiderSqlError
 from distill_sql.scoring.verdicts import FailureMode, Rules, Verdict, gives_table, gold_error
+from distill_sql.sql.sandbox import DEADLINE, Result, Row, Sandbox
 
 
 class Judge:

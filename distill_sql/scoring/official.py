@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.errors import PredictionError
 from distill_sql.scoring.execution import prediction_text
 from distill_sql.scoring.verdicts import Rules, Verdict

@@ -18,8 +18,8 @@ from sqlparse.engine import FilterStack
 from sqlparse.filters import KeywordCaseFilter, SerializerUnicode
 from sqlparse.tokens import Literal, Whitespace
 
-from distill_sql.sandbox import SQL_BYTES
 from distill_sql.scoring.clock import UNLIMITED, Clock
+from distill_sql.sql.sandbox import SQL_BYTES
 
 #: Stands for a value in a query without values. Fixed by the official evaluator.
 SLOT = "VALUERARE"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.errors import PredictionError
 from distill_sql.files import lines, parse_json, read_json, read_json_lines, read_text
 

@@ -22,8 +22,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
 
+from distill_sql.data.schema import Schema
 from distill_sql.errors import DistillSqlError
-from distill_sql.schema import Schema
 
 AGGREGATES = frozenset({"none", "max", "min", "count", "sum", "avg"})
 ARITHMETIC = frozenset({"none", "-", "+", "*", "/"})

@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from distill_sql.datasets import Dataset, Example
+from distill_sql.data.datasets import Dataset, Example
 from distill_sql.errors import GoldQueryError
-from distill_sql.failures import primary_cause
-from distill_sql.sandbox import Result
 from distill_sql.scoring.hardness import Hardness
+from distill_sql.sql.failures import primary_cause
+from distill_sql.sql.sandbox import Result
 
 EvaluationType: TypeAlias = Literal["exec", "match", "all"]
 FailureMode: TypeAlias = Literal["ok", "wrong-result", "execution", "parse", "empty", "timeout"]
@@ -73,7 +73,7 @@ class Verdict:
 
     @cached_property
     def cause(self) -> str | None:
-        """What went wrong, one of :data:`distill_sql.failures.CAUSES`; None if nothing did."""
+        """What went wrong, one of :data:`distill_sql.sql.failures.CAUSES`; None if nothing did."""
         right = self.exact if self.exec is None else self.exec
         if right or right is None:
             return None

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from distill_sql.datasets import load_dataset
+from distill_sql.data.datasets import load_dataset
 from distill_sql.errors import ParameterError
 from distill_sql.teacher import paying, predictions
 from distill_sql.teacher.client import Teacher, check_concurrency

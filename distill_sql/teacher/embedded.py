@@ -1,12 +1,11 @@
 """A teacher on this machine: a small model behind a real endpoint, for when there is no key.
 
-The server is :mod:`distill_sql.students.endpoint`, in a process of its own. Any model folder that
+The server is :mod:`distill_sql.models.endpoint`, in a process of its own. Any model folder that
 transformers loads will do.
 """
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -22,8 +21,9 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from distill_sql.data.carried import CHECKPOINTS
 from distill_sql.errors import MissingDependencyError, TeacherError
-from distill_sql.pocket import CHECKPOINTS
+from distill_sql.models.folders import name_with_digest
 from distill_sql.teacher.addresses import EMBEDDED as BASE_URL
 from distill_sql.teacher.secrets import one_line
 
@@ -41,14 +41,8 @@ ANSWER = 1800.0
 
 
 def name(model: Path = FOLDER) -> str:
-    """What a model is asked as: its folder's name and a digest of its weights, since answers are
-    filed under it."""
-    digest = hashlib.sha256()
-    for path in sorted(model.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return f"{model.name}-{digest.hexdigest()[:8]}"
+    """What the teacher in a folder is asked as."""
+    return name_with_digest(model)
 
 
 @contextmanager
@@ -68,7 +62,7 @@ def serving(model: Path) -> Iterator[str]:
         )
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
-    command = [sys.executable, "-m", "distill_sql.students.endpoint", str(model), f"--port={port}"]
+    command = [sys.executable, "-m", "distill_sql.models.endpoint", str(model), f"--port={port}"]
     own = [f"--parent={os.getpid()}"]  # even if this process is killed, none is left
     with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as out:
         log = Path(out.name)

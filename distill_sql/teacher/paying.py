@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.files import check_output
 from distill_sql.teacher.attempts import Outcome

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.files import write_json, write_json_lines
-from distill_sql.prompts import Mode, extract_sql
+from distill_sql.prompting.prompts import Mode, extract_sql
+from distill_sql.prompting.rendering import Style
 from distill_sql.provenance import manifest
-from distill_sql.rendering import Style
 from distill_sql.teacher.addresses import split_login
 from distill_sql.teacher.prices import NANO
 from distill_sql.teacher.store import Sample, Store
@@ -96,7 +96,7 @@ def write_predictions(
     write_json(
         out.with_name(f"{out.name}.manifest.json"),
         manifest(
-            dataset=dataset,
+            dataset=dataset.description(),
             model=settings.model,
             wall_time_s=seconds,
             host=urlsplit(settings.base_url).hostname,

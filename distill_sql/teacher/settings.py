@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from distill_sql.errors import TeacherError
-from distill_sql.rendering import Style
+from distill_sql.prompting.rendering import Style
 from distill_sql.teacher import embedded
 from distill_sql.teacher.addresses import OPENAI_URL, split_login
 from distill_sql.teacher.work import Settings

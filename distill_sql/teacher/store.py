@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_sql.datasets import cache_dir
 from distill_sql.errors import TeacherError
 from distill_sql.files import clean
+from distill_sql.settings import cache_dir
 from distill_sql.teacher.claims import Claims
 from distill_sql.teacher.layout import open_cache
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
-from distill_sql.datasets import Dataset, Example
+from distill_sql.data.datasets import Dataset, Example
 from distill_sql.errors import TeacherError
-from distill_sql.prompts import (
+from distill_sql.prompting.prompts import (
     Mode,
     check_schema_tokens,
     prompt_messages,
     tokenizer_for,
     trace_mode,
 )
-from distill_sql.rendering import Style
+from distill_sql.prompting.rendering import Style
+from distill_sql.prompting.tokenizer import Message
 from distill_sql.teacher.addresses import OPENAI_URL, checked, split_login
 from distill_sql.teacher.prices import Price
 from distill_sql.teacher.store import Store, request_key
-from distill_sql.tokenizer import Message
 
 #: Tokens that a chat adds to its texts: role and separators of each message, and the reply's start.
 MESSAGE_TOKENS = 8
@@ -93,7 +93,7 @@ def requests_for(
     """The request for every example whose database is there, in the dataset's order.
 
     ``count`` counts a schema's tokens where a budget is set, by default with the tokenizer that
-    :func:`~distill_sql.prompts.tokenizer_for` finds.
+    :func:`~distill_sql.prompting.prompts.tokenizer_for` finds.
     """
     url = checked(settings.base_url)  # spellings of one address are one
     if settings.schema_tokens and count is None:

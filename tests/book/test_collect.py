@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from distill_sql import figures, measured
+from distill_sql.book import figures
 from distill_sql.book.build import run
 from distill_sql.book.collect import collect, made_by
 from distill_sql.cli import main
 from distill_sql.errors import ChapterError
+from distill_sql.runs import measured
 
 from .conftest import MakeBook, chapter_text
 
@@ -20,7 +21,7 @@ from .conftest import MakeBook, chapter_text
 def test_figures_are_collected_recorded_and_shown_nowhere(
     make_book: MakeBook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    noting = "from distill_sql import figures\nfigures.note('right', 0.755)\nprint('the page')"
+    noting = "from distill_sql.book import figures\nfigures.note('right', 0.755)\nprint('the page')"
     book = make_book(
         **{
             "01_data": ('dataset = "pocket"', "1 + 1"),

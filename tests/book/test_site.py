@@ -19,12 +19,13 @@ from .conftest import ROOT, MakeBook, chapter_text, copy_site_sources, isolate, 
 
 CHART = """\
 import altair as alt
-from distill_sql import charts, provenance, tables
+from distill_sql.book.footer import footer
+from distill_sql.book import charts, tables
 rows = [{"size": "0.5b", "share": 0.5}, {"size": "3b", "share": 0.75}]
 bars = alt.Chart(alt.Data(values=rows)).mark_bar().encode(x="size:N", y="share:Q")
 charts.show(bars, caption="Shares </script><b>", alt="Two bars.")
 tables.show_table(rows * 9, caption="Rows", filters=["size"], search=True, page=5)
-provenance.footer({"x": x})"""
+footer({"x": x})"""
 
 
 def write(folder: Path, body: str) -> Path:

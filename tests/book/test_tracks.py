@@ -71,8 +71,8 @@ def test_the_part_of_bird_that_is_there(
 def test_the_prompt_of_pockets_models_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from distill_sql.datasets import load_dataset
-    from distill_sql.prompts import prompt_messages, tokenizer_for
+    from distill_sql.data.datasets import load_dataset
+    from distill_sql.prompting.prompts import prompt_messages, tokenizer_for
 
     isolate(monkeypatch)
     page = shown(tmp_path, "01_data", dataset="pocket")

@@ -14,15 +14,15 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from distill_sql.datasets import Dataset, load_dataset
-from distill_sql.mutants import mutants
+from distill_sql.book.survey import CONSTRUCTS, constructs
+from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.data.schema import schema_from_sqlite
 from distill_sql.pocket import build, materialized
 from distill_sql.pocket.domains import load_domain, load_domains
 from distill_sql.pocket.patterns import PATTERNS
-from distill_sql.sandbox import Sandbox
-from distill_sql.schema import schema_from_sqlite
 from distill_sql.scoring import hardness
-from distill_sql.survey import CONSTRUCTS, constructs
+from distill_sql.scoring.mutants import mutants
+from distill_sql.sql.sandbox import Sandbox
 
 
 @pytest.fixture(scope="module")

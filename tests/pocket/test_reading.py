@@ -17,9 +17,10 @@ import pytest
 
 import distill_sql
 from distill_sql.cli import main
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.cli import pocket as command
+from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import DatasetError, DistillSqlError, PredictionError
-from distill_sql.pocket import command, materialized, reading, sealed
+from distill_sql.pocket import materialized, reading, sealed
 from distill_sql.pocket.reading import read_test_split, table
 from distill_sql.provenance import manifest
 from distill_sql.scoring import read_predictions, score
@@ -65,7 +66,9 @@ def write(small: Dataset, tmp_path: Path) -> Write:
                 for e, sql in zip(small, queries, strict=True)
             )
         )
-        record = manifest(recipe="pocket-s", model="base", dataset=about or small, adapter="f00")
+        record = manifest(
+            recipe="pocket-s", model="base", dataset=(about or small).description(), adapter="f00"
+        )
         file.with_name(f"{file.name}.manifest.json").write_text(json.dumps(record))
         return file
 

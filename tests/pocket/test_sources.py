@@ -1,23 +1,19 @@
+"""Where pocket's questions come from, as their file says."""
+
 from __future__ import annotations
 
-import pytest
+from collections import Counter
 
-from distill_sql.datasets import load_dataset
-from distill_sql.errors import DatasetError
-from distill_sql.pocket import sources
+from distill_sql.data.datasets import load_dataset
 from distill_sql.pocket.domains import load_domains
 from distill_sql.pocket.questions import handwritten
 
 
 def test_every_question_has_the_source_that_it_came_from() -> None:
-    dev, found = load_dataset("pocket"), sources("dev")
-    assert list(found) == [example.question_id for example in dev]
+    dev = load_dataset("pocket")
     written = {q.question for d in load_domains() if d.split == "dev" for q in handwritten(d)}
-    assert {e.question for e in dev if found[e.question_id] == "handwritten"} == written
-    assert set(found.values()) == {"generated", "handwritten"}
-    assert set(sources("train").values()) == {"generated"}
-
-
-def test_a_split_that_pocket_does_not_have() -> None:
-    with pytest.raises(DatasetError, match=r"no questions|none\.json"):
-        sources("none")
+    assert {e.question for e in dev if e.source == "handwritten"} == written
+    assert {e.source for e in dev} == {"generated", "handwritten"}
+    assert {e.source for e in load_dataset("pocket", split="train")} == {"generated"}
+    assert {e.source for e in load_dataset("pocket", split="validation")} == {"generated"}
+    assert Counter(e.source for e in load_dataset("pocket", split="test")) == {"handwritten": 224}

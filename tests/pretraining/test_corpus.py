@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distill_sql.datasets import load_dataset
+from distill_sql.data.datasets import load_dataset
 from distill_sql.errors import DatasetError
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec, load_domains
 from distill_sql.pocket.patterns import PATTERNS
@@ -39,9 +39,9 @@ from distill_sql.pretraining.corpus import (
 )
 from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
 from distill_sql.pretraining.worlds import make_world
-from distill_sql.prompts import extract_sql
-from distill_sql.skeletons import skeleton, skeletons
-from distill_sql.splits import normal_question
+from distill_sql.prompting.prompts import extract_sql
+from distill_sql.sql.skeletons import skeleton, skeletons
+from distill_sql.training.splits import normal_question
 
 
 def bag(*words: str, file: int = 6) -> Bag:

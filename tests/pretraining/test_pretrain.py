@@ -15,12 +15,12 @@ import pytest
 
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json
-from distill_sql.pretraining import forward
+from distill_sql.pretraining import batches, beginnings, forward, records
 from distill_sql.pretraining import pretrain as script
 from distill_sql.pretraining.corpus import lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon
-from distill_sql.tokenizer import ChatTokenizer
+from distill_sql.prompting.tokenizer import ChatTokenizer
 from tests.pretraining.test_corpus import lexicon  # noqa: F401
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
@@ -48,7 +48,7 @@ def test_a_turn_is_read_as_the_chat_that_a_student_sees(
     tokenizer: ChatTokenizer,
 ) -> None:
     for lesson in islice(lessons(lexicon, 1.0, start=40_001), 5):
-        encoded = script.encode(lesson, tokenizer)
+        encoded = batches.encode(lesson, tokenizer)
         for turn, (ids, labels) in zip(lesson.turns, encoded.turns, strict=True):
             whole = tokenizer.render(lesson.chat(turn), add_generation_prompt=False)
             assert encoded.context + ids == tokenizer.encode(whole.removesuffix("\n"))
@@ -63,10 +63,10 @@ def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
     lexicon: Lexicon,  # noqa: F811
     tokenizer: ChatTokenizer,
 ) -> None:
-    pieces = script.pieces_of(tokenizer)
+    pieces = batches.pieces_of(tokenizer)
     changed: dict[str, str] = {}
     for number, lesson in enumerate(islice(lessons(lexicon, 1.0, start=40_001), 8)):
-        other = script.renamed(Random(number), lesson, pieces, range(1, len(pieces) + 1))
+        other = batches.renamed(Random(number), lesson, pieces, range(1, len(pieces) + 1))
         assert other.system == lesson.system
         names: dict[str, str] = {}
         pairs = [(lesson.context, other.context)]
@@ -79,7 +79,7 @@ def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
                 assert names.setdefault(one, two) == two
         different = {one: two for one, two in names.items() if one != two}
         present = set(re.findall("[a-z]+", lesson.context))
-        assert different.keys() <= present - script.KEPT
+        assert different.keys() <= present - batches.KEPT
         assert not present & set(different.values())
         assert len(set(different.values())) == len(different)
         changed |= different
@@ -94,10 +94,10 @@ def test_what_is_copied_badly_becomes_part_of_more_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {"POOL": 16, "RENAMED": 1.0, "RENAMED_WORDS": 1.0}.items():
-        monkeypatch.setattr(script, name, value)
-    places = [tokenizer.encode(piece)[0] for piece in script.pieces_of(tokenizer)[::40]]
+        monkeypatch.setattr(batches, name, value)
+    places = [tokenizer.encode(piece)[0] for piece in batches.pieces_of(tokenizer)[::40]]
     doubt = torch.zeros(len(tokenizer.backend.get_vocab()))
-    stream = script.batches(lexicon, TINY, tokenizer, 30_000, doubt)
+    stream = batches.batches(lexicon, TINY, tokenizer, 30_000, doubt)
 
     def found_in_a_pool() -> int:
         found = 0
@@ -118,11 +118,11 @@ def test_the_loss_is_the_mean_over_turns_read_one_by_one(
 ) -> None:
     torch.manual_seed(0)
     model = model_of(TINY)
-    script.begin_with_copying(model, TINY)
+    beginnings.begin_with_copying(model, TINY)
     group = [
-        script.encode(one, tokenizer) for one in islice(lessons(lexicon, 1.0, start=30_000), 6)
+        batches.encode(one, tokenizer) for one in islice(lessons(lexicon, 1.0, start=30_000), 6)
     ]
-    batch = script.collate(group)
+    batch = batches.collate(group)
     losses = []
     for encoded in group:
         for ids, labels in encoded.turns:
@@ -167,7 +167,7 @@ def test_copying_is_learned_at_once_from_the_start_given() -> None:
 
     shape = LADDER["pocket-m"]
     losses = []
-    for begin in (lambda *_: None, script.begin_with_copying):
+    for begin in (lambda *_: None, beginnings.begin_with_copying):
         torch.manual_seed(0)
         config = shape.config(bos=0, eos=2) | {"vocab_size": 256}
         model = Qwen2ForCausalLM(Qwen2Config(**config))
@@ -197,8 +197,8 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Path]:
     """Pretrains a shape in a folder of that name, in small steps; goes on where it was stopped."""
-    monkeypatch.setattr(script, "BATCH", 512)
-    monkeypatch.setattr(script, "POOL", 8)
+    monkeypatch.setattr(batches, "BATCH", 512)
+    monkeypatch.setattr(batches, "POOL", 8)
 
     def pretrained(name: str, shape: Shape, **options: Any) -> Path:
         (tmp_path / name).mkdir(exist_ok=True)
@@ -262,10 +262,10 @@ def test_branches_of_a_model_go_on_as_their_mean(run: Callable[..., Path]) -> No
         for folder in (*branches, both)
     )
     torch.testing.assert_close(mean, (one + two) / 2, atol=2**-8, rtol=0)
-    records = [read_json(folder / "pretraining.json") for folder in (root, *branches, both)]
-    assert records[1]["losses"] != records[2]["losses"]  # each has read lessons of its own
-    found = script.runs_of(records[3])
-    assert [one["losses"] for one in found] == [record["losses"] for record in records]
+    written = [read_json(folder / "pretraining.json") for folder in (root, *branches, both)]
+    assert written[1]["losses"] != written[2]["losses"]  # each has read lessons of its own
+    found = records.runs_of(written[3])
+    assert [one["losses"] for one in found] == [record["losses"] for record in written]
     with pytest.raises(TrainingError, match="did not go on from the same model"):
         run("wrong", short, after=[branches[0], both])
 
@@ -275,7 +275,7 @@ def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
     second = {"tokens": 400, "shape": {"rich": 1.0, "form": "text"}, "after": first}
     last = {"tokens": 200, "shape": {"rich": 1.0}, "after": second}
     found = {
-        (form, language): script.tokens_read(last, form, language)
+        (form, language): records.tokens_read(last, form, language)
         for form in ("chat", "text")
         for language in ("keywords", "sentences")
     }
@@ -290,7 +290,7 @@ def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
 def test_more_layers_begin_as_the_smaller_model() -> None:
     torch.manual_seed(0)
     small, large = model_of(TINY), model_of(replace(TINY, layers=5))
-    script.expand(small, large)
+    beginnings.expand(small, large)
     ids = torch.arange(40)[None]
     assert torch.equal(small(ids).logits, large(ids).logits)
     layers = large.model.layers
@@ -301,4 +301,4 @@ def test_more_layers_begin_as_the_smaller_model() -> None:
 @pytest.mark.parametrize("shape", [replace(TINY, layers=1), replace(TINY, inner=128)])
 def test_a_model_that_cannot_become_the_shape_is_refused(shape: Shape) -> None:
     with pytest.raises(TrainingError, match="2 layers, 64 wide, cannot become one of"):
-        script.expand(model_of(TINY), model_of(shape))
+        beginnings.expand(model_of(TINY), model_of(shape))

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from distill_sql.cli import main
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import DatasetError, GoldQueryError
-from distill_sql.mutants import mutants
-from distill_sql.sandbox import Row
 from distill_sql.scoring import Prediction
 from distill_sql.scoring.bird import reward, score_bird, soft_f1
+from distill_sql.scoring.mutants import mutants
+from distill_sql.sql.sandbox import Row
 
 
 @pytest.mark.parametrize(

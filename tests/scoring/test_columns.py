@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import load_dataset
+from distill_sql.data.datasets import load_dataset
 from distill_sql.scoring import Prediction, Rules, columns, score
 from distill_sql.scoring.columns import MOST, but_for_columns, forgiven, with_columns
-from distill_sql.scoring.compare import compare
+from distill_sql.scoring.comparison import compare
 
 
 def test_every_choice_of_columns_is_made_once_in_their_order() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_sql.datasets import Dataset, load_dataset
-from distill_sql.schema import Schema
+from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.data.schema import Schema
 from distill_sql.scoring.exact import (
     COMPONENTS,
     component_scores,

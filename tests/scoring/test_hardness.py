@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.scoring import hardness
 
 

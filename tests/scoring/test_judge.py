@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import Dataset, Example, load_dataset
+from distill_sql.data.datasets import Dataset, Example, load_dataset
 from distill_sql.errors import GoldQueryError
-from distill_sql.sandbox import SQL_BYTES, Result, Sandbox
 from distill_sql.scoring import Judge, Rules
 from distill_sql.scoring.judge import suite
-from tests.test_parsing import PIECES, long_text
-from tests.test_sandbox import HOSTILE
+from distill_sql.sql.sandbox import SQL_BYTES, Result, Sandbox
+from tests.sql.test_parsing import PIECES, long_text
+from tests.sql.test_sandbox import HOSTILE
 
 DEADLINE = 0.5
 #: Seconds that a new worker may take to start.

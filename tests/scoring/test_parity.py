@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.scoring import Rules, ScoreReport, read_predictions, score
 
 NAMES = ["base_qwen_0p5b", "distilled_primary", "distilled_7b", "gpt_4o_mini_reference"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import PredictionError
 from distill_sql.scoring import Prediction, read_predictions
 

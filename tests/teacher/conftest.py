@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ The endpoint (:mod:`tests.teacher.hostile`) runs in a process of its own, answer
 5 % each, and keeps its own books. Prints what was measured, and fails if an answer was lost or paid
 for twice, the budget passed, or the cache's books below the endpoint's. Left out: an endpoint that
 says it used fewer tokens than it charges for, which no client can know. ``--record`` keeps what was
-measured (:mod:`distill_sql.measured`).
+measured (:mod:`distill_sql.runs.measured`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill_sql import measured
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.runs import measured
 from distill_sql.teacher import Settings, Store, pace, requests_for
 from distill_sql.teacher.client import Teacher
 from distill_sql.teacher.prices import budget_of, dollars

@@ -4,8 +4,8 @@
     python -m tests.teacher.soak SPIDER_DIR --faults four faults, three kill -9
     python -m tests.teacher.soak SPIDER_DIR --filter judging the samples on the real databases
 
-Prints what was measured; ``--record`` keeps it (:mod:`distill_sql.measured`). The endpoint runs in
-a process of its own on the same machine.
+Prints what was measured; ``--record`` keeps it (:mod:`distill_sql.runs.measured`). The endpoint
+runs in a process of its own on the same machine.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from distill_sql import measured
-from distill_sql.datasets import Dataset, load_dataset
-from distill_sql.mutants import mutants
-from distill_sql.neighbours import build_neighbours
+from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.data.neighbours import build_neighbours
+from distill_sql.runs import measured
+from distill_sql.scoring.mutants import mutants
 from distill_sql.teacher import Price, Sample, Settings, Store, requests_for
 from distill_sql.teacher.client import Outcome, Teacher
 from distill_sql.teacher.prices import dollars
+from distill_sql.teacher.traces import Sieve, write_traces
 from distill_sql.teacher.work import fair_order
-from distill_sql.traces import Sieve, write_traces
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving
 
 PRICE = Price(150, 600)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill_sql.cli import main
-from distill_sql.datasets import load_dataset
+from distill_sql.data.datasets import load_dataset
 from distill_sql.scoring import read_predictions, score
 from distill_sql.teacher import Store
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving

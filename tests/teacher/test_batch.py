@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from distill_sql.datasets import Dataset, load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Price, Request, Settings, Store, requests_for
 from distill_sql.teacher import batch as batch_module

@@ -7,8 +7,8 @@ import pytest
 
 from distill_sql.cli import main
 from distill_sql.teacher import Store
+from tests.cli.test_teacher import PRICE, command, trained
 from tests.teacher.endpoint import books, serving
-from tests.teacher.test_command import PRICE, command, trained
 
 __all__ = ["trained"]
 

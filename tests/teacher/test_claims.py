@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Store
 from tests.teacher.endpoint import books, serving
@@ -117,7 +117,7 @@ def test_a_folder_that_holds_no_lock_is_told(
 ASK = """
 import sys
 from pathlib import Path
-from distill_sql.datasets import load_dataset
+from distill_sql.data.datasets import load_dataset
 from distill_sql.teacher import Price, Settings, Store, requests_for
 from distill_sql.teacher.client import Teacher
 settings = Settings(base_url="http://test/v1")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Price, Settings, Store, estimate, requests_for
 from distill_sql.teacher.client import Outcome, Teacher
@@ -84,7 +84,7 @@ def test_faults_and_kills_lose_nothing_and_the_books_are_never_short(
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from distill_sql.datasets import load_dataset\n"
+        "from distill_sql.data.datasets import load_dataset\n"
         "from tests.teacher.test_client import ask\n"
         "ask(load_dataset('pocket', split='train').limit(700), Path(sys.argv[1]), sys.argv[2],\n"
         "    concurrency=16)\n"
@@ -534,7 +534,7 @@ def test_two_processes_on_one_cache_ask_nothing_twice(
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from distill_sql.datasets import load_dataset\n"
+        "from distill_sql.data.datasets import load_dataset\n"
         "from tests.teacher.test_client import ask\n"
         "outcome = ask(load_dataset('pocket', split='train').limit(120), Path(sys.argv[1]),\n"
         "              sys.argv[2], concurrency=8)\n"
@@ -583,7 +583,7 @@ def test_an_interrupt_lets_what_is_under_way_finish(pocket_train: Dataset, tmp_p
         # A shell's background jobs ignore interrupts, and so would the tests' child.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
-        "from distill_sql.datasets import load_dataset\n"
+        "from distill_sql.data.datasets import load_dataset\n"
         "from tests.teacher.test_client import ask\n"
         "train = load_dataset('pocket', split='train')\n"
         "print(ask(train, Path(sys.argv[1]), sys.argv[2], concurrency=8).stopped)\n"

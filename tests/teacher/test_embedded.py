@@ -15,14 +15,14 @@ from unittest.mock import ANY
 import pytest
 
 from distill_sql.cli import main
-from distill_sql.datasets import Dataset
+from distill_sql.data.datasets import Dataset
 from distill_sql.errors import TeacherError
-from distill_sql.prompts import tokenizer_for
-from distill_sql.students.models import random_model
+from distill_sql.models.folders import random_model
+from distill_sql.prompting.prompts import tokenizer_for
 from distill_sql.teacher import Price, Settings, Store, embedded, requests_for
 from distill_sql.teacher.client import Teacher
-from distill_sql.traces import Sieve
-from tests.test_processes import ends
+from distill_sql.teacher.traces import Sieve
+from tests.sql.test_processes import ends
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from distill_sql.datasets import load_dataset
+from distill_sql.cli.teacher import _settings, configure
+from distill_sql.data.datasets import load_dataset
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Settings, embedded, requests_for
-from distill_sql.teacher.command import _settings, configure
 from distill_sql.teacher.settings import prices_of, settings_for
 
 CHAPTER = Path(__file__).parents[2] / "notebooks" / "02_teacher.md"

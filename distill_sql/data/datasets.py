@@ -1,0 +1,406 @@
+"""Questions with their databases: the pocket benchmark, Spider, BIRD, or a folder of one's own.
+
+Every dataset has the same shape on disk, Spider's::
+
+    <root>/dev.json                       a list of {"db_id", "question", "query"}
+    <root>/tables.json                    schemas (may be absent: then they are read from the files)
+    <root>/database/<db_id>/<db_id>.sqlite
+    <root>/database/<db_id>/database_description/<table>.csv    what columns mean (may be absent)
+
+BIRD differs in names only, and :func:`load_dataset` knows them. Databases are opened on first use,
+so loading questions never needs them; asking for the path of a missing one says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from distill_sql.data.archives import unpack_spider
+from distill_sql.data.carried import carried_folder
+from distill_sql.data.databases import check_name, find_database, is_file, is_folder
+from distill_sql.data.descriptions import with_descriptions
+from distill_sql.data.schema import Schema, load_tables_json, schema_from_sqlite
+from distill_sql.errors import DatasetError
+from distill_sql.files import parse_json, read_json, read_json_lines, read_text
+from distill_sql.settings import DATASET_VARIABLES, cache_dir
+
+#: Where the hub keeps the original archive (questions, schemas and databases in one zip file).
+SPIDER_HUB = ("xlangai/spider", "data/spider.zip")
+#: The branch that still has it: the main one holds the questions only.
+SPIDER_HUB_REVISION = "script"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question, its database and its gold SQL.
+
+    ``evidence`` is BIRD's hint, else empty. ``source`` says where the question comes from, if its
+    file does: on pocket ``handwritten`` or ``generated``. It is no part of a fingerprint.
+    """
+
+    question_id: int
+    db_id: str
+    question: str
+    query: str
+    evidence: str = ""
+    source: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of one split, the schemas they need, and where the databases are."""
+
+    name: str
+    split: str
+    root: Path
+    examples: tuple[Example, ...]
+    schemas: Mapping[str, Schema]
+    database_dir: Path
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    @cached_property
+    def db_ids(self) -> tuple[str, ...]:
+        """The databases that this split's examples ask about, in order of first appearance."""
+        return tuple(dict.fromkeys(example.db_id for example in self.examples))
+
+    def schema(self, db_id: str) -> Schema:
+        """The schema of ``db_id``; :class:`DatasetError` if the dataset has none of that name."""
+        try:
+            return self.schemas[db_id]
+        except KeyError:
+            raise _unknown_db(db_id, self.schemas, self.root) from None
+
+    def database_path(self, db_id: str) -> Path:
+        """The SQLite file of ``db_id``; :class:`DatasetError` if it is not there, or not whole."""
+        if db_id not in self._found:
+            self._found[db_id] = find_database(self.database_dir, db_id, of=self.name)
+        return self._found[db_id]
+
+    @cached_property
+    def missing_databases(self) -> tuple[str, ...]:
+        """The databases that the examples ask about and that are not there, in order."""
+        return tuple(
+            db_id
+            for db_id in self.db_ids
+            if not is_file(self.database_dir / db_id / f"{db_id}.sqlite")
+        )
+
+    def present(self) -> Dataset:
+        """The examples whose databases are there; :class:`DatasetError` if there is none."""
+        missing = set(self.missing_databases)
+        if missing and missing.issuperset(self.db_ids):
+            self.database_path(self.db_ids[0])  # says what was looked for, and the fix
+        return self.with_examples(e for e in self if e.db_id not in missing) if missing else self
+
+    @cached_property
+    def _found(self) -> dict[str, Path]:
+        """Databases that were there: looking again for every query would take longer than most."""
+        return {}
+
+    def limit(self, count: int | None) -> Dataset:
+        """The first ``count`` examples; all of them if ``count`` is None."""
+        if count is None or count >= len(self.examples):
+            return self
+        return replace(self, examples=self.examples[:count])
+
+    def only(self, *db_ids: str) -> Dataset:
+        """The examples that ask about these databases; each must be one that some example names."""
+        for db_id in db_ids:
+            if db_id not in self.db_ids:
+                raise _unknown_db(db_id, self.db_ids, self.root)
+        return self.with_examples(e for e in self.examples if e.db_id in db_ids)
+
+    def with_examples(self, examples: Iterable[Example]) -> Dataset:
+        """The same dataset with these examples, some of its own in any order."""
+        return replace(self, examples=tuple(examples))
+
+    def without_synonyms(self) -> Dataset:
+        """The same dataset with schemas that list no synonyms, as most databases come."""
+        plain = {db_id: schema.without_synonyms() for db_id, schema in self.schemas.items()}
+        return replace(self, schemas=plain)
+
+    def description(self) -> dict[str, Any]:
+        """Name, split, size and fingerprint, as records keep them: not the folder."""
+        return {
+            "name": self.name,
+            "split": self.split,
+            "examples": len(self.examples),
+            "databases": len(self.db_ids),
+            "fingerprint": self.fingerprint,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the examples, their schemas and the bytes of their databases."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(repr(example).encode())
+        for db_id in sorted(self.db_ids):
+            digest.update(repr(self.schema(db_id)).encode())
+            path = self.database_dir / db_id / f"{db_id}.sqlite"
+            if is_file(path):
+                with suppress(OSError), path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where one kind of dataset keeps its files, relative to its root."""
+
+    splits: Mapping[str, tuple[str, ...]]
+    tables: tuple[str, ...] = ("tables.json",)
+    databases: str = "database"
+    #: Where a split's databases are, if they have a folder of their own.
+    own_databases: Mapping[str, str] = field(default_factory=dict)
+
+
+_SPIDER = _Layout({"train": ("train_spider.json", "train_others.json"), "dev": ("dev.json",)})
+_BIRD = _Layout(
+    {
+        "train": ("train/train.json",),
+        "dev": ("dev/dev.json",),
+        "mini_dev": ("mini_dev/mini_dev_sqlite.json",),
+    },
+    tables=(
+        "mini_dev/mini_dev_sqlite_tables.json",
+        "dev/dev_tables.json",
+        "train/train_tables.json",
+    ),
+    databases="dev_databases",
+    own_databases={"train": "train/train_databases"},
+)
+
+
+def load_dataset(
+    name_or_path: str | Path, *, split: str = "dev", path: str | Path | None = None
+) -> Dataset:
+    """Load one split of a dataset.
+
+    ``name_or_path`` is ``pocket``, ``spider``, ``bird``, or a folder in Spider's layout. For the
+    two benchmarks, ``path`` (or the environment variable ``SPIDER_DIR`` / ``BIRD_DIR``) says where
+    they are; without either, Spider is fetched from the hub. Splits: ``train`` and ``dev``; pocket
+    also has ``validation``, and ``test`` without its gold queries, BIRD ``mini_dev``; a folder has
+    one per ``<split>.json``.
+
+    Spider's ``train`` is ``train_spider.json`` followed by ``train_others.json``, the 8,659
+    examples of the paper (Yu et al. 2018, section 4). Question ids count from 0 within a split,
+    unless the file gives its own, distinct ids (BIRD does).
+
+    Raises :class:`DatasetError` naming the file and the fix.
+    """
+    return _load(*_place(name_or_path, split, path), split)
+
+
+def reported_split(name_or_path: str | Path, *, path: str | Path | None = None) -> str:
+    """The split that is reported on: ``dev``, or ``mini_dev`` where only that is there."""
+    if not has_split(name_or_path, "dev", path=path) and (
+        has_split(name_or_path, "mini_dev", path=path)
+    ):
+        return "mini_dev"
+    return "dev"
+
+
+def has_split(name_or_path: str | Path, split: str, *, path: str | Path | None = None) -> bool:
+    """Whether a dataset has the questions of a split; the arguments are :func:`load_dataset`'s."""
+    _, root, layout = _place(name_or_path, split, path)
+    return split in layout.splits and is_file(root / layout.splits[split][0])
+
+
+def _place(
+    name_or_path: str | Path, split: str, path: str | Path | None
+) -> tuple[str, Path, _Layout]:
+    """A dataset's name, its folder, and where its files are in it."""
+    name = str(name_or_path)
+    check_name(split, what="The split")
+    if (root := carried_folder(name, split)) is not None:
+        return name, root, _folder_layout(split)
+    if name in DATASET_VARIABLES:
+        return name, _benchmark_root(name, path), _SPIDER if name == "spider" else _BIRD
+    root = Path(name_or_path)
+    if not is_folder(root):
+        raise DatasetError(
+            f"No dataset {name!r}: expected pocket, spider, bird, or a folder in Spider's layout "
+            f"(dev.json, database/<db_id>/<db_id>.sqlite), and there is no folder at {root}."
+        )
+    return root.resolve().name, root, _folder_layout(split)
+
+
+def _folder_layout(split: str) -> _Layout:
+    return _Layout({split: (f"{split}.json",)})
+
+
+def _benchmark_root(name: str, path: str | Path | None) -> Path:
+    variable = DATASET_VARIABLES[name]
+    given = path or os.environ.get(variable)
+    if given:
+        root = Path(given).expanduser()
+        if not is_folder(root):
+            raise DatasetError(
+                f"The folder given for {name} does not exist: {root}. Set {variable} (or the path "
+                "parameter) to the folder that holds its questions and databases."
+            )
+        return root
+    if name == "spider":
+        return fetch_spider()
+    raise DatasetError(
+        f"Where is {name}? Set {variable} to its folder: it is too large to fetch by itself. "
+        "Download it from its authors' page and unpack it there."
+    )
+
+
+def _load(name: str, root: Path, layout: _Layout, split: str) -> Dataset:
+    if split not in layout.splits:
+        raise DatasetError(
+            f"{name} has no split {split!r}; it has {', '.join(sorted(layout.splits))}."
+        )
+    # train_others.json is a supplement: a Spider folder without it is still Spider's train split.
+    first, *others = layout.splits[split]
+    files = [root / first, *(root / other for other in others if is_file(root / other))]
+    database_dir = root / layout.own_databases.get(split, layout.databases)
+    if not is_folder(database_dir):
+        database_dir = root / layout.databases
+    if not is_folder(database_dir):
+        raise DatasetError(
+            f"{root} has no databases: expected the folder {database_dir} with one "
+            "<db_id>/<db_id>.sqlite per database. Unpack the full archive, not only the questions."
+        )
+    records = [(file, record) for file in files for record in read_examples(file)]
+    schemas = _schemas(root, layout, [record["db_id"] for _, record in records], database_dir)
+    for file, record in records:
+        if (db_id := record["db_id"]) not in schemas:
+            raise _unknown_db(db_id, schemas, file, database_dir)
+    examples = tuple(
+        Example(
+            question_id=question_id,
+            db_id=record["db_id"],
+            question=record["question"].strip(),
+            query=record["query"] if isinstance(record.get("query"), str) else record["SQL"],
+            evidence=record.get("evidence") or "",
+            source=str(record.get("source") or ""),
+        )
+        for question_id, (_, record) in zip(_question_ids(records), records, strict=True)
+    )
+    return Dataset(name, split, root, examples, schemas, database_dir)
+
+
+def _question_ids(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[int]:
+    """The ids that the file gives, as numbers or as text; positions unless all are distinct."""
+    given = [record.get("question_id") for _, record in records]
+    ids = [int(key) for key in map(str, given) if key.isascii() and key.isdigit() and len(key) < 16]
+    return ids if len(set(ids)) == len(records) else list(range(len(records)))
+
+
+def read_examples(file: Path) -> list[dict[str, Any]]:
+    """Read a Spider or BIRD question file, checking every record's fields.
+
+    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). JSON Lines are read as well
+    as a list. Raises :class:`DatasetError` naming the file and the first record that is wrong.
+    """
+    records = _read_records(file)
+    if not isinstance(records, list):
+        raise DatasetError(
+            f"{file}: expected a list of questions, found {type(records).__name__}. "
+            'Each is an object like {"db_id": "...", "question": "...", "query": "..."}.'
+        )
+    if not records:
+        raise DatasetError(f"{file} holds no questions (an empty list). Check the download.")
+    for position, record in enumerate(records):
+        found = record if isinstance(record, dict) else {}
+        missing = [
+            "/".join(names) + "".join(f" (found {found[n]!r:.40})" for n in names if n in found)
+            for names in (("db_id",), ("question",), ("query", "SQL"))
+            if not any(isinstance(found.get(name), str) for name in names)
+        ]
+        if not isinstance(evidence := found.get("evidence"), str | None):
+            missing.append(f"evidence (found {evidence!r:.40})")
+        if missing:
+            raise DatasetError(
+                f"{file}: question {position} has no text for {', '.join(missing)}; found the keys "
+                f"{sorted(found)[:20] or type(record).__name__}. Add what is missing."
+            )
+        check_name(record["db_id"], what=f"{file}, question {position}: the db_id")
+    return records
+
+
+def _read_records(file: Path) -> Any:
+    """The value of a question file; the values of its lines if it is JSON Lines."""
+    text = read_text(file).lstrip()
+    if not text.startswith("{"):
+        return read_json(file)
+    try:
+        value = parse_json(text)
+    except ValueError:
+        fix = "Give one question a line, or all of them as one list."
+        return [value for _, value in read_json_lines(file, fix=fix)]
+    return [value] if "db_id" in value else value
+
+
+def _schemas(
+    root: Path, layout: _Layout, wanted: Iterable[str], database_dir: Path
+) -> dict[str, Schema]:
+    files = [root / name for name in layout.tables if is_file(root / name)]
+    if files:
+        found = {k: schema for file in files for k, schema in load_tables_json(file).items()}
+    else:
+        found = {
+            db_id: schema_from_sqlite(path, db_id=db_id)
+            for db_id in sorted(set(wanted))
+            if is_file(path := database_dir / db_id / f"{db_id}.sqlite")
+        }
+    for db_id in found.keys() & set(wanted):
+        if is_folder(folder := database_dir / db_id / "database_description"):
+            found[db_id] = with_descriptions(found[db_id], folder)
+    return found
+
+
+def _unknown_db(
+    db_id: str, known: Collection[str], where: Path, database_dir: Path | None = None
+) -> DatasetError:
+    close = get_close_matches(db_id, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    looked = ""
+    if database_dir is not None:
+        try:
+            find_database(database_dir, db_id)
+        except DatasetError as error:
+            looked = f" {error}"  # last, since it may end on a command
+    return DatasetError(
+        f"{where}: unknown db_id {db_id!r}; {len(known)} databases are known.{hint} "
+        "Correct the question's db_id, or add the database to tables.json and to the database "
+        f"folder.{looked}"
+    )
+
+
+def fetch_spider() -> Path:
+    """Download Spider from the hub once, unpack it into the cache, and return its folder.
+
+    Raises :class:`DatasetError` when there is no network: then ``SPIDER_DIR`` is the way.
+    """
+    target = cache_dir() / "spider"
+    if is_file(target / "dev.json"):
+        return target
+    from huggingface_hub import hf_hub_download
+
+    try:
+        archive = hf_hub_download(*SPIDER_HUB, repo_type="dataset", revision=SPIDER_HUB_REVISION)
+    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+        raise DatasetError(
+            f"Spider is not on this machine and could not be fetched from the hub "
+            f"({type(error).__name__}: {error}). Download it from the authors' page and set "
+            "SPIDER_DIR to the folder with dev.json, tables.json and database/."
+        ) from error
+    return unpack_spider(Path(archive), target)

@@ -1,0 +1,42 @@
+"""The process in which :mod:`distill_sql.data.neighbours` has rows redrawn. Run as a script.
+
+Its argument is the number of the process that started it, and with which it ends. It reads requests
+from its standard input and answers on its standard output. A request is a length of four bytes and
+a pickled tuple, the arguments of :func:`distill_sql.data.redrawing.redraw`; an answer is a length
+and a text, empty if all went well.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+#: What the whole process may map.
+ADDRESS_BYTES = 2 * 2**30
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer requests until the input ends."""
+    from distill_sql.data.redrawing import redraw
+
+    while header := source.read(4):
+        request = pickle.loads(source.read(struct.unpack("<I", header)[0]))
+        try:
+            redraw(*request)
+            answer = b""
+        except Exception as error:  # whatever a database does to it, the next is served
+            answer = f"{type(error).__name__}: {error}".encode(errors="replace")
+        sink.write(struct.pack("<I", len(answer)) + answer)
+        sink.flush()
+
+
+if __name__ == "__main__":
+    # Nothing but the standard library and this package is on the path, which starts faster.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from distill_sql.sql.processes import confine
+
+    confine(int(sys.argv[1]), address_bytes=ADDRESS_BYTES)
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,185 @@
+"""Where a recipe's base model is: in the package, in a folder of the user's, or on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import warnings
+from pathlib import Path
+
+from distill_sql.data.carried import CHECKPOINTS
+from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.files import read_json
+from distill_sql.models.recipes import Recipe
+from distill_sql.prompting.tokenizer import ChatTokenizer
+
+
+def base_folder(recipe: Recipe) -> Path:
+    """The folder of the recipe's base model, fetched from the hub if it is nowhere else.
+
+    ``MODELS_DIR`` names a folder that holds models by the last part of their hub id, such as
+    ``Qwen2.5-0.5B-Instruct``. Raises :class:`TrainingError` naming what is missing.
+    """
+    if recipe.pocket:
+        return checked(CHECKPOINTS / recipe.base)
+    if Path(recipe.base).is_dir():
+        return checked(Path(recipe.base))
+    given = os.environ.get("MODELS_DIR")
+    if given and (Path(given) / recipe.base.rpartition("/")[2]).is_dir():
+        return checked(Path(given) / recipe.base.rpartition("/")[2])
+    from huggingface_hub import snapshot_download
+
+    try:
+        return checked(
+            Path(snapshot_download(recipe.base, allow_patterns=["*.json", "*.safetensors"]))
+        )
+    except TrainingError:
+        raise
+    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+        raise TrainingError(
+            f"The weights of {recipe.base} are not on this machine and could not be fetched from "
+            f"the hub ({type(error).__name__}). Set MODELS_DIR to a folder that holds "
+            f"{recipe.base.rpartition('/')[2]}, or go online."
+        ) from error
+
+
+def checked(folder: Path) -> Path:
+    """The folder, if it holds a model that a student can be made of.
+
+    Raises :class:`TrainingError` if configuration, weights, tokenizer or chat template is missing.
+    """
+    if not (folder / "config.json").is_file():
+        raise TrainingError(f"No model in {folder}: expected config.json, weights, a tokenizer.")
+    if not any(folder.glob("*.safetensors")):
+        raise TrainingError(
+            f"{folder} has a configuration and no weights (*.safetensors). Download them too."
+        )
+    settings = folder / "tokenizer_config.json"
+    template = settings.is_file() and read_json(settings).get("chat_template")
+    if not template and not (folder / "chat_template.jinja").is_file():
+        raise TrainingError(
+            f"The model in {folder} has no chat template, so it is not known how to ask it. Use an "
+            "instruction-tuned base, or add chat_template to its tokenizer_config.json."
+        )
+    return folder
+
+
+def parameters(recipe: Recipe) -> int:
+    """Weights of the recipe's base model, without any adapter; see :func:`weights`."""
+    return weights(base_folder(recipe))
+
+
+def weights(folder: Path) -> int:
+    """How many weights a model's folder holds, tied ones once."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            names = list(file.keys())
+            count += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    return count
+
+
+def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:
+    """Raise :class:`TrainingError` if the tokenizer has ids that the model lacks."""
+    found = tokenizer.backend.get_vocab_size()
+    if found > size:
+        raise TrainingError(
+            f"The tokenizer in {folder} has {found:,} tokens and its model {size:,}: they do not "
+            "belong together. Download the model's folder again."
+        )
+
+
+def check_adapter(adapter: Path, recipe: Recipe) -> None:
+    """Raise :class:`TrainingError` unless ``adapter`` was trained on the recipe's base."""
+    record = adapter.parent / "manifest.json"
+    if not (adapter / "adapter_config.json").is_file():
+        raise TrainingError(
+            f"No adapter in {adapter}: expected adapter_config.json and weights. Train one: "
+            f"distill-sql train {recipe.name}."
+        )
+    base = read_json(record).get("model") if record.is_file() else None
+    if base is not None and base != recipe.base:
+        raise TrainingError(
+            f"The adapter in {adapter} was trained on {base}, and recipe {recipe.name} is made of "
+            f"{recipe.base}. Give the adapter of this recipe, or the recipe of this adapter."
+        )
+
+
+def random_model(
+    folder: Path,
+    tokenizer: ChatTokenizer,
+    *,
+    width: int = 96,
+    layers: int = 2,
+    inner: int = 256,
+    heads: int = 4,
+    kv_heads: int = 2,
+    vocabulary: int | None = None,
+    seed: int = 42,
+) -> Path:
+    """A Qwen2 with random weights in ``folder``, in Hugging Face's layout, with its tokenizer.
+
+    It answers nothing rightly: it stands in where only the shape of a model matters. ``vocabulary``
+    may be larger than the tokenizer's. The same seed gives the same weights.
+
+    Raises :class:`MissingDependencyError` without the extra ``train``.
+    """
+    try:
+        with warnings.catch_warnings():  # of widgets that notebooks could show, and we do not
+            warnings.simplefilter("ignore")
+            import torch
+            import transformers
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Making a model needs torch and transformers: pip install 'distill-sql[train]'."
+        ) from error
+    marks = {text: tokenizer.encode(text)[0] for text in ("<|endoftext|>", "<|im_end|>")}
+    config = transformers.Qwen2Config(
+        vocab_size=vocabulary or tokenizer.backend.get_vocab_size(),
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        # Qwen2.5's own, which mlx-lm takes for granted where a configuration says nothing.
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        bos_token_id=marks["<|endoftext|>"],
+        eos_token_id=marks["<|im_end|>"],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.Qwen2ForCausalLM(config)
+    save_model(model, tokenizer, folder)
+    return folder
+
+
+def save_model(model: object, tokenizer: ChatTokenizer, folder: Path) -> None:
+    """Write a transformers model and its tokenizer to ``folder``, as any library reads them."""
+    import transformers
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    model.save_pretrained(folder)  # type: ignore[attr-defined]
+    if bars:
+        logging.enable_progress_bar()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    fast.chat_template = tokenizer.chat_template
+    fast.save_pretrained(folder)
+
+
+def name_with_digest(folder: Path) -> str:
+    """A model folder's name with a digest of its weights: answers are filed under it."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return f"{folder.name}-{digest.hexdigest()[:8]}"

@@ -1,0 +1,215 @@
+"""How every student is made: one frozen record per row of the headline table.
+
+Hyperparameters live here and nowhere else: both back ends read every one of them from the record.
+All Qwen2.5 recipes share the defaults of :class:`Recipe`; what differs between them is the base
+model, how it is held in memory, and what the one ablation leaves out. The pocket ladder has one set
+of settings for all its sizes: its models are a thousand times smaller, and what suits a large model
+is far too gentle for them. The optimizer is AdamW, and its rate follows
+:func:`~distill_sql.training.outcome.learning_rate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
+
+from distill_sql.errors import ParameterError
+from distill_sql.prompting.rendering import Style
+
+#: How weights are held; ``mixed``: in float32, and PyTorch multiplies them in bfloat16 while it
+#: trains, where the machine can; ``auto``: in bfloat16 where the machine multiplies it, else in
+#: float32, as the back end's ``resolve`` decides.
+Precision = Literal["auto", "float32", "mixed", "bfloat16", "nf4"]
+
+#: Every linear layer of a decoder block, by Qwen2's names.
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One student. ``trained`` is False for a base row: the model as it comes, asked alike.
+
+    ``base`` is a hub id, or the name of a model that the package carries. ``length`` is in tokens,
+    prompt and completion together; ``warm_up`` in optimizer updates; ``batch`` in examples an
+    update, on any number of devices. ``modes`` says which traces are learned. ``schema_tokens`` is
+    the most that a prompt's schema takes, 0 for all of it. ``beta1``, ``beta2``, ``epsilon`` and
+    ``weight_decay`` are AdamW's; ``max_norm`` is the global norm that gradients are clipped to.
+    Raises :class:`ParameterError` for a value that cannot be.
+    """
+
+    name: str
+    base: str
+    trained: bool = True
+    modes: Literal["both", "direct"] = "both"
+    style: Style = "full"
+    precision: Precision = "auto"
+    checkpointing: bool = False
+    length: int = 1024
+    schema_tokens: int = 0
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    targets: tuple[str, ...] = LINEARS
+    learning_rate: float = 5e-5
+    warm_up: int = 50
+    batch: int = 8
+    epochs: int = 1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    max_norm: float = 1.0
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_kind(self.name, field.name, getattr(self, field.name))
+        for name, low in _LEAST.items():
+            self._check(name, getattr(self, name) >= low, f"{low} or more")
+        for name in ("dropout", "beta1", "beta2"):
+            self._check(name, getattr(self, name) < 1, "less than 1")
+        for name in ("epsilon", "max_norm"):
+            self._check(name, getattr(self, name) > 0, "more than 0")
+        object.__setattr__(self, "targets", tuple(self.targets))  # JSON has lists only
+
+    def _check(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise ParameterError(
+                f"Recipe {self.name}: {name} is {getattr(self, name)}; expected {expected}."
+            )
+
+    @property
+    def full_width(self) -> bool:
+        """Whether weights are held in 32 bits; not known of ``auto`` before it is resolved."""
+        assert self.precision != "auto"
+        return self.precision in ("float32", "mixed")
+
+    @property
+    def pocket(self) -> bool:
+        """Whether the base is one of the models that the package carries."""
+        return self.base.startswith("pocket-")
+
+
+#: The values that a field's words may have, and the fields that hold whole numbers, or any.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "modes": ("both", "direct"), "style": get_args(Style), "precision": get_args(Precision),
+}  # fmt: skip
+_WHOLE = ("length", "schema_tokens", "rank", "alpha", "warm_up", "batch", "epochs", "seed")
+_NUMBERS = (
+    "dropout", "learning_rate", "beta1", "beta2", "epsilon", "weight_decay", "max_norm",
+)  # fmt: skip
+_LEAST: Mapping[str, int] = {
+    "length": 16, "schema_tokens": 0, "rank": 1, "alpha": 1, "warm_up": 0, "batch": 1, "epochs": 1,
+    "seed": 0, "dropout": 0, "beta1": 0, "beta2": 0, "learning_rate": 0, "weight_decay": 0,
+}  # fmt: skip
+
+
+def _check_kind(recipe: str, name: str, value: Any) -> None:
+    """Raise :class:`ParameterError` if a value is of another kind than its field's."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in _WORDS:
+        fits, expected = value in _WORDS[name], f"one of {', '.join(_WORDS[name])}"
+    elif name in _WHOLE:
+        fits = is_number and isinstance(value, int) and abs(value) < 2**31
+        expected = "a whole number"
+    elif name in _NUMBERS:
+        fits, expected = is_number and math.isfinite(value), "a number"
+    elif name == "targets":
+        is_some = isinstance(value, tuple | list) and len(value) > 0  # a list if it was JSON
+        fits = is_some and all(one in LINEARS for one in value) and len(set(value)) == len(value)
+        expected = f"some of {', '.join(LINEARS)}, each once, as a tuple"
+    else:
+        kind = bool if name in ("trained", "checkpointing") else str
+        fits = isinstance(value, kind) and str(value).strip() != ""
+        expected = "True or False" if kind is bool else "text"
+    if not fits:
+        raise ParameterError(f"Recipe {recipe}: {name} is {value!r}; expected {expected}.")
+
+
+def _qwen(size: str, **changes: Any) -> Recipe:
+    family = changes.pop("family", "Qwen2.5")
+    return Recipe(changes.pop("name", size), f"Qwen/{family}-{size.upper()}-Instruct", **changes)
+
+
+#: How models that do not fit in 16 bits are held, by size.
+_HOLD: Mapping[str, Mapping[str, Any]] = {
+    "0.5b": {},
+    "1.5b": {},
+    "3b": {"precision": "nf4", "checkpointing": True},
+    "7b": {},
+    "14b": {"precision": "nf4", "checkpointing": True},
+}
+#: The pocket ladder's settings, the same for all its sizes.
+_POCKET: Mapping[str, Any] = {
+    "style": "compact",
+    "precision": "mixed",
+    "length": 512,
+    "rank": 32,
+    "alpha": 64,
+    "dropout": 0.0,
+    "learning_rate": 2e-3,
+    "warm_up": 20,
+    "epochs": 1,
+}
+POCKET_SIZES = ("pocket-s", "pocket-m", "pocket-l")
+QWEN_SIZES = tuple(_HOLD)
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        *(_qwen(size, **hold) for size, hold in _HOLD.items()),
+        _qwen("0.5b", name="0.5b-direct", modes="direct"),
+        *(_qwen(size, name=f"{size}-base", trained=False, **hold) for size, hold in _HOLD.items()),
+        *(
+            _qwen(size, name=f"coder-{size}-base", trained=False, family="Qwen2.5-Coder", **hold)
+            for size, hold in _HOLD.items()
+        ),
+        *(Recipe(size, size, **_POCKET) for size in POCKET_SIZES),
+        *(Recipe(f"{size}-base", size, trained=False, **_POCKET) for size in POCKET_SIZES),
+        *(Recipe(f"{size}-direct", size, modes="direct", **_POCKET) for size in POCKET_SIZES),
+        Recipe("pocket-teacher", "pocket-teacher", trained=False, **_POCKET),
+    )
+}
+
+
+def sizes_for(dataset: str) -> tuple[str, ...]:
+    """The ladder that a chapter trains on a dataset unless told otherwise, the smallest first."""
+    return POCKET_SIZES if dataset == "pocket" else QWEN_SIZES
+
+
+def size_for(dataset: str) -> str:
+    """The one student that a chapter trains on a dataset unless told otherwise."""
+    return POCKET_SIZES[-1] if dataset == "pocket" else QWEN_SIZES[0]
+
+
+def recipe_for(name: str, /, **overrides: Any) -> Recipe:
+    """The recipe called ``name``, with some of its values replaced.
+
+    Values of None are left as they are. Raises :class:`ParameterError` for an unknown recipe or
+    field, naming the nearest one.
+    """
+    if name not in RECIPES:
+        close = get_close_matches(name, RECIPES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ParameterError(f"Unknown recipe {name!r}.{hint} There are: {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    wanted = {field: value for field, value in overrides.items() if value is not None}
+    known = {field.name for field in fields(Recipe)} - {"name"}
+    if unknown := sorted(wanted.keys() - known):
+        raise ParameterError(
+            f"A recipe has no {', '.join(unknown)}; its values are {', '.join(sorted(known))}."
+        )
+    return replace(recipe, **wanted)
+
+
+def overridden(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe is not as :data:`RECIPES` has it: to print, and to record."""
+    standard = RECIPES[recipe.name]
+    return {
+        field.name: getattr(recipe, field.name)
+        for field in fields(Recipe)
+        if getattr(recipe, field.name) != getattr(standard, field.name)
+    }

@@ -1,0 +1,176 @@
+"""How much memory a run really took, beside what was estimated for it.
+
+Every run has a process of its own, which first trains a tiny model: what it takes beyond that is
+the run's, and not the libraries'. On a CUDA device PyTorch counts; MLX counts for itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from distill_sql.data.carried import CHECKPOINTS
+from distill_sql.errors import TrainingError
+from distill_sql.files import read_json
+from distill_sql.models.folders import random_model
+from distill_sql.models.protocol import Framework
+from distill_sql.models.recipes import Precision, Recipe, recipe_for
+from distill_sql.prompting.tokenizer import load_tokenizer
+from distill_sql.training.memory import Memory, estimate, heaviest, way_of
+from distill_sql.training.rows import Row, Rows
+from distill_sql.training.student import trainer
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run with random weights: the shape of its model, its recipe's values, its rows.
+
+    ``learned`` is the number of learned tokens of each row; ``padded`` says whether a row of a
+    batch is shorter than the others.
+    """
+
+    width: int = 256
+    layers: int = 4
+    inner: int = 1024
+    heads: int = 8
+    kv_heads: int = 2
+    vocabulary: int = 8192
+    framework: Framework = "torch"
+    precision: Precision = "float32"
+    dropout: float = 0.0
+    checkpointing: bool = False
+    rank: int = 16
+    batch: int = 8
+    length: int = 512
+    learned: int = 64
+    padded: bool = True
+
+    def recipe(self, base: str) -> Recipe:
+        """The recipe of the run."""
+        return replace(
+            recipe_for("0.5b"), base=base, precision=self.precision, dropout=self.dropout,
+            checkpointing=self.checkpointing, rank=self.rank, alpha=2 * self.rank,
+            batch=self.batch, length=self.length, warm_up=0,
+        )  # fmt: skip
+
+    def rows(self, updates: int) -> Rows:
+        """Rows of random tokens, as long as may be; if ``padded``, the first of a batch is not."""
+        draw = random.Random(42)
+        found = []
+        for number in range(updates * self.batch):
+            length = self.length - (self.padded and number % self.batch == 0)
+            ids = tuple(draw.randrange(1000) for _ in range(length))
+            found.append(Row(ids, length - self.learned))
+        return Rows(tuple(found), 0)
+
+
+#: Bytes from which on a block is returned to the system as soon as it is freed.
+KEPT = 2**16
+#: What is trained before anything is measured.
+WARM_UP = Case(32, 2, 64, 2, 1, 2048, batch=2, length=32, learned=8, rank=4)
+
+
+def make_model(case: Case, folder: Path) -> Path:
+    """A model of the case's shape, with the tokenizer of the package's models."""
+    return random_model(
+        folder, load_tokenizer(CHECKPOINTS / "pocket-s"), width=case.width, layers=case.layers,
+        inner=case.inner, heads=case.heads, kv_heads=case.kv_heads, vocabulary=case.vocabulary,
+    )  # fmt: skip
+
+
+def measure(case: Case) -> tuple[Memory, int]:
+    """The estimate for a case, and the bytes that it took at most, in a process of its own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = make_model(case, Path(scratch) / "model")
+        warm_up = replace(WARM_UP, framework=case.framework, precision=case.precision,
+                          dropout=case.dropout, checkpointing=case.checkpointing)  # fmt: skip
+        make_model(warm_up, Path(scratch) / "warm up")
+        told = [asdict(warm_up), asdict(case)]
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", __name__, scratch, json.dumps(told)],
+            # What glibc keeps of what was freed is not the run's.
+            env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(KEPT)},
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode:
+            raise TrainingError(f"{case} could not be measured: {done.stderr[-2000:]}")
+        recipe = case.recipe(str(folder))
+        expected = estimate(
+            read_json(folder / "config.json"), recipe, micro_batch=case.batch,
+            way=way_of(folder, recipe, case.framework),
+            load=heaviest(recipe, case.rows(1), case.batch),
+        )  # fmt: skip
+        return expected, int(done.stdout.split()[-1])
+
+
+def _train(case: Case, folder: Path, out: Path, updates: int) -> int:
+    trained = trainer(case.framework).train(
+        folder, case.recipe(str(folder)), case.rows(updates), out, progress=False
+    )
+    return int(trained.peak_memory)
+
+
+def _resident(field: str) -> int:
+    """Bytes of this process in memory, now (``VmRSS``) or at most (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def main(scratch: Path, warm_up: Case, case: Case) -> int:
+    """Train both and return what the second took at most, in bytes."""
+    on_gpu = False
+    if case.framework == "torch":
+        from distill_sql.models import torch_backend
+        from distill_sql.training import torch_trainer
+
+        on_gpu = torch_backend.device() == "cuda"
+        torch_trainer.LARGE_BLOCK = KEPT
+    _train(warm_up, scratch / "warm up", scratch / "first", 2)
+    gc.collect()
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the most is counted anew
+    peak = _train(case, scratch / "model", scratch / "second", 3)
+    if case.framework == "mlx" or on_gpu:
+        return peak
+    return _resident("VmHWM") - before
+
+
+_SMALL = Case(width=320, inner=1280, layers=6, batch=8, length=384, vocabulary=16384)
+_LEAN = replace(_SMALL, width=256, inner=1024)
+#: What the benchmark measures: every way to compute, with and without what changes what is kept.
+CASES = {
+    "float32": _SMALL,
+    "float32, dropout": replace(_SMALL, dropout=0.05),
+    "float32, no padding": replace(_SMALL, padded=False),
+    "float32, recomputed": replace(_SMALL, checkpointing=True),
+    "float32, all logits": replace(_SMALL, learned=383),
+    "mixed": replace(_SMALL, precision="mixed"),
+    "bfloat16": replace(_SMALL, precision="bfloat16"),
+    "bfloat16, dropout": replace(_SMALL, precision="bfloat16", dropout=0.05),
+    "bfloat16, recomputed": replace(_SMALL, precision="bfloat16", checkpointing=True),
+    "lean, float32": _LEAN,
+    "lean, mixed": replace(_LEAN, precision="mixed"),
+    "0.5b's width": Case(896, 2, 4864, 14, 2, batch=4),
+}
+
+
+def compared(framework: Framework) -> dict[str, float]:
+    """Estimate and measured peak of every case, in MiB, and how many times the peak it is."""
+    found = {}
+    for name, case in CASES.items():
+        expected, peak = measure(replace(case, framework=framework))
+        found[f"{name}: estimated MiB"] = expected.total / 2**20
+        found[f"{name}: measured MiB"] = peak / 2**20
+        found[f"{name}: times"] = expected.total / peak
+    return found
+
+
+if __name__ == "__main__":
+    print(main(Path(sys.argv[1]), *(Case(**fields) for fields in json.loads(sys.argv[2]))))

@@ -1,0 +1,243 @@
+"""How fast a student answers and learns, and how far the machine moves what it learns.
+
+``python -m distill_sql.runs.students_benchmark generate --config FILE --tokenizer DIR`` asks a
+model of a real shape with random weights questions on four databases: batched with shared prefixes,
+then one at a time with the framework's own ``generate``. ``... train`` trains a recipe's adapter
+through trl, and with a bare PyTorch loop on the very same batches. Random weights take as long as
+trained ones. ``... precision --traces FILE`` trains one student twice, multiplying in float32 and
+in bfloat16 as ``mixed`` does where the processor can, and scores both: all that differs between two
+machines' students. ``... memory`` measures what training takes beside what was estimated, in a
+process for each of :data:`~distill_sql.runs.peaks.CASES`.
+
+``--record`` keeps what was measured (:mod:`distill_sql.runs.measured`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.files import read_json
+from distill_sql.models import torch_backend
+from distill_sql.models.folders import base_folder, save_model
+from distill_sql.models.generation import answers, generate
+from distill_sql.models.recipes import Recipe, recipe_for
+from distill_sql.models.students import open_student
+from distill_sql.prompting.prompts import prompt_messages
+from distill_sql.prompting.rendering import Style
+from distill_sql.prompting.tokenizer import load_tokenizer
+from distill_sql.runs import measured
+from distill_sql.runs.peaks import compared
+from distill_sql.scoring import read_predictions, score
+from distill_sql.teacher.traces import Trace, read_traces
+from distill_sql.training import torch_trainer
+from distill_sql.training.rows import make_rows
+from distill_sql.training.splits import training_set
+from distill_sql.training.student import train_student
+
+#: Databases and questions of each that are asked.
+DATABASES = 4
+QUESTIONS = 16
+
+
+def random_weights(config: Path, tokenizer: Path, folder: Path) -> Path:
+    """A model of the shape in ``config`` with random weights, float32, beside its tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    fields = read_json(config)
+    torch.manual_seed(42)
+    model = Qwen2ForCausalLM(Qwen2Config(**fields | {"dtype": "float32"}))
+    save_model(model, load_tokenizer(tokenizer), folder)
+    return folder
+
+
+def some_questions(dataset: Dataset, databases: int, questions: int) -> Dataset:
+    """The first ``questions`` of each of the databases that have the most."""
+    counts = Counter(example.db_id for example in dataset)
+    chosen = [db_id for db_id, _ in counts.most_common(databases)]
+    groups = ([e for e in dataset if e.db_id == db_id][:questions] for db_id in chosen)
+    return dataset.with_examples(chain.from_iterable(groups))
+
+
+def time_generation(folder: Path, dataset: Dataset, max_tokens: int) -> dict[str, Any]:
+    """Seconds for all questions, ours and one at a time, and whether the answers are the same."""
+    import torch
+
+    recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
+    student = torch_backend.load(folder, recipe)
+    plain = _plain(folder)
+    tokenizer = student.tokenizer
+    began = time.monotonic()
+    batches = answers(student, dataset, dataset.examples, batch=QUESTIONS, max_tokens=max_tokens)
+    ours = {answer.question_id: answer.raw_text for batch in batches for answer in batch}
+    middle = time.monotonic()
+    same = 0
+    for example in dataset:
+        ids = tokenizer.encode(tokenizer.render(prompt_messages(dataset, example)))
+        output = plain.generate(
+            torch.tensor([ids], device=plain.device),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        text = tokenizer.backend.decode(output[0, len(ids) :].tolist())
+        same += text == ours[example.question_id]
+    seconds, plain_seconds = middle - began, time.monotonic() - middle
+    return {
+        "questions": len(dataset),
+        "same": same,
+        "seconds": seconds,
+        "plain_seconds": plain_seconds,
+        "times_faster": plain_seconds / seconds,
+    }
+
+
+def _plain(folder: Path) -> Any:
+    """The model as transformers loads it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.to(torch_backend.device())
+
+
+def gold_traces(dataset: Dataset, style: Style) -> list[Trace]:
+    """The gold queries as if a teacher had given them: of the right length, to be timed with."""
+    return [
+        Trace(
+            e.question_id, e.db_id, e.question, e.query, "direct",
+            tuple(prompt_messages(dataset, e, style=style)), f"```sql\n{e.query}\n```", e.query,
+            1, 1, "gold", 0, 0, 0,
+        )
+        for e in dataset
+    ]  # fmt: skip
+
+
+def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """Seconds of a run through trl, and of a bare loop over the same batches.
+
+    The loop is what one would write first: transformers' own loss, torch's AdamW.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    rows = make_rows(gold_traces(dataset, recipe.style), load_tokenizer(folder), recipe)
+    with tempfile.TemporaryDirectory() as out:
+        trained = torch_trainer.train(folder, recipe, rows, Path(out), progress=False)
+    torch.manual_seed(recipe.seed)
+    model = get_peft_model(
+        _plain(folder),
+        LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout,
+                   target_modules=list(recipe.targets), task_type="CAUSAL_LM"),
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(
+        (p for p in model.parameters() if p.requires_grad), lr=recipe.learning_rate
+    )
+    rounded = torch_trainer.trains_in_bfloat16(recipe)
+    model.train()
+    began = time.monotonic()
+    for first in range(0, len(rows.rows), recipe.batch):
+        group = rows.rows[first : first + recipe.batch]
+        width = max(len(row.ids) for row in group)
+        ids = torch.zeros(len(group), width, dtype=torch.long)
+        labels = torch.full((len(group), width), -100)
+        for place, row in enumerate(group):
+            ids[place, : len(row.ids)] = torch.tensor(row.ids)
+            labels[place, row.prompt : len(row.ids)] = torch.tensor(row.ids[row.prompt :])
+        ids, labels = ids.to(model.device), labels.to(model.device)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=rounded):
+            loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    bare = time.monotonic() - began
+    return {
+        "tokens": rows.tokens,
+        "tokens_per_second": trained.tokens_per_second,
+        "bare_tokens_per_second": rows.tokens / bare,
+        "share_of_bare": bare / trained.seconds,
+    }
+
+
+def accuracy_by_precision(recipe: Recipe, traces: Path, dev: Dataset) -> dict[str, Any]:
+    """Share of ``dev`` that a student answers rightly, trained in ``mixed`` and in ``float32``."""
+    tokenizer = load_tokenizer(base_folder(recipe))
+    prepared = training_set(read_traces(traces), tokenizer, max_tokens=recipe.length)
+    found: dict[str, Any] = {"mixed_is_bfloat16": torch_backend.multiplies_bfloat16()}
+    for precision in ("mixed", "float32"):
+        one = recipe_for(recipe.name, precision=precision)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            trained = train_student(
+                one, prepared.train, folder / "run", framework="torch", progress=False
+            )
+            student = open_student(one, adapter=trained.adapter, framework="torch")
+            out = generate(
+                student, dev, folder / "predictions.jsonl", model=precision, style=one.style,
+                schema_tokens=one.schema_tokens, progress=False,
+            )  # fmt: skip
+            found[precision] = score(read_predictions(out, dev), dev).accuracy().share
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What was measured, by name."""
+    if options.what == "memory":
+        return compared(options.framework)
+    dataset = load_dataset(options.dataset, path=options.path)
+    if options.what == "precision":
+        return accuracy_by_precision(recipe_for(options.recipe), options.traces, dataset)
+    some = some_questions(dataset, DATABASES, options.questions)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = random_weights(options.config, options.tokenizer, Path(scratch) / "model")
+        if options.what == "generate":
+            return time_generation(folder, some, options.max_tokens)
+        recipe = recipe_for(options.recipe, base=str(folder), batch=options.batch)
+        if recipe.precision != "mixed":
+            recipe = replace(recipe, precision="float32", checkpointing=False)
+        return time_training(folder, some, recipe)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("generate", "train", "precision", "memory"))
+    parser.add_argument("--config", type=Path, help="a model's config.json")
+    parser.add_argument("--tokenizer", type=Path, help="its tokenizer's folder")
+    parser.add_argument("--traces", type=Path, help="what students are trained on, for precision")
+    parser.add_argument("--dataset", default="spider")
+    parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
+    parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
+    parser.add_argument("--recipe", default="0.5b", help="whose adapter is trained")
+    parser.add_argument("--framework", choices=("torch", "mlx"), default="torch", help="for memory")
+    parser.add_argument("--batch", type=int, help="rows of an update (else the recipe's)")
+    parser.add_argument("--record", action="store_true", help="keep what was measured")
+    options = parser.parse_args()
+    needs = {"precision": ("traces",), "memory": ()}
+    needed = needs.get(options.what, ("config", "tokenizer"))
+    if absent := [f"--{name}" for name in needed if getattr(options, name) is None]:
+        parser.error(f"{options.what} needs {' and '.join(absent)}")
+    found = measure(options)
+    for name, value in found.items():
+        print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value:,}")
+    if options.record:
+        command = measured.spelled("python -m distill_sql.runs.students_benchmark", sys.argv[1:])
+        kind = f"{options.what}.{options.recipe}"
+        measured.record(
+            {f"{kind}.{name}": (float(value), "") for name, value in found.items()}, command=command
+        )
+
+
+if __name__ == "__main__":
+    main()

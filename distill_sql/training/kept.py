@@ -1,0 +1,144 @@
+"""What a decoder layer keeps of a forward pass for the backward pass, way by way.
+
+Read off the tensors that autograd saves with :class:`torch.autograd.graph.saved_tensors_hooks`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from distill_sql.models.protocol import Framework
+from distill_sql.models.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a machine carries a recipe out, as far as memory goes.
+
+    ``lean``: through :mod:`~distill_sql.models.lean`; ``rounds``: products are in bfloat16 by
+    PyTorch's autocast, or in the lean decoder's own way.
+    """
+
+    framework: Framework = "torch"
+    on_gpu: bool = False
+    lean: bool = False
+    rounds: bool = False
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a device holds at once: rows, padded to one width (tokens), and how many tokens of them
+    are learned; ``padded`` says whether any row is shorter than the width."""
+
+    rows: int
+    width: int
+    learned: int
+    padded: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, padding included."""
+        return self.rows * self.width
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Qwen2 model's sizes."""
+
+    width: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    embeddings: int
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Shape:
+        """The sizes in a model's ``config.json``."""
+        heads, width = config["num_attention_heads"], config["hidden_size"]
+        vocabulary = config["vocab_size"]
+        return cls(
+            width, config["intermediate_size"], config["num_hidden_layers"], heads,
+            config.get("num_key_value_heads", heads), vocabulary,
+            vocabulary * width * (1 if config.get("tie_word_embeddings") else 2),
+        )  # fmt: skip
+
+    @property
+    def kv(self) -> int:
+        """The width of keys, and of values."""
+        return self.kv_heads * (self.width // self.heads)
+
+    @property
+    def products(self) -> dict[str, tuple[int, int]]:
+        """In and out of a layer's linear maps."""
+        return {
+            "q_proj": (self.width, self.width),
+            "k_proj": (self.width, self.kv),
+            "v_proj": (self.width, self.kv),
+            "o_proj": (self.width, self.width),
+            "gate_proj": (self.width, self.inner),
+            "up_proj": (self.width, self.inner),
+            "down_proj": (self.inner, self.width),
+        }
+
+    @property
+    def linear(self) -> int:
+        """Weights of a layer's linear maps."""
+        return sum(rows * columns for rows, columns in self.products.values())
+
+    def kept_by_token(self, recipe: Recipe, way: Way, load: Load) -> float:
+        """Bytes that a layer keeps of a token for the backward pass."""
+        width, inner, kv = self.width, self.inner, self.kv
+        wide_targets = set(recipe.targets) - {"down_proj"}
+        deep = "down_proj" in recipe.targets
+        dropped = (len(wide_targets) * width + deep * inner) if recipe.dropout else 0
+        if way.framework == "mlx":  # measured: its graph is not to be read
+            of_inner, of_width, of_kv, item = (
+                (19, 42, 8, 4) if recipe.full_width else (12, 34, 5, 2)
+            )
+            scores = self.heads * load.width * item
+            of_rank = 4 * len(recipe.targets) * recipe.rank
+            of_states = of_inner * inner + of_width * width + of_kv * kv
+            return of_states + of_rank + scores + 1.25 * item * dropped
+        if way.lean:
+            item = 2 if way.rounds else 4
+            wide = 7 * width + 3 * kv
+            scores = 0
+            if way.rounds:  # its own attention keeps its weights, and keys and values apart
+                copied = self.kv_heads > 1 and load.rows > 1
+                wide = (4 * width + 2 * kv) if copied else (6 * width + 3 * kv)
+                scores = self.heads * load.width * item
+            states = 2 * width * (4 if way.rounds else 0)
+            return item * (wide + 4 * inner) + states + scores
+        item = 4 if recipe.full_width and not way.rounds else 2
+        given = 2 if way.rounds else 4  # what an adapter multiplies
+        shared = recipe.precision == "float32" and not recipe.dropout
+        inputs = 2 if shared else len(wide_targets)
+        return (
+            given * (inputs * width + deep * inner + len(recipe.targets) * recipe.rank)
+            + item * (2 * width + 2 * kv + 3 * inner)
+            + 2 * 4 * width  # what is normed, in float32
+            + 4 * self.heads
+            + dropped * (1 if way.on_gpu else 4)
+            + (item * load.width if load.padded else 0)  # the mask
+        )
+
+    def passed_by_token(self, recipe: Recipe, way: Way) -> int:
+        """Bytes of a token that the backward pass through a layer holds beside what was kept.
+
+        Measured where few tokens are learned, so that this is what a run takes most in; on a CUDA
+        device, where masks take a byte, layers that are computed again took at most 10 of the 12.
+        """
+        if way.framework == "mlx" or (recipe.checkpointing and recipe.dropout):
+            return (12 if way.on_gpu else 16) * self.inner
+        if recipe.checkpointing or (way.lean and way.rounds):
+            return 8 * self.inner
+        return 8 * self.inner + 16 * self.width
+
+    def kept_by_layer(self, recipe: Recipe, way: Way) -> int:
+        """Bytes that a layer keeps for the backward pass, however many tokens: rounded weights."""
+        if way.lean:
+            return self.linear * (2 if way.rounds else 4)
+        return self.linear * 2 if way.rounds and recipe.full_width else 0

@@ -1,0 +1,217 @@
+"""How much memory training takes, known before anything is loaded.
+
+Four parts: the base's weights; the adapter with its gradient and AdamW's two moments; what a
+forward pass keeps for the backward pass; and the logits of the learned tokens, with their gradient.
+What is kept was read off the tensors that autograd saves, way by way. That the sum is not under
+what a run takes, and at most 15 % over, ``python -m distill_sql.runs.students_benchmark memory``
+measures, and for some small models a test. Of the trainings recorded on a CUDA device
+(``book/results/gpu``) a test says the same.
+
+Left out: blocks that glibc keeps after they are freed, which the measurement has it return. A small
+model on a CPU can take half as much again, and more where layers are computed again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distill_sql.errors import TrainingError
+from distill_sql.files import read_json
+from distill_sql.models.protocol import Framework
+from distill_sql.models.recipes import RECIPES, Recipe
+from distill_sql.training.free import available
+from distill_sql.training.kept import Load, Shape, Way
+from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
+
+#: Bytes that a weight takes, scales and offsets of 4-bit groups included.
+WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
+#: What a run takes beyond what is counted: buffers of matrix products, small tensors, and on MLX
+#: what the order of its graph adds.
+SLACK = {"torch": 1.035, "mlx": 1.08}
+#: Bytes that PyTorch's libraries take for themselves once they train: on a CPU, which PyTorch does
+#: not count, and on a CUDA device, where work space for products is counted.
+BUFFERS, GPU_BUFFERS = 24 * 2**20, 120 * 2**20
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes, by what they are for."""
+
+    weights: int
+    adapter: int
+    activations: int
+    logits: int
+    buffers: int = BUFFERS
+    slack: float = SLACK["torch"]
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        tensors = self.weights + self.adapter + self.activations + self.logits
+        return int(self.slack * tensors) + self.buffers
+
+
+def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
+    """How this machine carries ``recipe`` out, whose precision is resolved."""
+    if framework == "mlx":
+        return Way("mlx")
+    from transformers import AutoConfig
+
+    from distill_sql.models import lean, torch_backend
+    from distill_sql.training import torch_trainer
+
+    on_gpu = torch_backend.device() == "cuda"
+    narrow = read_json(folder / "config.json")["hidden_size"] <= lean.WIDEST
+    return Way(
+        on_gpu=on_gpu,
+        lean=narrow
+        and not on_gpu
+        and recipe.full_width
+        and lean.suits(AutoConfig.from_pretrained(folder), recipe),
+        rounds=torch_trainer.trains_in_bfloat16(recipe),
+    )
+
+
+def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
+    """The load that takes most of those that a run holds, ``micro_batch`` rows at a time."""
+    parts: list[tuple[Row, ...]] = [
+        tuple(group[first : first + micro_batch])
+        for group in rows_of_updates(recipe, rows)
+        for first in range(0, len(group), micro_batch)
+    ]
+    lengths = [[len(row.ids) for row in part] for part in parts]
+    return Load(
+        max(map(len, lengths)),
+        max(map(max, lengths)),
+        max(sum(len(row.ids) - row.prompt for row in part) for part in parts),
+        any(len(set(some)) > 1 for some in lengths),
+    )
+
+
+def estimate(
+    config: dict[str, Any],
+    recipe: Recipe,
+    *,
+    micro_batch: int,
+    way: Way | None = None,
+    load: Load | None = None,
+) -> Memory:
+    """What training takes on one device that holds ``load`` at once.
+
+    ``config`` is the base's ``config.json``, of a Qwen2 model. Without ``load``, ``micro_batch``
+    rows are of the recipe's length, and a quarter of their tokens is learned.
+    """
+    way = way or Way(on_gpu=True, rounds=recipe.precision != "float32")
+    load = load or Load(micro_batch, recipe.length, micro_batch * recipe.length // 4)
+    shape = Shape.of(config)
+    item = 4 if recipe.full_width else 2
+    linear = shape.layers * shape.linear
+    adapter = shape.layers * sum(recipe.rank * sum(shape.products[n]) for n in recipe.targets)
+    layer = load.tokens * shape.kept_by_token(recipe, way, load) + shape.kept_by_layer(recipe, way)
+    states = load.tokens * shape.width * item
+    kept = shape.layers * (states if recipe.checkpointing else layer) + 2 * load.tokens * (
+        4 * shape.width
+    )
+    on_mlx = way.framework == "mlx"
+    logits = load.learned * shape.vocabulary * ((16 if item == 4 else 20) if on_mlx else 12)
+    rounded = way.rounds and recipe.full_width and not way.lean
+    head = shape.vocabulary * shape.width * 2 if rounded else 0
+    # While logits have gradients all layers are kept; while a layer is gone through, no logits.
+    passing = load.tokens * shape.passed_by_token(recipe, way)
+    if recipe.checkpointing:  # layers are computed again, on MLX more than one at once
+        passing += int(layer * ((2 if item == 4 else 2.5) if on_mlx else 1))
+    return Memory(
+        weights=int(linear * WEIGHT_BYTES[recipe.precision] + shape.embeddings * item),
+        adapter=adapter * (24 if on_mlx else 16),  # MLX holds moments twice while it updates
+        activations=int(kept + max(passing - logits, 0)),
+        logits=logits + head,
+        buffers=0 if on_mlx else GPU_BUFFERS if way.on_gpu else BUFFERS,
+        slack=SLACK[way.framework],
+    )
+
+
+def check_memory(
+    folder: Path,
+    recipe: Recipe,
+    *,
+    micro_batch: int | None = None,
+    rows: Rows | None = None,
+    framework: Framework = "torch",
+    free: int | None = None,
+) -> Memory:
+    """The estimate for a run of a recipe; :class:`TrainingError` if it exceeds what is there.
+
+    The recipe's precision is resolved. Without ``micro_batch`` a device holds its whole share of
+    the batch at once. ``rows`` are those of the run; without them, see :func:`estimate`. ``free``
+    is in bytes (default: what is there). The error names what would fit: a smaller micro batch,
+    narrower weights, or the largest recipe of the same family.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    share = share_of_batch(recipe, processes)
+    config, way = read_json(folder / "config.json"), way_of(folder, recipe, framework)
+
+    def needed(recipe: Recipe, size: int) -> Memory:
+        load = heaviest(recipe, rows, size) if rows else None
+        return estimate(config, recipe, micro_batch=size, way=way, load=load)
+
+    size = share_of_batch(recipe, processes, micro_batch)
+    asked = needed(recipe, size)
+    free = available(framework) if free is None else free
+    if asked.total <= free:
+        return asked
+    smaller = [one for one in range(size - 1, 0, -1) if share % one == 0]
+    fitting = next((one for one in smaller if needed(recipe, one).total <= free), None)
+    narrow = replace(recipe, precision="bfloat16")
+    if fitting:
+        advice = f"With --micro-batch {fitting} it fits (in a chapter: -p micro_batch {fitting})."
+    elif recipe.full_width and not way.lean and needed(narrow, 1).total <= free:
+        advice = (
+            "With --micro-batch 1 --set precision=bfloat16 it fits (in a chapter: -p micro_batch 1 "
+            "-p precision bfloat16)."
+        )
+    else:
+        advice = _other_recipe(recipe, way, free)
+    raise TrainingError(
+        f"Recipe {recipe.name} needs about {asked.total / 2**30:.1f} GiB, of which "
+        f"{asked.weights / 2**30:.1f} for weights, and {free / 2**30:.1f} GiB are there. {advice}"
+    )
+
+
+def _other_recipe(recipe: Recipe, way: Way, free: int) -> str:
+    """Advice to take the largest recipe of the family that fits, if one does."""
+    fitting = []
+    for name, other in RECIPES.items():
+        if other.precision == "auto":
+            other = replace(other, precision="float32" if recipe.full_width else "bfloat16")
+        four_bits_run = other.precision != "nf4" or way.on_gpu or way.framework == "mlx"
+        known = CONFIGS.get(other.base)
+        alike = other.trained and other.pocket == recipe.pocket and other.modes == recipe.modes
+        if alike and four_bits_run and known is not None:
+            taken = estimate(known, other, micro_batch=1, way=replace(way, lean=False))
+            fitting += [name] * (taken.total <= free)
+    if fitting:
+        return f"Recipe {fitting[-1]} fits with --micro-batch 1 (in a chapter: -p micro_batch 1)."
+    return "No recipe of its family fits; use a machine with more memory."
+
+
+def _shape(
+    width: int, inner: int, layers: int, heads: int, kv: int, *, tied: bool
+) -> dict[str, Any]:
+    return {
+        "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": kv, "vocab_size": 151_936,
+        "tie_word_embeddings": tied,
+    }  # fmt: skip
+
+
+#: The published shapes of Qwen2.5 (its models' config.json), to advise without downloading them.
+CONFIGS = {
+    "Qwen/Qwen2.5-0.5B-Instruct": _shape(896, 4864, 24, 14, 2, tied=True),
+    "Qwen/Qwen2.5-1.5B-Instruct": _shape(1536, 8960, 28, 12, 2, tied=True),
+    "Qwen/Qwen2.5-3B-Instruct": _shape(2048, 11008, 36, 16, 2, tied=True),
+    "Qwen/Qwen2.5-7B-Instruct": _shape(3584, 18944, 28, 28, 4, tied=False),
+    "Qwen/Qwen2.5-14B-Instruct": _shape(5120, 13824, 48, 40, 8, tied=False),
+}

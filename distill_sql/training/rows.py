@@ -1,0 +1,134 @@
+"""Training rows: what both back ends learn from, token by token and in the same order.
+
+A row is a trace as token ids: the rendered prompt, then the completion and the marker that ends it.
+Only the latter two are learned. The order is drawn once: rows are shuffled, then cut into stretches
+that are sorted by length, so that the rows of an update are of like length and little is padded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from distill_sql.errors import TrainingError
+from distill_sql.models.recipes import Recipe
+from distill_sql.prompting.tokenizer import ChatTokenizer
+from distill_sql.teacher.traces import Trace
+
+#: Updates whose rows are sorted by length together.
+STRETCH = 32
+#: What ends an answer in Qwen's chat format.
+END = "<|im_end|>"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids of one trace; the first ``prompt`` of them are read and not learned."""
+
+    ids: tuple[int, ...]
+    prompt: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a run in the order of training, one batch of the recipe after the other."""
+
+    rows: tuple[Row, ...]
+    too_long: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, without padding."""
+        return sum(len(row.ids) for row in self.rows)
+
+    @property
+    def learned(self) -> int:
+        """Tokens that count in the loss."""
+        return sum(len(row.ids) - row.prompt for row in self.rows)
+
+
+def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe) -> Rows:
+    """The rows that ``recipe`` trains on, ``epochs`` times over, each epoch in an order of its own.
+
+    A trace beyond ``recipe.length`` tokens is left out and counted, never cut: half a query teaches
+    half queries. Raises :class:`TrainingError` for an empty completion and if nothing is left.
+    """
+    rows, too_long, seen = [], 0, 0
+    for trace in traces:
+        if recipe.modes == "direct" and trace.mode != "direct":
+            continue
+        seen += 1
+        row = make_row(trace, tokenizer)
+        if len(row.ids) > recipe.length:
+            too_long += 1
+        else:
+            rows.append(row)
+    if len(rows) < recipe.batch:
+        raise TrainingError(
+            f"Recipe {recipe.name} has {len(rows)} traces to train on, fewer than one batch of "
+            f"{recipe.batch}: of {seen} in mode {recipe.modes!r}, {too_long} exceed "
+            f"{recipe.length} tokens. Make more traces, or raise length."
+        )
+    order = random.Random(recipe.seed)
+    epochs = (_in_batches(rows, recipe.batch, order) for _ in range(recipe.epochs))
+    return Rows(tuple(chain.from_iterable(epochs)), too_long)
+
+
+def make_row(trace: Trace, tokenizer: ChatTokenizer) -> Row:
+    """One trace as token ids; :class:`TrainingError` if its completion is empty."""
+    if not trace.completion.strip():
+        raise TrainingError(
+            f"Trace {trace.question_id} on {trace.db_id} has an empty completion. Make the traces "
+            "again, or take the line out."
+        )
+    prompt = tokenizer.encode(tokenizer.render(trace.messages))
+    completion = tokenizer.encode(trace.completion.strip() + END)
+    return Row((*prompt, *completion), len(prompt))
+
+
+def updates(recipe: Recipe, rows: Rows) -> int:
+    """Optimizer updates of a run. The last one of an epoch may hold fewer rows than a batch."""
+    per_epoch = len(rows.rows) // recipe.epochs
+    return recipe.epochs * -(-per_epoch // recipe.batch)
+
+
+def rows_of_updates(recipe: Recipe, rows: Rows) -> Iterator[Sequence[Row]]:
+    """The rows of each of a run's :func:`updates`; none holds rows of two epochs."""
+    per_epoch = len(rows.rows) // recipe.epochs
+    for start in range(0, len(rows.rows), per_epoch):
+        epoch = rows.rows[start : start + per_epoch]
+        for first in range(0, per_epoch, recipe.batch):
+            yield epoch[first : first + recipe.batch]
+
+
+def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = None) -> int:
+    """Rows that one of ``processes`` devices holds at once, so that an update is a whole batch."""
+    if recipe.batch % processes:
+        raise TrainingError(
+            f"Recipe {recipe.name} updates on {recipe.batch} examples, which {processes} devices "
+            f"cannot share evenly. Use a number of devices that divides {recipe.batch}."
+        )
+    share = recipe.batch // processes
+    if micro_batch is None:
+        return share
+    if micro_batch < 1 or share % micro_batch:
+        raise TrainingError(
+            f"A micro batch of {micro_batch} does not divide the {share} examples that each device "
+            "has in an update. Use one that does."
+        )
+    return micro_batch
+
+
+def _in_batches(rows: Sequence[Row], batch: int, order: random.Random) -> list[Row]:
+    shuffled = order.sample(rows, len(rows))
+    stretch = batch * STRETCH
+    batches = []
+    for start in range(0, len(shuffled), stretch):
+        alike = sorted(shuffled[start : start + stretch], key=lambda row: len(row.ids))
+        batches += [alike[place : place + batch] for place in range(0, len(alike), batch)]
+    # A batch that is not full stays last, or those behind it would be cut elsewhere.
+    full = [one for one in batches if len(one) == batch]
+    rest = [one for one in batches if len(one) < batch]
+    return list(chain.from_iterable([*order.sample(full, len(full)), *rest]))

@@ -1,0 +1,145 @@
+"""``distill-sql generate``: who answers, and how a student is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_sql.cli import main
+from distill_sql.cli import students as command
+from distill_sql.data.datasets import load_dataset
+from distill_sql.models.recipes import Recipe
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> list[dict[str, Any]]:
+    """The settings that students were asked with; none is loaded, and each answers nothing."""
+    calls: list[dict[str, Any]] = []
+
+    class Nobody:
+        framework = "torch"
+
+    def generate(student: object, dataset: object, out: Path, **settings: Any) -> Path:
+        calls.append(settings)
+        out.write_text("")
+        return out
+
+    monkeypatch.setattr("distill_sql.models.students.open_student", lambda *_, **__: Nobody())
+    monkeypatch.setattr("distill_sql.models.generation.generate", generate)
+    return calls
+
+
+def trained(folder: Path, **overridden: Any) -> Path:
+    """An adapter with the record of a training run."""
+    adapter = folder / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    record = {"recipe": "pocket-s", "model": "pocket-s", "overridden": overridden}
+    (folder / "manifest.json").write_text(json.dumps(record))
+    return adapter
+
+
+def test_answers_to_the_test_split_are_read_by_its_own_command(
+    tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "p.jsonl"
+    assert main(["generate", "pocket-s-base", "--split", "test", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"now: distill-sql pocket test {out}\n")
+
+
+def test_a_student_is_asked_as_it_was_trained(
+    tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = trained(tmp_path / "run", schema_tokens=150, style="full")
+    out = tmp_path / "p.jsonl"
+    base = ["generate", "pocket-s", "--adapter", str(adapter), "--out", str(out)]
+    assert main(base) == 0
+    assert (asked[-1]["schema_tokens"], asked[-1]["style"]) == (150, "full")
+    printed = capsys.readouterr()
+    assert "asked with schema_tokens = 150, as it was trained" in printed.err
+    assert printed.out == f"{out}: 510 predictions; now: distill-sql score {out}\n"
+    record = json.loads((tmp_path / "p.jsonl.manifest.json").read_text())
+    assert record["settings"] == {
+        "mode": "direct", "style": "full", "schema_tokens": 150, "max_tokens": 256,
+        "grammar": False,
+    }  # fmt: skip
+    assert record["dataset"]["fingerprint"] == load_dataset("pocket").fingerprint
+    assert (record["recipe"], record["framework"]) == ("pocket-s", "torch")
+    assert record["adapter"] == command._digest(adapter)
+    assert record["overridden"] == {"schema_tokens": 150, "style": "full"}
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        (["--schema-tokens", "500"], (500, "compact")),
+        (["--schema-tokens", "0"], (0, "compact")),
+        (["--set", "schema_tokens=0"], (0, "compact")),  # the recipe's own value, said aloud
+        (["--style", "full"], (150, "full")),
+        (["--set", "style=full"], (150, "full")),
+    ],
+)
+def test_asking_otherwise_takes_a_word_and_is_printed(
+    tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str],
+    more: list[str], wanted: tuple[int, str],
+) -> None:  # fmt: skip
+    adapter = trained(tmp_path / "run", schema_tokens=150)
+    out = ["--out", str(tmp_path / "p.jsonl")]
+    assert main(["generate", "pocket-s", "--adapter", str(adapter), *more, *out]) == 0
+    assert (asked[-1]["schema_tokens"], asked[-1]["style"]) == wanted
+    assert f"{adapter} was trained with " in capsys.readouterr().err
+
+
+def test_without_a_record_the_recipe_decides(
+    tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = trained(tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    out = ["--out", str(tmp_path / "p.jsonl")]
+    for more in ([], ["--adapter", str(adapter)]):
+        assert main(["generate", "pocket-s", *more, *out]) == 0
+        assert (asked[-1]["schema_tokens"], asked[-1]["style"]) == (0, "compact")
+        assert "trained" not in capsys.readouterr().err
+    assert main(["generate", "pocket-s", *out, "--max-tokens", "7", "--style", "full"]) == 0
+    assert (asked[-1]["max_tokens"], asked[-1]["style"]) == (7, "full")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Nothing says who answers. Give a recipe"),
+        (["pocket-s", "--model", "gpt-4o-mini"], "A recipe (pocket-s) and an endpoint"),
+        (["pocket-s", "--base-url", "http://localhost/v1"], "A recipe (pocket-s) and an endpoint"),
+        (["--base-url", "http://localhost/v1"], "name it with --model"),
+        (["pocket-s", "--budget", "0"], "--budget is for an endpoint, and a recipe answers here"),
+        (["pocket-s", "--yes"], "--yes is for an endpoint"),
+        (["pocket-s", "--price", "0", "0"], "--price is for an endpoint"),
+        (["--model", "m", "--grammar"], "--grammar is for a recipe, and an endpoint answers here"),
+        (["--model", "m", "--set", "seed=1"], "--set is for a recipe"),
+        (["--model", "m", "--adapter", "a"], "--adapter is for a recipe"),
+        (["pocket-s", "--schema-tokens", "-1"], "--schema-tokens -1: expected 0 or more"),
+        (["pocket-s", "--max-tokens", "0"], "--max-tokens 0: expected 1 or more"),
+    ],
+)
+def test_who_answers_must_be_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", *arguments, "--out", "o"]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_that_scores_is_the_one_that_fits(
+    tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str],
+    toy_dataset: Path,
+) -> None:  # fmt: skip
+    out = tmp_path / "p.jsonl"
+    data = ["--dataset", str(toy_dataset), "--limit", "1"]
+    assert main(["generate", "pocket-s", *data, "--out", str(out)]) == 0
+    expected = f"{out}: 1 predictions; now: distill-sql score {out} {' '.join(data)}\n"
+    assert capsys.readouterr().out == expected

@@ -1,0 +1,15 @@
+"""The names of a server, as requests write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from distill_sql.models.hosts import authorities
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a/b", "*", "a:b", "a:123456", "[::g]", "http://a", "a\n"]
+)
+def test_what_is_no_name_of_a_host(name: str) -> None:
+    with pytest.raises(ValueError, match="is no name of a host"):
+        authorities(name, 80)

@@ -1,0 +1,118 @@
+"""Records of controls: what is written can be scored anew, and what the book shows is so scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.errors import DatasetError
+from distill_sql.files import read_json
+from distill_sql.models.recipes import Recipe
+from distill_sql.runs.controls import __main__ as command
+from distill_sql.runs.controls.records import PREDICTIONS, comparisons, recorded, write_record
+from distill_sql.runs.controls.sets import AGAINST, CONTROLS
+from distill_sql.teacher.traces import Trace
+from distill_sql.training import experiments
+from distill_sql.training.experiments import Experiment, run_experiments
+
+pytest.importorskip("trl", reason="the extra train is not installed")
+pytestmark = pytest.mark.filterwarnings("default")
+
+RESULTS = Path(__file__).resolve().parents[3] / "book" / "results" / "controls"
+
+
+@pytest.fixture(scope="module")
+def dev() -> Dataset:
+    return load_dataset("pocket").limit(6)
+
+
+def test_records_are_scored_anew_and_compared_over_seeds(
+    recipe: Recipe,
+    traces: list[Trace],
+    dev: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(experiments, "MAX_TOKENS", 4)
+    assert recorded(tmp_path / "out", dev) == []
+    for control, some in (("distilled", traces[:8]), ("gold", traces[8:16])):
+        plan = [Experiment(replace(recipe, seed=seed), tuple(some)) for seed in (1, 2)]
+        done = run_experiments(plan, dev, tmp_path / "work", framework="torch", processes=1)
+        for outcome in done:
+            place = write_record(outcome, control, tmp_path / "out", dev)
+    assert {path.name for path in place.iterdir()} == {"predictions.jsonl", "losses.json",
+                                                       "manifest.json"}  # fmt: skip
+    found = recorded(tmp_path / "out", dev)
+    assert [(one.control, one.seed) for one in found] == [
+        ("distilled", 1), ("distilled", 2), ("gold", 1), ("gold", 2),
+    ]  # fmt: skip
+    for one in found:
+        assert one.report.accuracy().correct == one.manifest["correct"]
+        assert (one.manifest["traces"], one.manifest["questions"]) == (8, 6)
+        assert one.manifest["hardware"]["cores"] > 0
+    line = json.loads((place / PREDICTIONS).read_text().splitlines()[0])
+    assert {"question_id", "db_id", "difficulty", "gold_sql", "pred_sql", "exec_match",
+            "exact_set_match", "failure_mode", "raw_text", "latency_s", "n_prompt_tokens",
+            "n_output_tokens"} == line.keys()  # fmt: skip
+    [(name, control, gain)] = comparisons(found, dev)
+    assert (name, control, gain.strict.n, gain.kinder.n) == ("pocket-s", "gold", 6, 6)
+    assert (len(gain.strict.runs_a), len(gain.strict.runs_b)) == (2, 2)
+    with pytest.raises(DatasetError, match="is of 6 questions of pocket, and 3 of pocket were"):
+        recorded(tmp_path / "out", dev.limit(3))
+
+
+def test_the_command_trains_records_and_goes_on(
+    recipe: Recipe,
+    traces: list[Trace],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(experiments, "MAX_TOKENS", 4)
+    monkeypatch.setattr(command, "recipe_for", lambda name, **_: replace(recipe, name=name))
+    monkeypatch.setattr(command, "read_traces", lambda _: traces[:16])
+    arguments = [
+        "--out", str(tmp_path / "out"), "--students", str(tmp_path / "work"), "--recipes",
+        "pocket-s", "--seeds", "1", "--questions", "3", "--processes", "1",
+    ]  # fmt: skip
+    assert command.main([*arguments, "--only", "distilled", "gold", "direct", "both"]) == 0
+    assert capsys.readouterr().out.count("out/pocket-s-") == 4
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("adapter_model.*")}
+    assert len(stamps) == 4
+    assert command.main([*arguments, "--only", "distilled", "gold", "direct", "both"]) == 0
+    assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("adapter_model.*")}
+    nowhere = ["--answers", str(tmp_path / "none.sqlite"), "--only", "unfiltered"]
+    assert command.main([*arguments, *nowhere]) == 2
+    assert "No answers of the teacher at" in capsys.readouterr().err
+
+
+def test_the_books_recorded_controls_are_what_rescoring_gives() -> None:
+    if not RESULTS.is_dir():
+        pytest.skip(
+            f"no controls are recorded: there is no {RESULTS.relative_to(RESULTS.parents[3])}"
+        )
+    dev = load_dataset("pocket")
+    found = recorded(RESULTS, dev)
+    assert found
+    for one in found:
+        right = one.report.accuracy()
+        assert (right.n, right.correct) == (one.manifest["questions"], one.manifest["correct"])
+        assert one.control in CONTROLS
+        updates = read_json(one.folder / "losses.json")["updates"]
+        assert len(updates) == one.manifest["training"]["updates"]
+    # A sentence rests on seeds, and on equal updates.
+    for name in {one.recipe for one in found}:
+        ours = [one for one in found if one.recipe == name]
+        for control in {one.control for one in ours}:
+            assert len([one for one in ours if one.control == control]) >= 3, (name, control)
+    for name, control, gain in comparisons(found, dev):
+        counts = {
+            one.manifest["training"]["updates"]
+            for one in found
+            if one.recipe == name and one.control in (control, AGAINST[control])
+        }
+        assert len(counts) == 1, (name, control, gain)
