@@ -135,7 +135,7 @@ PACKAGE = ROOT / "distill_sql"
 #: The package's files and folders. Each imports from those before it alone.
 ROOMS = [
     "errors", "settings", "files", "provenance", "sql", "data", "prompting", "models", "scoring",
-    "teacher", "training", "pocket", "pretraining", "book", "runs", "cli",
+    "teacher", "training", "pocket", "pretraining", "runs", "book", "cli",
 ]  # fmt: skip
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
