@@ -1,14 +1,15 @@
-"""How good linking is without any model: are the tables of the gold query kept?"""
+"""Table recall of schema linking: for how many questions are the gold query's tables all kept?"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Literal, TypeAlias
 
-from distill_sql.data.datasets import Dataset
+from distill_sql.data.datasets import Dataset, Example
 from distill_sql.data.schema import Schema, Table
 from distill_sql.prompting.linking import (
     STRATEGIES,
@@ -23,11 +24,47 @@ from distill_sql.prompting.linking import (
 from distill_sql.prompting.mentions import FUNCTION_WORDS
 from distill_sql.prompting.rendering import Style
 
+#: Where a table shares a word with a question.
+Match: TypeAlias = Literal["name", "column", "value", "nothing"]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Table recall of one strategy at one budget, over the questions of a dataset.
+
+    ``recall`` is the share of questions whose gold tables are all kept, ``possible`` its upper
+    bound: the share whose gold tables fit the budget together. Both leave out questions whose gold
+    query cannot be parsed or reads no table. ``pruned`` is the share of all questions that lose a
+    table, and ``kept`` the mean number of tables kept.
+    """
+
+    strategy: Strategy
+    budget: int
+    recall: float
+    possible: float
+    pruned: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class LostTable:
+    """A gold table that linking dropped for a question.
+
+    ``avoidable`` says whether the question's gold tables fit the budget together. ``match`` says
+    where the table shares a word with the question: in its name, else in the name of a column, else
+    in a value, else nowhere. Function words do not count; synonyms count as names.
+    """
+
+    example: Example
+    table: str
+    avoidable: bool
+    match: Match
+
 
 def gold_tables(query: str, schema: Schema) -> frozenset[str]:
     """Names of the schema's tables that a query reads, as the schema spells them.
 
-    There are none if the query cannot be parsed.
+    Empty if the query cannot be parsed.
     """
     from sqlglot import exp
 
@@ -49,14 +86,10 @@ def recall_curve(
     strategies: Sequence[Strategy] = STRATEGIES,
     style: Style = "full",
     ignored: Collection[str] = FUNCTION_WORDS,
-) -> list[dict[str, Any]]:
+) -> list[Recall]:
     """Table recall of each strategy at each budget, over all questions of a dataset.
 
-    A question is right if every table of its gold query is kept; one whose gold query names none,
-    or cannot be parsed, does not count for recall. Each record has ``strategy``,
-    ``budget``, ``recall``, ``possible`` (the recall of the best choice there is: the gold tables
-    alone), ``pruned`` (share of questions that lost a table) and ``tables`` (mean number kept).
-    ``style`` and ``ignored`` are those of :class:`Linker`.
+    ``style`` and ``ignored`` are those of :class:`~distill_sql.prompting.linking.Linker`.
     """
     linkers = {
         db_id: Linker(
@@ -68,79 +101,81 @@ def recall_curve(
     gold = [gold_tables(example.query, dataset.schema(example.db_id)) for example in dataset]
     possible = {
         budget: _share(
-            _possible(linkers[example.db_id], tables, budget)
+            _fit(linkers[example.db_id], tables, budget)
             for example, tables in zip(dataset, gold, strict=True)
             if tables
         )
         for budget in budgets
     }
-    records = []
-    for strategy in strategies:
-        for budget in budgets:
-            linked = [
-                linkers[example.db_id].link(said(example), budget=budget, strategy=strategy)
-                for example in dataset
-            ]
-            records.append(
-                {
-                    "strategy": strategy,
-                    "budget": budget,
-                    "recall": _share(
-                        tables <= set(link.kept)
-                        for tables, link in zip(gold, linked, strict=True)
-                        if tables
-                    ),
-                    "possible": possible[budget],
-                    "pruned": mean(bool(link.dropped) for link in linked),
-                    "tables": mean(len(link.kept) for link in linked),
-                }
-            )
-    return records
+    return [
+        _recall(dataset, linkers, gold, strategy, budget, possible[budget])
+        for strategy in strategies
+        for budget in budgets
+    ]
+
+
+def _recall(
+    dataset: Dataset,
+    linkers: Mapping[str, Linker],
+    gold: Sequence[frozenset[str]],
+    strategy: Strategy,
+    budget: int,
+    possible: float,
+) -> Recall:
+    linked = [
+        linkers[example.db_id].link(said(example), budget=budget, strategy=strategy)
+        for example in dataset
+    ]
+    return Recall(
+        strategy,
+        budget,
+        recall=_share(
+            tables <= set(link.kept) for tables, link in zip(gold, linked, strict=True) if tables
+        ),
+        possible=possible,
+        pruned=mean(bool(link.dropped) for link in linked),
+        kept=mean(len(link.kept) for link in linked),
+    )
 
 
 def _share(found: Iterable[bool]) -> float:
     return mean(list(found) or [math.nan])
 
 
-def _possible(linker: Linker, tables: frozenset[str], budget: int) -> bool:
-    """Whether a budget has room for the tables; for one there always is (:meth:`Linker.link`)."""
+def _fit(linker: Linker, tables: frozenset[str], budget: int) -> bool:
+    """Whether the tables fit the budget; a single one is kept in any case (:meth:`Linker.link`)."""
     return len(tables) == 1 or linker.fits(tables, budget)
 
 
 def lost_tables(
     dataset: Dataset, count_tokens: Counter, *, budget: int, style: Style = "full"
-) -> list[dict[str, Any]]:
-    """The gold tables that linking drops at a budget, a record each: ``example``, ``table``,
-    ``possible``, ``named_by``.
-
-    ``possible`` says whether the question's gold tables alone would fit. ``named_by`` says where
-    the table has a word of the question: in its ``name``, else in the name of a ``column``, else in
-    a ``value``, else there is none (``nothing``). Function words do not count, synonyms are names.
-    """
-    records = []
+) -> list[LostTable]:
+    """The gold tables that linking drops at a budget, in the order of the questions."""
+    lost = []
     for example in dataset:
         schema, path = dataset.schema(example.db_id), dataset.database_path(example.db_id)
-        linker, gold = (
-            linker_for(schema, path, count_tokens, style),
-            gold_tables(example.query, schema),
-        )
+        linker = linker_for(schema, path, count_tokens, style)
+        gold = gold_tables(example.query, schema)
         linked = linker.link(said(example), budget=budget)
-        for name in sorted(gold & set(linked.dropped)):
-            records.append(
-                {
-                    "example": example,
-                    "table": name,
-                    "possible": _possible(linker, gold, budget),
-                    "named_by": _named_by(said(example), path, schema.table(name)),
-                }
+        lost += [
+            LostTable(
+                example,
+                name,
+                avoidable=_fit(linker, gold, budget),
+                match=_match(said(example), path, schema.table(name)),
             )
-    return records
+            for name in sorted(gold & set(linked.dropped))
+        ]
+    return lost
 
 
-def _named_by(question: str, path: Path, table: Table) -> str:
+def _match(question: str, path: Path, table: Table) -> Match:
     asked = set(words(question, ignored=FUNCTION_WORDS))
     names, columns, values = table_texts(path, table)
-    for kind, texts in (("name", names), ("column", columns), ("value", values)):
+    kinds: tuple[tuple[Match, list[str]], ...] = (
+        ("name", names), ("column", columns), ("value", values),
+    )  # fmt: skip
+    for kind, texts in kinds:
         if any(term in asked for text in texts for term in words(text)):
             return kind
     return "nothing"

@@ -26,7 +26,7 @@ def test_gold_tables_spells_them_as_the_schema_does() -> None:
 def test_recall_on_spider_dev_beats_both_baselines(spider_dev: Dataset, qwen_dir: Path) -> None:
     budgets = (150, 250, 350, 500, 1000, 1500)
     curve = recall_curve(spider_dev, load_tokenizer(qwen_dir).count, budgets=budgets)
-    recall = {(r["budget"], r["strategy"]): r["recall"] for r in curve}
+    recall = {(r.budget, r.strategy): r.recall for r in curve}
     for budget in budgets:
         ours, *baselines = (recall[budget, strategy] for strategy in STRATEGIES)
         assert ours >= max(baselines), budget
@@ -38,14 +38,14 @@ def test_recall_curve_by_hand(toy_dataset: Path) -> None:
     """Two questions: one needs one table, the other all three."""
     dataset = load_dataset(toy_dataset)
     curve = recall_curve(dataset, count_words, budgets=[1, 10_000], strategies=["schema-order"])
-    assert [(r["budget"], r["recall"], r["pruned"], r["tables"]) for r in curve] == [
+    assert [(r.budget, r.recall, r.pruned, r.kept) for r in curve] == [
         (1, 0.5, 1, 1),
         (10_000, 1, 0, 3),
     ]
 
 
 def test_what_recall_is_possible(toy_dataset: Path) -> None:
-    """The best choice keeps the gold tables and no other; the best table is kept in any case."""
+    """The best choice keeps the gold tables and no others; one table is kept in any case."""
     dataset = load_dataset(toy_dataset)
     schema, path = dataset.schema("shop"), dataset.database_path("shop")
     linker = Linker(schema, path, count_words)
@@ -53,25 +53,25 @@ def test_what_recall_is_possible(toy_dataset: Path) -> None:
     need = next(budget for budget in range(1, 1000) if linker.fits(three, budget))
     assert need == linker.link("", budget=need).n_tokens  # the whole schema without rows
     curve = recall_curve(dataset, count_words, budgets=[need - 1, need], strategies=["closure"])
-    assert [record["possible"] for record in curve] == [0.5, 1]
-    [lost] = {one["possible"] for one in lost_tables(dataset, count_words, budget=need - 1)}
-    assert lost is False
+    assert [one.possible for one in curve] == [0.5, 1]
+    [avoidable] = {one.avoidable for one in lost_tables(dataset, count_words, budget=need - 1)}
+    assert avoidable is False
 
 
-def test_no_order_is_above_what_is_possible() -> None:
+def test_recall_is_at_most_what_is_possible() -> None:
     dev = load_dataset("pocket")
     count = tokenizer_for(dev).count
     curve = recall_curve(dev, count, budgets=[100, 150, 200], style="compact")
-    assert all(record["recall"] <= record["possible"] <= 1 for record in curve)
+    assert all(one.recall <= one.possible <= 1 for one in curve)
     for budget in (100, 200):
         lost = {
-            one["example"].question_id: one["possible"]
+            one.example.question_id: one.avoidable
             for one in lost_tables(dev, count, budget=budget, style="compact")
         }
-        ours = next(r for r in curve if r["budget"] == budget)
-        avoidable = (ours["possible"] - ours["recall"]) * len(dev)
+        ours = next(r for r in curve if r.budget == budget)
+        avoidable = (ours.possible - ours.recall) * len(dev)
         assert sum(lost.values()) == round(avoidable)
-        assert len(lost) == round((1 - ours["recall"]) * len(dev))
+        assert len(lost) == round((1 - ours.recall) * len(dev))
 
 
 def test_a_gold_query_that_cannot_be_parsed_does_not_count_for_recall(toy_dataset: Path) -> None:
@@ -82,19 +82,19 @@ def test_a_gold_query_that_cannot_be_parsed_does_not_count_for_recall(toy_datase
         recall_curve(dataset.with_examples(examples), count_words, budgets=[1])
         for examples in ([dataset.examples[1]], [odd, dataset.examples[1]], [odd])
     ]
-    recalls = [[record["recall"] for record in curve] for curve in curves]
+    recalls = [[one.recall for one in curve] for curve in curves]
     assert recalls[0] == recalls[1] == [0, 0, 0]
     assert all(math.isnan(recall) for recall in recalls[2])
 
 
-def test_function_words_cost_recall() -> None:
-    """Chosen on training questions; on dev ones the rule helps all orders that read a question."""
+def test_ignoring_function_words_raises_recall() -> None:
+    """The list was chosen on training questions; here it helps on dev questions."""
     dev = load_dataset("pocket").without_synonyms()
     count = tokenizer_for(dev).count
     recall = {
-        (record["strategy"], record["budget"], bool(ignored)): record["recall"]
+        (one.strategy, one.budget, bool(ignored)): one.recall
         for ignored in ((), FUNCTION_WORDS)
-        for record in recall_curve(
+        for one in recall_curve(
             dev, count, budgets=[150, 250], strategies=["closure", "bm25"], ignored=ignored
         )
     }
@@ -103,7 +103,7 @@ def test_function_words_cost_recall() -> None:
             assert recall[strategy, budget, True] > recall[strategy, budget, False] + 0.08
 
 
-def test_what_names_a_lost_table(toy_dataset: Path) -> None:
+def test_where_a_lost_table_shares_a_word_with_the_question(toy_dataset: Path) -> None:
     dataset = load_dataset(toy_dataset)
     query = dataset.examples[1].query  # reads all three tables
     asked = {
@@ -118,9 +118,9 @@ def test_what_names_a_lost_table(toy_dataset: Path) -> None:
             "orders": "column", "order_item": "name",
         },
     }  # fmt: skip
-    for question, named in asked.items():
+    for question, matches in asked.items():
         [example] = dataset.with_examples([Example(0, "shop", question, query)])
         lost = lost_tables(dataset.with_examples([example]), count_words, budget=1)
-        assert {one["table"]: one["named_by"] for one in lost} == named
-        assert all(one["example"] == example for one in lost)
+        assert {one.table: one.match for one in lost} == matches
+        assert all(one.example == example for one in lost)
     assert lost_tables(dataset, count_words, budget=10_000) == []
