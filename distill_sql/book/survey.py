@@ -15,9 +15,9 @@ from sqlglot import exp
 
 from distill_sql.data.databases import Reader
 from distill_sql.data.datasets import Dataset, Example
-from distill_sql.data.schema import quote_identifier
 from distill_sql.scoring.execution import prepare_gold
 from distill_sql.scoring.hardness import LEVELS, hardness
+from distill_sql.sql.names import quote_identifier
 from distill_sql.sql.parsing import parse
 from distill_sql.sql.sandbox import Sandbox
 

@@ -14,8 +14,7 @@ so loading questions never needs them; asking for the path of a missing one says
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -23,19 +22,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from distill_sql.data.archives import unpack_spider
-from distill_sql.data.carried import carried_folder
-from distill_sql.data.databases import check_name, find_database, is_file, is_folder
+from distill_sql.data.databases import find_database, is_file, is_folder
 from distill_sql.data.descriptions import with_descriptions
-from distill_sql.data.schema import Schema, load_tables_json, schema_from_sqlite
+from distill_sql.data.layouts import Layout, locate
+from distill_sql.data.questions import question_ids, read_examples
+from distill_sql.data.schema import Schema
+from distill_sql.data.sqlite_schema import schema_from_sqlite
+from distill_sql.data.tables_json import load_tables_json
 from distill_sql.errors import DatasetError
-from distill_sql.files import parse_json, read_json, read_json_lines, read_text
-from distill_sql.settings import DATASET_VARIABLES, cache_dir
-
-#: Where the hub keeps the original archive (questions, schemas and databases in one zip file).
-SPIDER_HUB = ("xlangai/spider", "data/spider.zip")
-#: The branch that still has it: the main one holds the questions only.
-SPIDER_HUB_REVISION = "script"
 
 
 @dataclass(frozen=True)
@@ -157,34 +151,6 @@ class Dataset:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where one kind of dataset keeps its files, relative to its root."""
-
-    splits: Mapping[str, tuple[str, ...]]
-    tables: tuple[str, ...] = ("tables.json",)
-    databases: str = "database"
-    #: Where a split's databases are, if they have a folder of their own.
-    own_databases: Mapping[str, str] = field(default_factory=dict)
-
-
-_SPIDER = _Layout({"train": ("train_spider.json", "train_others.json"), "dev": ("dev.json",)})
-_BIRD = _Layout(
-    {
-        "train": ("train/train.json",),
-        "dev": ("dev/dev.json",),
-        "mini_dev": ("mini_dev/mini_dev_sqlite.json",),
-    },
-    tables=(
-        "mini_dev/mini_dev_sqlite_tables.json",
-        "dev/dev_tables.json",
-        "train/train_tables.json",
-    ),
-    databases="dev_databases",
-    own_databases={"train": "train/train_databases"},
-)
-
-
 def load_dataset(
     name_or_path: str | Path, *, split: str = "dev", path: str | Path | None = None
 ) -> Dataset:
@@ -202,7 +168,7 @@ def load_dataset(
 
     Raises :class:`DatasetError` naming the file and the fix.
     """
-    return _load(*_place(name_or_path, split, path), split)
+    return _load(*locate(name_or_path, split, path), split)
 
 
 def reported_split(name_or_path: str | Path, *, path: str | Path | None = None) -> str:
@@ -216,53 +182,11 @@ def reported_split(name_or_path: str | Path, *, path: str | Path | None = None) 
 
 def has_split(name_or_path: str | Path, split: str, *, path: str | Path | None = None) -> bool:
     """Whether a dataset has the questions of a split; the arguments are :func:`load_dataset`'s."""
-    _, root, layout = _place(name_or_path, split, path)
+    _, root, layout = locate(name_or_path, split, path)
     return split in layout.splits and is_file(root / layout.splits[split][0])
 
 
-def _place(
-    name_or_path: str | Path, split: str, path: str | Path | None
-) -> tuple[str, Path, _Layout]:
-    """A dataset's name, its folder, and where its files are in it."""
-    name = str(name_or_path)
-    check_name(split, what="The split")
-    if (root := carried_folder(name, split)) is not None:
-        return name, root, _folder_layout(split)
-    if name in DATASET_VARIABLES:
-        return name, _benchmark_root(name, path), _SPIDER if name == "spider" else _BIRD
-    root = Path(name_or_path)
-    if not is_folder(root):
-        raise DatasetError(
-            f"No dataset {name!r}: expected pocket, spider, bird, or a folder in Spider's layout "
-            f"(dev.json, database/<db_id>/<db_id>.sqlite), and there is no folder at {root}."
-        )
-    return root.resolve().name, root, _folder_layout(split)
-
-
-def _folder_layout(split: str) -> _Layout:
-    return _Layout({split: (f"{split}.json",)})
-
-
-def _benchmark_root(name: str, path: str | Path | None) -> Path:
-    variable = DATASET_VARIABLES[name]
-    given = path or os.environ.get(variable)
-    if given:
-        root = Path(given).expanduser()
-        if not is_folder(root):
-            raise DatasetError(
-                f"The folder given for {name} does not exist: {root}. Set {variable} (or the path "
-                "parameter) to the folder that holds its questions and databases."
-            )
-        return root
-    if name == "spider":
-        return fetch_spider()
-    raise DatasetError(
-        f"Where is {name}? Set {variable} to its folder: it is too large to fetch by itself. "
-        "Download it from its authors' page and unpack it there."
-    )
-
-
-def _load(name: str, root: Path, layout: _Layout, split: str) -> Dataset:
+def _load(name: str, root: Path, layout: Layout, split: str) -> Dataset:
     if split not in layout.splits:
         raise DatasetError(
             f"{name} has no split {split!r}; it has {', '.join(sorted(layout.splits))}."
@@ -292,65 +216,13 @@ def _load(name: str, root: Path, layout: _Layout, split: str) -> Dataset:
             evidence=record.get("evidence") or "",
             source=str(record.get("source") or ""),
         )
-        for question_id, (_, record) in zip(_question_ids(records), records, strict=True)
+        for question_id, (_, record) in zip(question_ids(records), records, strict=True)
     )
     return Dataset(name, split, root, examples, schemas, database_dir)
 
 
-def _question_ids(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[int]:
-    """The ids that the file gives, as numbers or as text; positions unless all are distinct."""
-    given = [record.get("question_id") for _, record in records]
-    ids = [int(key) for key in map(str, given) if key.isascii() and key.isdigit() and len(key) < 16]
-    return ids if len(set(ids)) == len(records) else list(range(len(records)))
-
-
-def read_examples(file: Path) -> list[dict[str, Any]]:
-    """Read a Spider or BIRD question file, checking every record's fields.
-
-    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). JSON Lines are read as well
-    as a list. Raises :class:`DatasetError` naming the file and the first record that is wrong.
-    """
-    records = _read_records(file)
-    if not isinstance(records, list):
-        raise DatasetError(
-            f"{file}: expected a list of questions, found {type(records).__name__}. "
-            'Each is an object like {"db_id": "...", "question": "...", "query": "..."}.'
-        )
-    if not records:
-        raise DatasetError(f"{file} holds no questions (an empty list). Check the download.")
-    for position, record in enumerate(records):
-        found = record if isinstance(record, dict) else {}
-        missing = [
-            "/".join(names) + "".join(f" (found {found[n]!r:.40})" for n in names if n in found)
-            for names in (("db_id",), ("question",), ("query", "SQL"))
-            if not any(isinstance(found.get(name), str) for name in names)
-        ]
-        if not isinstance(evidence := found.get("evidence"), str | None):
-            missing.append(f"evidence (found {evidence!r:.40})")
-        if missing:
-            raise DatasetError(
-                f"{file}: question {position} has no text for {', '.join(missing)}; found the keys "
-                f"{sorted(found)[:20] or type(record).__name__}. Add what is missing."
-            )
-        check_name(record["db_id"], what=f"{file}, question {position}: the db_id")
-    return records
-
-
-def _read_records(file: Path) -> Any:
-    """The value of a question file; the values of its lines if it is JSON Lines."""
-    text = read_text(file).lstrip()
-    if not text.startswith("{"):
-        return read_json(file)
-    try:
-        value = parse_json(text)
-    except ValueError:
-        fix = "Give one question a line, or all of them as one list."
-        return [value for _, value in read_json_lines(file, fix=fix)]
-    return [value] if "db_id" in value else value
-
-
 def _schemas(
-    root: Path, layout: _Layout, wanted: Iterable[str], database_dir: Path
+    root: Path, layout: Layout, wanted: Iterable[str], database_dir: Path
 ) -> dict[str, Schema]:
     files = [root / name for name in layout.tables if is_file(root / name)]
     if files:
@@ -383,24 +255,3 @@ def _unknown_db(
         "Correct the question's db_id, or add the database to tables.json and to the database "
         f"folder.{looked}"
     )
-
-
-def fetch_spider() -> Path:
-    """Download Spider from the hub once, unpack it into the cache, and return its folder.
-
-    Raises :class:`DatasetError` when there is no network: then ``SPIDER_DIR`` is the way.
-    """
-    target = cache_dir() / "spider"
-    if is_file(target / "dev.json"):
-        return target
-    from huggingface_hub import hf_hub_download
-
-    try:
-        archive = hf_hub_download(*SPIDER_HUB, repo_type="dataset", revision=SPIDER_HUB_REVISION)
-    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
-        raise DatasetError(
-            f"Spider is not on this machine and could not be fetched from the hub "
-            f"({type(error).__name__}: {error}). Download it from the authors' page and set "
-            "SPIDER_DIR to the folder with dev.json, tables.json and database/."
-        ) from error
-    return unpack_spider(Path(archive), target)

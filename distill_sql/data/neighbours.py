@@ -40,7 +40,8 @@ from tqdm import tqdm
 
 from distill_sql.data.datasets import Dataset
 from distill_sql.data.redrawing import Constants
-from distill_sql.data.schema import Schema, schema_from_sqlite
+from distill_sql.data.schema import Schema
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.errors import DatasetError, OutputError
 from distill_sql.files import check_folder, clean
 from distill_sql.settings import cache_dir

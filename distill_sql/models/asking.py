@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_sql.data.datasets import Example
-from distill_sql.data.schema import schema_from_sqlite
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.models.generation import MAX_TOKENS
 from distill_sql.models.protocol import ClosingFence, Student
 from distill_sql.models.recipes import Recipe

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from distill_sql.data.schema import schema_to_tables_json
+from distill_sql.data.tables_json import schema_to_tables_json
 from distill_sql.pocket.domains import SOURCES, SPLITS, load_domains
 from distill_sql.pocket.questions import Question, generate
 from distill_sql.pocket.rows import write_database

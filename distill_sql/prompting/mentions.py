@@ -21,13 +21,8 @@ from typing import Any, NamedTuple
 
 from distill_sql.data.databases import Reader
 from distill_sql.data.datasets import Dataset
-from distill_sql.data.schema import (
-    Column,
-    Schema,
-    Table,
-    identifier,
-    quote_identifier,
-)
+from distill_sql.data.schema import Column, Schema, Table
+from distill_sql.sql.names import identifier, quote_identifier
 
 #: Distinct values of a text column that are looked for, and how long they may be.
 VALUES_PER_COLUMN = 2000

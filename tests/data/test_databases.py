@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from distill_sql.data import databases
 from distill_sql.data.databases import Reader, check_name, check_whole, find_database
-from distill_sql.data.schema import quote_identifier, schema_from_sqlite
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.errors import DatasetError
+from distill_sql.sql.names import quote_identifier
 from distill_sql.sql.sandbox import Sandbox
 
 #: Takes many seconds in one step of SQLite's machine, where its clock is not looked at.

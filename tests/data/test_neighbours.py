@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from distill_sql.data import neighbours as module
 from distill_sql.data.datasets import Dataset, Example, load_dataset
 from distill_sql.data.neighbours import build_neighbours, constants, has_ties, neighbours, tie_query
-from distill_sql.data.schema import Column, ForeignKey, Schema, Table, schema_from_sqlite
+from distill_sql.data.schema import Column, ForeignKey, Schema, Table
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.errors import DatasetError, OutputError
 from distill_sql.scoring import Judge, Prediction, Rules, score
 from distill_sql.scoring.mutants import mutants
@@ -339,7 +340,7 @@ BUSY = """
 import sys, threading, time
 from pathlib import Path
 from distill_sql.data.neighbours import _Maker
-from distill_sql.data.schema import schema_from_sqlite
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 
 path = Path(sys.argv[1])
 maker = _Maker()

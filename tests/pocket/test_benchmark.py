@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from distill_sql.book.survey import CONSTRUCTS, constructs
 from distill_sql.data.datasets import Dataset, load_dataset
-from distill_sql.data.schema import schema_from_sqlite
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.pocket import build, materialized
 from distill_sql.pocket.domains import load_domain, load_domains
 from distill_sql.pocket.patterns import PATTERNS

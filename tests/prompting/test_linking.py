@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from distill_sql.data.datasets import Dataset, load_dataset
-from distill_sql.data.schema import Schema, schema_from_sqlite
+from distill_sql.data.schema import Schema
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.errors import ParameterError
 from distill_sql.prompting.linking import Linker, linker_for, words
 from distill_sql.prompting.rendering import COMPACT_ROWS, render_compact, sample_rows

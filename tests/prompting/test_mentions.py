@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distill_sql.data.datasets import load_dataset
-from distill_sql.data.schema import Column, Schema, Table, schema_from_sqlite
+from distill_sql.data.schema import Column, Schema, Table
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.prompting.mentions import Mentions, coverage, mentions_of
 from distill_sql.prompting.prompts import prompt_messages
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from distill_sql.data.datasets import Dataset, Example, load_dataset
-from distill_sql.data.schema import schema_from_sqlite
+from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.errors import ParameterError
 from distill_sql.prompting import prompts
 from distill_sql.prompting.prompts import (

@@ -14,7 +14,7 @@ import pytest
 
 from distill_sql.cli import main
 from distill_sql.data.datasets import Dataset, load_dataset
-from distill_sql.data.schema import schema_to_tables_json
+from distill_sql.data.tables_json import schema_to_tables_json
 from distill_sql.errors import PredictionError
 from distill_sql.files import write_json
 from distill_sql.scoring import Prediction, Rules, score
