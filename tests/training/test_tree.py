@@ -1,0 +1,109 @@
+"""Trees of rows against rows one by one: the same loss, the same gradients, fewer tokens."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_sql.training.rows import Row
+from distill_sql.training.tree import Tree, loss_sum, trees, use
+
+torch = pytest.importorskip("torch", reason="the extra train is not installed")
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def some_rows(schemas: int = 3, each: int = 4, seed: int = 0) -> list[Row]:
+    """Rows whose prompts begin with one of a few schemas; some prompts are the same to the end."""
+    draw = random.Random(seed)
+
+    def tokens(least: int, most: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(3, 600) for _ in range(draw.randint(least, most)))
+
+    system = tokens(6, 6)
+    rows = []
+    for _ in range(schemas):
+        schema = tokens(30, 50)
+        for number in range(each):
+            question = tokens(4, 12)
+            prompt = (*system, *schema, *question)
+            for _ in range(2 if number == 0 else 1):  # one question with two answers
+                rows.append(Row((*prompt, *tokens(1, 15)), len(prompt)))
+    draw.shuffle(rows)
+    return rows
+
+
+def adapted(folder: Path) -> Any:
+    """The model with LoRA whose product is not zero, in training mode."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    torch.manual_seed(1)
+    wrapped = get_peft_model(model, lora)
+    for name, weight in wrapped.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    return wrapped.train()
+
+
+def alone(model: Any, row: Row) -> Any:
+    """The loss of a row by itself, as transformers computes it."""
+    ids = torch.tensor([row.ids])
+    logits = model(input_ids=ids, use_cache=False).logits[0, row.prompt - 1 : -1]
+    return torch.nn.functional.cross_entropy(logits, ids[0, row.prompt :], reduction="sum")
+
+
+def gradients(model: Any) -> dict[str, Any]:
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def test_loss_and_every_gradient_are_those_of_rows_one_by_one(tiny: Path) -> None:
+    rows = some_rows()
+    plain, ours = adapted(tiny), adapted(tiny)
+    use(ours.get_base_model())
+    one_by_one = sum(alone(plain, row) for row in rows)
+    in_trees = sum(loss_sum(ours, tree) for tree in trees(rows))
+    assert in_trees.item() == pytest.approx(one_by_one.item(), rel=1e-5)
+    one_by_one.backward()
+    in_trees.backward()
+    before, after = gradients(plain), gradients(ours)
+    assert before.keys() == after.keys()
+    assert len(before) == 2 * 2 * 7
+    for name, expected in before.items():
+        assert (expected - after[name]).norm() < 1e-4 * expected.norm(), name
+
+
+def test_every_row_is_in_one_tree_and_prefixes_are_read_once() -> None:
+    rows = some_rows(schemas=5)
+    made = trees(rows)
+    assert len(made) == 5
+    whole = sorted((*tree.prefix, *branch.ids) for tree in made for branch in tree.branches)
+    assert whole == sorted(row.ids for row in rows)
+    for tree in made:
+        assert len(tree.prefix) > 30
+        assert all(branch.prompt >= 1 for branch in tree.branches)
+    assert sum(tree.tokens for tree in made) < 0.5 * sum(len(row.ids) for row in rows)
+
+
+def test_a_row_alone_and_rows_that_share_the_system_message_only() -> None:
+    assert trees([]) == []
+    [only] = trees([Row((1, 2, 3), 2)])
+    assert only == Tree((1,), (Row((2, 3), 1),))
+    apart = trees([Row((1, 2, *range(10, 30)), 20), Row((1, 2, *range(40, 60)), 20)])
+    assert len(apart) == 2
+
+
+def test_a_prompt_of_one_token_has_no_prefix(tiny: Path) -> None:
+    model = adapted(tiny)
+    row = Row((5, 6, 7), 1)
+    expected = alone(model, row).item()
+    use(model.get_base_model())
+    [tree] = trees([row])
+    assert tree.prefix == ()
+    assert loss_sum(model, tree).item() == pytest.approx(expected, rel=1e-5)
