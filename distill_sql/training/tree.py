@@ -1,10 +1,10 @@
 """Training that reads a shared prefix once: rows that begin alike form one tree.
 
-Rows on one database begin with the same tokens, the system message and the schema. A tree has these
-tokens once, as its prefix, and each row's own tokens as a branch. A branch attends to the prefix and
-to itself; its positions go on where the prefix ends. So every learned token has the context that it
-has in a row of its own, and loss and gradients are the same (tested), while a prefix that sixteen
-rows share is computed once, forward and backward.
+Rows on one database begin with the same tokens, the system message and the schema. A tree has
+these tokens once, as its prefix, and each row's own tokens as a branch. A branch attends to the
+prefix and to itself; its positions go on where the prefix ends. So every learned token has the
+context that it has in a row of its own, and loss and gradients are the same (tested), while a prefix
+that sixteen rows share is computed once, forward and backward.
 
 What is left out: dropout draws one mask for the prefix, where each row would draw its own.
 """
@@ -92,7 +92,8 @@ def loss_sum(model: Any, tree: Tree) -> torch.Tensor:
     starts = [len(tree.prefix) + before for before in accumulate([0, *sizes[:-1]])]
     flat = [*tree.prefix, *(token for branch in tree.branches for token in branch.ids)]
     positions = [*range(len(tree.prefix))]
-    predicting, targets = [], []
+    predicting: list[int] = []
+    targets: list[int] = []
     for start, branch in zip(starts, tree.branches, strict=True):
         positions += range(len(tree.prefix), len(tree.prefix) + len(branch.ids))
         predicting += range(start + branch.prompt - 1, start + len(branch.ids) - 1)
