@@ -3,8 +3,8 @@
 Rows on one database begin with the same tokens, the system message and the schema. A tree has
 these tokens once, as its prefix, and each row's own tokens as a branch. A branch attends to the
 prefix and to itself; its positions go on where the prefix ends. So every learned token has the
-context that it has in a row of its own, and loss and gradients are the same (tested), while a prefix
-that sixteen rows share is computed once, forward and backward.
+context that it has in a row of its own, and loss and gradients are the same (tested). A prefix that
+sixteen rows share is computed once, forward and backward.
 
 What is left out: dropout draws one mask for the prefix, where each row would draw its own.
 """
