@@ -1,12 +1,13 @@
-"""Traces: the teacher's answers that are proven by execution, and why the others were dropped.
+"""Traces: answers of the teacher that execution shows to be right, and why the others are dropped.
 
-A sample passes if its SQL, run as it stands, gives the gold rows (a multiset for some order of the
-columns, in order where the gold query orders), and gives them on neighbour databases too, where
-luck shows. Of the samples of a question that pass, the one whose result has most votes is kept, and
-of those the shortest. A sample that merely runs is never kept.
+A sample passes if its SQL returns the gold rows on the database and on neighbours of it, where a
+query that is right by chance fails. Rows are compared as multisets for some order of the columns,
+and in order if the gold query orders them. Of the passing samples of a question, the one whose
+result has the most votes is kept; among equals, the shortest. A sample is never kept just because
+it executes.
 
-Without gold queries the samples vote: the result that more than half of them agree on is kept. This
-is self-consistency proper (Wang et al. 2023), and weaker: it keeps what the teacher is sure of.
+Without gold queries the samples vote: a result that more than half of the samples agree on is kept.
+This is self-consistency (Wang et al. 2023). It is weaker: it keeps what the teacher is sure of.
 """
 
 from __future__ import annotations
@@ -15,85 +16,69 @@ import hashlib
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from tqdm import tqdm
 
 from distill_sql.data.datasets import Dataset
-from distill_sql.errors import GoldQueryError, ParameterError, TeacherError
-from distill_sql.files import (
-    check_output,
-    parse_json,
-    read_json_lines,
-    resume_lines,
-    write_json_lines,
-)
-from distill_sql.prompting.prompts import Mode, check_schema_tokens, extract_sql, prompt_messages
-from distill_sql.prompting.rendering import Style
-from distill_sql.prompting.tokenizer import Message
+from distill_sql.errors import GoldQueryError, TeacherError
+from distill_sql.files import check_output, parse_json, resume_lines, write_json_lines
+from distill_sql.prompting.prompts import extract_sql
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.verdicts import Rules
-from distill_sql.settings import work_folder
 from distill_sql.sql.sandbox import DEADLINE, Result
+from distill_sql.teacher.records import (
+    Trace,
+    chapter_file,
+    chapter_traces,
+    read_traces,
+    reprompted,
+    trace_of,
+)
 from distill_sql.teacher.store import Sample, Store
 from distill_sql.teacher.work import Request, Settings, requests_for
 
-#: Every reason to drop a sample, in the order in which they are found.
+__all__ = [
+    "REASONS",
+    "Judged",
+    "Sieve",
+    "Trace",
+    "chapter_file",
+    "chapter_traces",
+    "read_traces",
+    "reprompted",
+    "write_traces",
+]
+
+#: Every reason to drop a sample, in the order in which they are checked.
 REASONS: Mapping[str, str] = {
-    "gold fails": "the gold query itself fails, so that nothing can be proven",
+    "gold fails": "the gold query itself fails, so there is nothing to compare with",
     "refusal": "the teacher declined to answer",
-    "cut short": "it ended at the token limit before its query did",
-    "no SQL": "there is no query in it",
-    "parse": "its query is not SQL",
-    "unknown table": "it reads a table that the database does not have",
-    "execution": "the database refuses it: an unknown column, most often",
-    "timeout": "it did not end within the deadline",
-    "empty": "it gives no rows, and the gold query does",
-    "wrong rows": "it gives other rows than the gold query",
-    "lucky": "it gives the gold rows on the database, and not on a neighbour",
-    "outvoted": "most samples give other rows (without gold queries)",
-    "not the best": "it is right, and another sample of the question was kept",
+    "cut short": "the answer reached the token limit before its query ended",
+    "no SQL": "the answer has no query",
+    "parse": "the query cannot be parsed",
+    "unknown table": "the query reads a table that the database does not have",
+    "execution": "the query fails on the database, most often at an unknown column",
+    "timeout": "the query did not end within the time limit",
+    "empty": "the query returns no rows, and the gold query does",
+    "wrong rows": "the query returns other rows than the gold query",
+    "lucky": "the query returns the gold rows on the database, but not on a neighbour",
+    "outvoted": "most samples return other rows (without gold queries)",
+    "not the best": "the query is right, but another sample of the question was kept",
 }
-
-_TEXTS = ("db_id", "question", "query", "mode", "completion", "sql", "model")
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One question with the answer that was kept. ``cost`` is in nano-dollars, for all samples.
-
-    ``schema_tokens`` is the most that the schema in ``messages`` may take, 0 for all of it; files
-    of earlier versions, which lack it, hold whole schemas.
-    """
-
-    question_id: int
-    db_id: str
-    question: str
-    query: str
-    mode: str
-    messages: tuple[Message, ...]
-    completion: str
-    sql: str
-    n_samples: int
-    n_passed: int
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    cost: int
-    schema_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One question with all its samples: what was kept, and each sample's reason if it was not.
+    """The verdict on all samples of one question.
 
-    ``reasons`` has an entry per sample, empty for one that was kept, and ``sqls`` the queries.
-    ``kept`` holds one trace at most, or one per distinct query if all that pass are kept.
+    ``texts``, ``sqls`` and ``reasons`` have one entry per sample: the answer, its query, and the
+    reason why it was dropped, empty if it was kept. ``agreement`` is the most samples with the same
+    result. ``kept`` has at most one trace, or one per distinct query if all passing ones are kept.
     """
 
     question_id: int
@@ -110,16 +95,17 @@ class Judged:
 
     @property
     def n_passed(self) -> int:
-        """How many samples are right, kept or not."""
+        """The number of samples that are right, kept or not."""
         return sum(reason in ("", "not the best") for reason in self.reasons)
 
 
 class Sieve:
     """Judges the samples of many questions; use it as a context manager.
 
-    ``neighbours`` are those of :func:`distill_sql.data.neighbours.build_neighbours`; ``gold`` is
-    whether gold queries decide, ``all_passing`` whether every distinct query that passes is kept.
-    ``count`` is that of :func:`~distill_sql.teacher.requests_for`.
+    ``neighbours`` comes from :func:`distill_sql.data.neighbours.build_neighbours`. ``gold`` says
+    whether samples are compared with gold queries or vote; ``all_passing`` keeps every distinct
+    query that passes. ``deadline`` is in seconds per query. ``count`` is that of
+    :func:`~distill_sql.teacher.requests_for`.
     """
 
     def __init__(
@@ -156,10 +142,10 @@ class Sieve:
     def judge_all(
         self, store: Store, *, done: Mapping[int, tuple[str, Judged]] | None = None
     ) -> Iterator[tuple[str, Judged]]:
-        """Every question whose samples are all in the store, in the dataset's order.
+        """Judge every question whose samples are all in the store, in the dataset's order.
 
-        Each with the digest of its samples; a question that is in ``done`` with the same digest is
-        not judged again. Questions that lack samples are passed over.
+        Yields the digest of the samples with each verdict. A question that is in ``done`` with the
+        same digest is not judged again. Questions with missing samples are skipped.
         """
         waiting: deque[tuple[str, Future[Judged]]] = deque()
         with ThreadPoolExecutor(self._jobs) as pool:
@@ -183,61 +169,53 @@ class Sieve:
                 yield digest, future.result()
 
     def judge(self, request: Request, samples: Sequence[Sample]) -> Judged:
-        """Judge the samples of one question; any thread may call."""
+        """Judge the samples of one question; may be called from any thread."""
         sqls = [extract_sql(sample.text) or "" for sample in samples]
         found: dict[str, tuple[str, Result | None]] = {}
         for sql, sample in zip(sqls, samples, strict=True):
             if sql not in found:
                 found[sql] = self._found(request, sql, sample)
         reasons = [found[sql][0] for sql in sqls]
-        results = [found[sql][1] for sql in sqls]
-        votes = Counter(_key(result) for result in results if result is not None and result.ok)
+        votes = _votes([found[sql][1] for sql in sqls])
         if not self._gold:
             reasons = [
-                reason or ("" if votes[_key(result)] * 2 > len(samples) else "outvoted")
-                for reason, result in zip(reasons, results, strict=True)
+                reason or ("" if count * 2 > len(samples) else "outvoted")
+                for reason, count in zip(reasons, votes, strict=True)
             ]
         passed = [place for place, reason in enumerate(reasons) if not reason]
-        best = sorted(
-            passed,
-            key=lambda place: (-votes[_key(results[place])], len(sqls[place]), place),
-        )
-        if not self._all_passing:
-            kept = best[:1]
-        else:
-            kept = list({sqls[place].lower(): place for place in reversed(best)}.values())[::-1]
-        for place in passed:
-            if place not in kept:
-                reasons[place] = "not the best"
+        kept = self._best(passed, sqls, votes)
+        for place in set(passed).difference(kept):
+            reasons[place] = "not the best"
         usage = {
             "prompt_tokens": sum(sample.prompt_tokens for sample in samples),
             "completion_tokens": sum(sample.completion_tokens for sample in samples),
             "cost": sum(sample.cost for sample in samples),
         }
         example = request.example
-        traces = tuple(
+        traces = (
             Trace(
                 example.question_id, example.db_id, example.question, example.query, request.mode,
                 request.messages, samples[place].text, sqls[place], len(samples), len(passed),
-                self.settings.model, **usage,
-                schema_tokens=self.settings.schema_tokens,
+                self.settings.model, **usage, schema_tokens=self.settings.schema_tokens,
             )
             for place in kept
         )  # fmt: skip
         return Judged(
-            example.question_id,
-            example.db_id,
-            request.mode,
-            tuple(sample.text for sample in samples),
-            tuple(sqls),
-            tuple(reasons),
-            max(votes.values(), default=0),
-            **usage,
-            kept=traces,
-        )
+            example.question_id, example.db_id, request.mode,
+            tuple(sample.text for sample in samples), tuple(sqls), tuple(reasons),
+            max(votes, default=0), **usage, kept=tuple(traces),
+        )  # fmt: skip
+
+    def _best(self, passed: Sequence[int], sqls: Sequence[str], votes: Sequence[int]) -> list[int]:
+        """The samples to keep of those that passed, by place, the best first."""
+        best = sorted(passed, key=lambda place: (-votes[place], len(sqls[place]), place))
+        if not self._all_passing:
+            return best[:1]
+        distinct = {sqls[place].lower(): place for place in reversed(best)}
+        return list(distinct.values())[::-1]
 
     def _found(self, request: Request, sql: str, sample: Sample) -> tuple[str, Result | None]:
-        """The reason to drop a query, empty if there is none, and its result if it was run."""
+        """The reason to drop a query, empty if there is none, and its result if it was executed."""
         if not sql:
             if sample.finish == "refusal":
                 return "refusal", None
@@ -263,8 +241,11 @@ def _reason(result: Result) -> str:
     return "unknown table" if "no such table" in result.error else "execution"
 
 
-def _key(result: Result | None) -> str:
-    return repr(result.rows) if result is not None else ""
+def _votes(results: Sequence[Result | None]) -> list[int]:
+    """For each result, how many of the results have the same rows; 0 for one that failed."""
+    rows = [repr(result.rows) if result and result.ok else None for result in results]
+    counts = Counter(rows)
+    return [counts[one] if one is not None else 0 for one in rows]
 
 
 def _digest(request: Request, samples: Sequence[Sample]) -> str:
@@ -273,50 +254,15 @@ def _digest(request: Request, samples: Sequence[Sample]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def reprompted(
-    traces: Iterable[Trace],
-    dataset: Dataset,
-    *,
-    style: Style,
-    schema_tokens: int = 0,
-    count: Callable[[str], int] | None = None,
-) -> list[Trace]:
-    """The same answers to the same questions, with prompts of another style or schema budget.
-
-    So a student can be taught as it will be asked, by traces that were asked otherwise; completion
-    and mode stay. ``dataset`` is the split that the traces answer; the rest is as in
-    :func:`~distill_sql.prompting.prompts.prompt_messages`. Raises :class:`TeacherError` for a trace
-    whose question is not in ``dataset``.
-    """
-    examples = {(e.question_id, e.db_id, e.question): e for e in dataset}
-    made = []
-    for trace in traces:
-        example = examples.get((trace.question_id, trace.db_id, trace.question))
-        if example is None:
-            raise TeacherError(
-                f"Trace {trace.question_id} on {trace.db_id} answers {trace.question!r}, which is "
-                f"no question of {dataset.name} {dataset.split}: give the split that was asked."
-            )
-        messages = prompt_messages(
-            dataset, example, mode=cast(Mode, trace.mode), style=style,
-            schema_tokens=schema_tokens, count=count,
-        )  # fmt: skip
-        made.append(replace(trace, messages=tuple(messages), schema_tokens=schema_tokens))
-    return made
-
-
-# --- Files --------------------------------------------------------------------------------------
-
-
 def write_traces(
     sieve: Sieve, store: Store, path: Path, *, options: str = "", progress: bool = False
 ) -> list[Judged]:
-    """Judge all questions and write the traces that are kept to ``path``, as JSON Lines.
+    """Judge all questions and write the kept traces to ``path``, as JSON Lines.
 
-    Dropped samples go to ``<path>.dropped.jsonl`` with their reasons. Verdicts are put down at once
-    in ``<path>.judged.jsonl``, so a run that was killed goes on where it was and one with a few new
-    samples judges only those; the other two files are the same bytes either way. ``options`` names
-    what else the verdicts depend on; with others, all are judged again.
+    Dropped samples go to ``<path>.dropped.jsonl`` with their reasons. Each verdict is written to
+    ``<path>.judged.jsonl`` at once, so a run that was killed resumes, and a run with a few new
+    samples judges only those. The other two files have the same bytes either way. ``options``
+    describes what else the verdicts depend on; if it changes, all questions are judged again.
     """
     check_output(path, beside=True)
     verdicts_path = path.with_name(f"{path.name}.judged.jsonl")
@@ -334,8 +280,8 @@ def write_traces(
     if not judged and path.exists() and path.stat().st_size:
         raise TeacherError(
             f"No question has all its samples, so there is nothing to judge; the traces in {path} "
-            "are left as they are. Ask first, or give the model, the endpoint and the settings "
-            "that were asked with."
+            "are left as they are. Ask the teacher first, or give the model, the endpoint and the "
+            "settings with which it was asked."
         )
     dropped = (
         {"question_id": j.question_id, "db_id": j.db_id, "mode": j.mode, "sample": place,
@@ -350,7 +296,7 @@ def write_traces(
 
 
 def _read_verdicts(path: Path, options: str) -> dict[int, tuple[str, Judged]]:
-    """The verdicts of an earlier run; what cannot be read is judged again."""
+    """The verdicts of an earlier run by question; lines that cannot be read are left out."""
     done: dict[int, tuple[str, Judged]] = {}
     first, *rest = resume_lines(path) or [""]
     if first != json.dumps({"options": options}):
@@ -361,53 +307,6 @@ def _read_verdicts(path: Path, options: str) -> dict[int, tuple[str, Judged]]:
             fields = record["judged"]
             for name in ("texts", "sqls", "reasons"):
                 fields[name] = tuple(fields[name])
-            fields["kept"] = tuple(map(_trace, fields["kept"]))
+            fields["kept"] = tuple(map(trace_of, fields["kept"]))
             done[fields["question_id"]] = record["digest"], Judged(**fields)
     return done
-
-
-def _trace(record: Mapping[str, Any]) -> Trace:
-    """A trace from its record; ValueError or TypeError where a field is missing or no such value.
-
-    Text is where text belongs: what trains a student is not guessed at.
-    """
-    trace = Trace(**{**record, "messages": tuple(record["messages"])})
-    texts = [getattr(trace, name) for name in _TEXTS]
-    texts += [text for one in trace.messages for text in (one["role"], one["content"])]
-    if strange := [text for text in texts if not isinstance(text, str)]:
-        raise ValueError(f"found {strange[0]!r} where a text belongs")
-    if not isinstance(trace.question_id, int):
-        raise ValueError(f"question_id is {trace.question_id!r}, no whole number")
-    try:
-        check_schema_tokens(trace.schema_tokens)
-    except ParameterError:
-        raise ValueError(f"schema_tokens is {trace.schema_tokens!r}, no number of tokens") from None
-    return trace
-
-
-def chapter_file(dataset: str) -> Path:
-    """Where the teacher chapter leaves the traces of a dataset, by its name or its folder."""
-    return work_folder() / "traces" / f"{Path(dataset).name}.jsonl"
-
-
-def chapter_traces(given: str, dataset: str) -> list[Trace]:
-    """The traces of the file that was ``given``, or else the teacher chapter's; none if it left
-    none."""
-    path = Path(given) if given else chapter_file(dataset)
-    return read_traces(path) if given or path.exists() else []
-
-
-def read_traces(path: Path) -> list[Trace]:
-    """The traces of a file; raises :class:`TeacherError` naming the first line that is none."""
-    if not path.exists():
-        raise TeacherError(f"No traces at {path}. Make them: distill-sql teacher traces.")
-    fix = "Expected a line of `distill-sql teacher traces`; make the file again."
-    traces = []
-    for number, record in read_json_lines(path, error=TeacherError, fix=fix):
-        try:
-            traces.append(_trace(record))
-        except (ValueError, TypeError, KeyError) as error:
-            raise TeacherError(
-                f"{path}, line {number}: no trace ({type(error).__name__}: {error}). {fix}"
-            ) from error
-    return traces
