@@ -1,17 +1,16 @@
-"""Schema linking: which tables a prompt shows when the whole schema would not fit.
+"""Schema linking: which tables a prompt shows when the whole schema exceeds the token budget.
 
-Nothing is linked unless it must be: a schema within the token budget is shown whole. Beyond it,
-sample rows are shortened first; only when the bare tables are still too many are some left out.
-Tables are ranked against the question by BM25 (Robertson and Zaragoza 2009) over their names,
-columns and values, without the question's function words: "the" says nothing, and is found in the
-values of some table. A table inherits part of its best foreign-key neighbour's score, and every
-choice brings along the tables that join it to those already chosen (foreign-key closure). Tokens
-are counted with the model's own tokenizer. Left out: ranking columns, and embeddings.
+A schema within the budget is shown whole. Otherwise sample rows are dropped first, and tables only
+if the schema without rows is still too long. Tables are ranked against the question by BM25
+(Robertson and Zaragoza 2009) over their names, columns and values. Function words of the question
+are ignored: "the" carries no meaning, and some table has it in its values. A table inherits part of
+its best foreign-key neighbour's score, and each chosen table brings along the tables that join it
+to those already chosen (foreign-key closure). Tokens are counted with the model's own tokenizer.
+Columns are not ranked, and embeddings are not used.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from distill_sql.data.datasets import Example
 from distill_sql.data.schema import Schema, Table
 from distill_sql.errors import ParameterError
-from distill_sql.prompting.mentions import FUNCTION_WORDS, parts, text_values
+from distill_sql.prompting.mentions import text_values
 from distill_sql.prompting.rendering import (
     COMPACT_ROWS,
     SAMPLE_ROWS,
@@ -31,29 +30,31 @@ from distill_sql.prompting.rendering import (
     render_table,
     sample_rows,
 )
+from distill_sql.prompting.words import FUNCTION_WORDS, words
 
 if TYPE_CHECKING:
     from rank_bm25 import BM25Plus
 
-#: Tokens a schema block may have before tables are chosen.
+#: Default limit of a schema block, in tokens.
 DEFAULT_BUDGET = 1500
-#: Distinct values a text column lends to its table's document.
+#: How many distinct values of each text column are part of its table's document.
 VALUES_PER_COLUMN = 50
 #: Share of its best foreign-key neighbour's score that a table inherits.
 INHERITED = 0.2
 
-Counter = Callable[[str], int]
+#: The number of tokens of a text.
+CountTokens: TypeAlias = Callable[[str], int]
 Strategy: TypeAlias = Literal["closure", "bm25", "schema-order"]
 STRATEGIES: tuple[Strategy, ...] = ("closure", "bm25", "schema-order")
 
 
 @dataclass(frozen=True)
 class Linked:
-    """What linking decided for one question.
+    """The result of linking for one question.
 
-    ``block`` is the schema block of a prompt; it has ``n_tokens`` tokens with the line break behind
-    it, and is made with ``rows_per_table`` sample rows. ``kept`` and ``dropped`` map table names to
-    the reason, in the schema's order.
+    ``block`` is the schema block of the prompt. It has ``n_tokens`` tokens, counting the line break
+    after it, and ``rows_per_table`` sample rows per table. ``kept`` and ``dropped`` map table names
+    to the reason, in the schema's order.
     """
 
     schema: Schema
@@ -69,15 +70,15 @@ class Linker:
     """Chooses one database's tables for each question, within a budget of tokens.
 
     Build it once per database (:func:`linker_for`): it indexes names and values. ``path`` is the
-    SQLite file, ``count_tokens`` counts a text's tokens as the model will, ``style`` is that of the
-    prompt, and ``ignored`` are words of questions that choose no table.
+    SQLite file, ``count_tokens`` counts a text's tokens with the model's tokenizer, ``style`` is
+    that of the prompt, and ``ignored`` are words of the question that do not count in the ranking.
     """
 
     def __init__(
         self,
         schema: Schema,
         path: Path,
-        count_tokens: Counter,
+        count_tokens: CountTokens,
         *,
         style: Style = "full",
         ignored: Collection[str] = FUNCTION_WORDS,
@@ -85,7 +86,7 @@ class Linker:
         self.schema = schema
         self._ignored = ignored
         self._compact = style == "compact"
-        #: Most sample rows first. The compact style shows no rows: fewer of them save nothing.
+        #: Numbers of sample rows to try, largest first. The compact style shows no rows.
         self._steps = (COMPACT_ROWS,) if self._compact else tuple(range(SAMPLE_ROWS, -1, -1))
         self._rows = sample_rows(path, schema.tables, self._steps[0])
         self._count = lru_cache(maxsize=4096)(count_tokens)
@@ -93,9 +94,9 @@ class Linker:
         self._index = _index([table_words(path, table) for table in schema.tables])
 
     def scores(self, question: str) -> dict[str, float]:
-        """BM25 score of every table, by name; a table with no word of the question has 0.
+        """BM25 score of every table, by name; 0 for a table without any word of the question.
 
-        Words that are ignored count as none.
+        Ignored words do not count.
         """
         if self._index is None:
             return {table.name: 0.0 for table in self.schema.tables}
@@ -106,7 +107,7 @@ class Linker:
         """Every table's name and score, best first; ties keep the schema's order.
 
         The score is BM25's plus ``inherited`` times the best score among the table's foreign-key
-        neighbours: a bridge table is rarely named in a question, the tables it joins are.
+        neighbours: questions rarely name a bridge table, but they name the tables it joins.
         """
         scores = self.scores(question)
         total = {
@@ -121,10 +122,10 @@ class Linker:
     ) -> Linked:
         """The schema block for ``question``, of at most ``budget`` tokens.
 
-        ``strategy`` names the order in which tables are tried: ``closure`` is ours, ``bm25`` leaves
-        the foreign keys out, ``schema-order`` leaves the question out; the other two are there to
-        be compared with. The best table is kept even if it alone exceeds the budget, since an empty
-        schema answers nothing.
+        ``strategy`` is the order in which tables are tried: ``closure`` is the default, ``bm25``
+        ignores foreign keys, and ``schema-order`` ignores the question; the last two are baselines.
+        The best table is kept even if it alone exceeds the budget: no question can be answered from
+        an empty schema.
         """
         if budget <= 0:
             raise ParameterError(
@@ -139,11 +140,11 @@ class Linker:
         return self._linked(kept, next(fitting, self._steps[-1]), budget)
 
     def fits(self, names: Collection[str], budget: int) -> bool:
-        """Whether these tables alone, with as few sample rows as the style has, fit the budget."""
+        """Whether these tables fit the budget with the fewest sample rows of the style."""
         return self._tokens(self.schema.restrict(set(names)), self._steps[-1]) <= budget
 
     def _show_whole(self, budget: int) -> Linked | None:
-        """All tables, with as many sample rows as fit; None if the budget is too small for that."""
+        """All tables with as many sample rows as fit; None if they do not fit without rows."""
         everything = {table.name: "the whole schema fits" for table in self.schema.tables}
         for rows in self._steps:
             if self._tokens(self.schema, rows) <= budget:
@@ -151,7 +152,7 @@ class Linker:
         return None
 
     def _choose(self, question: str, budget: int, strategy: Strategy) -> dict[str, str]:
-        """Names of the tables to keep, with reasons: each one tried in turn, kept if it fits."""
+        """The tables to keep, with reasons: tables are tried in order and kept if they fit."""
         if strategy == "schema-order":
             ranked = [(table.name, 0.0) for table in self.schema.tables]
         else:
@@ -170,7 +171,7 @@ class Linker:
         return kept
 
     def _path(self, name: str, kept: Mapping[str, str]) -> list[str]:
-        """Tables strictly between ``name`` and the nearest kept one, by foreign keys."""
+        """Tables strictly between ``name`` and the nearest kept table, along foreign keys."""
         came_from: dict[str, str | None] = {name: None}
         queue = deque([name])
         while queue:
@@ -189,7 +190,7 @@ class Linker:
         return []
 
     def _pieces(self, schema: Schema, rows: int) -> list[str]:
-        """The schema block and the line break behind it, in pieces that are tokenized alone."""
+        """The schema block and the line break after it, in pieces that are tokenized separately."""
         if self._compact:
             lines = compact_lines(schema, self._rows)
             return [*lines[:-1], *(f"{last}\n" for last in lines[-1:])]
@@ -214,57 +215,28 @@ class Linker:
 
 
 @lru_cache(maxsize=1024)
-def linker_for(schema: Schema, path: Path, count_tokens: Counter, style: Style = "full") -> Linker:
-    """The one :class:`Linker` of a database, made when it is first asked for."""
+def linker_for(
+    schema: Schema, path: Path, count_tokens: CountTokens, style: Style = "full"
+) -> Linker:
+    """The :class:`Linker` of a database, built on first use."""
     return Linker(schema, path, count_tokens, style=style)
 
 
 def said(example: Example) -> str:
-    """The words that tables are chosen by: the question, and BIRD's hint to it."""
+    """The text that tables are ranked against: the question and, on BIRD, its hint."""
     return f"{example.question} {example.evidence}".strip()
 
 
-def words(text: str, *, ignored: Collection[str] = ()) -> list[str]:
-    """Lower-case search terms of a text: whole identifiers, their parts, plurals cut.
-
-    Words that are ``ignored``, in lower case, give no terms.
-
-    >>> words("singer_in_concert")
-    ['singer_in_concert', 'singer', 'in', 'concert']
-    >>> words("How many StudentIDs?")
-    ['how', 'many', 'studentid', 'student', 'id']
-    >>> words("Which pets does she have?", ignored=FUNCTION_WORDS)
-    ['pet', 'she']
-    """
-    terms = []
-    for whole in re.findall(r"\w+", text):
-        if whole.lower() in ignored:
-            continue
-        inner = parts(whole)
-        terms.append(_singular(whole.lower()))
-        if len(inner) > 1:
-            terms += [_singular(part.lower()) for part in inner]
-    return terms
-
-
-def _singular(word: str) -> str:
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith("s") and not word.endswith("ss") and len(word) > 2:
-        return word[:-1]
-    return word
-
-
 def table_words(path: Path, table: Table) -> list[str]:
-    """The search document of a table: its name and columns, natural and as spelled, and values.
+    """The search document of a table: terms of its names, its columns' names, and its values.
 
-    Synonyms that a schema lists are names, too.
+    Descriptions and synonyms count as names.
     """
     return [term for texts in table_texts(path, table) for text in texts for term in words(text)]
 
 
 def table_texts(path: Path, table: Table) -> tuple[list[str], list[str], list[str]]:
-    """What a table's document is made of: its names, its columns' names, and values."""
+    """The texts of a table's document: its names, its columns' names, and its values."""
     columns = []
     for column in table.columns:
         columns += [column.name, column.description, *column.synonyms]
@@ -275,7 +247,7 @@ def table_texts(path: Path, table: Table) -> tuple[list[str], list[str], list[st
 def _index(documents: list[list[str]]) -> BM25Plus | None:
     from rank_bm25 import BM25Plus
 
-    # BM25+ with delta 0 is BM25 with an idf that stays positive: the usual one is 0 or less for a
-    # word in half of the documents, which among three tables is most words. Without any word the
+    # BM25+ with delta 0 is BM25 with an idf that stays positive. The usual idf is 0 or less for a
+    # word in at least half of the documents: with three tables, most words. Without any word the
     # mean document length is 0, and rank_bm25 would divide by it.
     return BM25Plus(documents, delta=0) if any(documents) else None

@@ -1,18 +1,16 @@
-"""Which names of a schema, and which values, a question mentions by their own words.
+"""Mentions: which names of a schema, and which of its values, a question contains.
 
-The words of a question are compared with names, with the synonyms that a schema lists, and with
-values, up to grammatical endings; what is found is written behind them, so that a model need not
-find it again::
+The stems of a question's words are compared with the stems of names, of listed synonyms and of
+values. Each match is written behind the words, so that the model need not find it again::
 
     How many cafes in the Old Town [cafe.district = 'Old Town'] ...
 
-Values are linked as in BRIDGE (Lin et al., *Bridging Textual and Tabular Data*, 2020). Synonyms are
-what a semantic layer keeps; one that no list has is left to the model.
+Values are linked as in BRIDGE (Lin et al., *Bridging Textual and Tabular Data*, 2020). Synonyms
+come from a semantic layer; those that it does not list are left to the model.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
@@ -22,28 +20,18 @@ from typing import Any, NamedTuple
 from distill_sql.data.databases import Reader
 from distill_sql.data.datasets import Dataset
 from distill_sql.data.schema import Column, Schema, Table
+from distill_sql.prompting.words import FUNCTION_WORDS, WORD, stem, stems, synonym_stems
 from distill_sql.sql.names import identifier, quote_identifier
 
-#: Distinct values of a text column that are looked for, and how long they may be.
+#: How many distinct values of a text column can be mentioned, and their greatest length.
 VALUES_PER_COLUMN = 2000
 VALUE_LENGTH = 60
-#: Share of a name's words that a question has to say.
+#: The least share of a name's words that a question must contain.
 SHARE = 0.5
-#: Words that mention nothing by themselves.
-FUNCTION_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "a all an and any are as at be by do does for from has have how in is it its many more "
-        "most no not of on or least per than that the their them they this to was were what which "
-        "who with",
-    )
-)
-_PART = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
-_WORD = re.compile(r"[^\W_]+")
 
 
 class Mention(NamedTuple):
-    """Characters ``start`` to ``end`` of a question name ``label``."""
+    """Characters ``start`` to ``end`` of a question mention ``label``."""
 
     start: int
     end: int
@@ -65,9 +53,9 @@ class _Value(NamedTuple):
 
 
 class Mentions:
-    """One database's names and values, to be found in questions.
+    """Finds one database's names and values in questions.
 
-    ``values`` are its texts: table, column and value as spelled.
+    ``values`` are its text values: table, column, and the value as the database spells it.
     """
 
     def __init__(self, schema: Schema, values: Iterable[tuple[str, str, str]] = ()) -> None:
@@ -77,22 +65,22 @@ class Mentions:
             named += ((column, column.name) for column in table.columns)
             for part, column_name in named:
                 own = stems(part.name)
-                for words in dict.fromkeys((own, *map(said_stems, part.synonyms))):
+                for words in dict.fromkeys((own, *map(synonym_stems, part.synonyms))):
                     for word in words:
                         self._names[word].append(
                             _Name(table.name, column_name, words, words is own)
                         )
         self._values: dict[str, list[_Value]] = defaultdict(list)
         for table_name, column_name, value in values:
-            if said := tuple(stem(word) for word in _WORD.findall(value)):
+            if said := tuple(stem(word) for word in WORD.findall(value)):
                 self._values[said[0]].append(_Value(said, table_name, column_name, value))
         for found in self._values.values():
             found.sort(key=lambda value: -len(value.words))
 
     def mark(self, question: str, *, shown: Collection[str] | None = None) -> str:
-        """``question`` with the name of what it mentions, in brackets, behind each mention.
+        """``question`` with the label of each mention in brackets behind it.
 
-        ``shown`` names the tables that a prompt shows, None for all: others are not mentioned.
+        ``shown`` names the tables that the prompt shows (None: all); others are not mentioned.
         """
         marked, done = "", 0
         for mention in self.find(question, shown=shown):
@@ -101,14 +89,13 @@ class Mentions:
         return marked + question[done:]
 
     def find(self, question: str, *, shown: Collection[str] | None = None) -> list[Mention]:
-        """What ``question`` mentions of the tables ``shown`` (None: of all), from left to right.
+        """The mentions in ``question`` of the tables ``shown`` (None: all), from left to right.
 
-        Mentions do not overlap: the longest is taken.
-
-        Of several columns that fit as well, the one whose table is mentioned nearest is meant;
-        where none is, they are told apart by nothing and only a name they share is given.
+        Mentions do not overlap: the longest match wins. Among columns that match equally well, the
+        one whose table is mentioned nearest wins. If no such table is mentioned, the label is the
+        name that the columns share; if they share none, there is no mention.
         """
-        said = list(_WORD.finditer(question))
+        said = list(WORD.finditer(question))
         lower = [word[0].lower() for word in said]
         spans: list[tuple[int, int, list[_Name], list[_Value]]] = []
         place = 0
@@ -116,7 +103,7 @@ class Mentions:
             values, length = self._values_at(lower, place, shown)
             names, words = self._names_at(lower, place, shown)
             spelled = question[said[place].start() : said[place + max(length, 1) - 1].end()]
-            # A word that fits a name as well is a value only if it is spelled like it.
+            # A value that is not longer than a name wins only if it is spelled exactly so.
             if length > words or any(value.spelled == spelled for value in values):
                 spans.append((place, place + length, [], values))
             elif names:
@@ -130,7 +117,7 @@ class Mentions:
             if names:
                 near = _nearest([(n.table, n.column) for n in names], start, tables)
                 names = [name for name in names if (name.table, name.column) in near]
-                # What is called so is meant before what is also called so.
+                # A table's or column's own name comes before a synonym.
                 names = [name for name in names if name.own] or names
             places = [(n.table, n.column) for n in names] or _nearest(
                 [(v.table, v.column) for v in values], start, tables
@@ -143,7 +130,7 @@ class Mentions:
     def _values_at(
         self, words: list[str], place: int, shown: Collection[str] | None
     ) -> tuple[list[_Value], int]:
-        """The longest values that begin here, and their length in words."""
+        """The longest values that begin at ``place``, and their length in words."""
         if words[place] in FUNCTION_WORDS:
             return [], 0
         fitting = [
@@ -158,7 +145,7 @@ class Mentions:
     def _names_at(
         self, words: list[str], place: int, shown: Collection[str] | None
     ) -> tuple[list[_Name], int]:
-        """The names that the most words from here on belong to, those said in full first."""
+        """The names that match the most words from ``place`` on, complete names first."""
         best = (0, 0.0)
         names: list[_Name] = []
         length = 0
@@ -178,7 +165,7 @@ class Mentions:
             share = len(matched) / len(name.stems)
             if share < (SHARE if name.own or not name.column else 1):
                 continue
-            # A table said in full is meant before a column of the same words.
+            # A complete table name comes before a column of the same words.
             quality = (len(matched), share + (0.1 if name.own and not name.column else 0.0))
             if quality > best:
                 best, names, length = quality, [], end - place
@@ -190,7 +177,7 @@ class Mentions:
 def _nearest(
     places: list[tuple[str, str]], start: int, tables: list[tuple[int, str]]
 ) -> list[tuple[str, str]]:
-    """Those of several columns whose table is mentioned nearest; all if none is mentioned."""
+    """The columns whose table is mentioned nearest; all of them if no table is mentioned."""
     if len(places) == 1:
         return places
     own = {table for table, _ in places}
@@ -216,46 +203,9 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-@lru_cache(maxsize=100_000)
-def stem(word: str) -> str:
-    """A word without its grammatical ending, in lower case."""
-    return str(_stemmer().stemWord(word.lower()))
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> Any:
-    from snowballstemmer import stemmer
-
-    return stemmer("english")
-
-
-def stems(name: str) -> frozenset[str]:
-    """The stems of an identifier's parts.
-
-    >>> sorted(stems("delivered_on")), sorted(stems("petAges"))
-    (['deliv', 'on'], ['age', 'pet'])
-    """
-    return frozenset(stem(part) for part in parts(name))
-
-
-def said_stems(words: str) -> frozenset[str]:
-    """The stems of what people say, without the words that mention nothing.
-
-    >>> sorted(said_stems("most expensive")), sorted(said_stems("day of arrival"))
-    (['expens'], ['arriv', 'day'])
-    """
-    said = _WORD.findall(words.lower())
-    return frozenset(stem(word) for word in said if word not in FUNCTION_WORDS)
-
-
-def parts(identifier: str) -> list[str]:
-    """The words that an identifier is made of, by underscores, capitals and digits."""
-    return [part for chunk in identifier.split("_") for part in _PART.findall(chunk)]
-
-
 @lru_cache(maxsize=1024)
 def mentions_of(schema: Schema, path: Path) -> Mentions:
-    """The mentions of a database in an SQLite file."""
+    """The :class:`Mentions` of a SQLite file, built on first use."""
     with Reader(path) as reader:
         values = [
             (table.name, column, value)
@@ -267,12 +217,13 @@ def mentions_of(schema: Schema, path: Path) -> Mentions:
 
 
 def coverage(dataset: Dataset, *, synonyms: bool = True) -> list[dict[str, Any]]:
-    """How much of the gold queries their questions mention, and how much else they do.
+    """Recall and precision of mentions against the gold queries.
 
-    Without ``synonyms`` only what they say in the schema's own words counts. A record for tables,
-    for columns (without those that only join) and for texts compared with: ``wanted`` by gold
-    queries, once a question, ``recall`` among them, ``marked`` in questions, and ``precision``
-    among those. Questions whose gold query cannot be parsed do not count.
+    Without ``synonyms``, listed synonyms are not looked for. One record each for tables,
+    for columns (without those used in joins only) and for text values: ``wanted`` counts what the
+    gold queries contain, once per question, and ``marked`` what is mentioned; ``recall`` is a share
+    of the first and ``precision`` of the second. Questions whose gold query cannot be parsed do not
+    count.
     """
     wanted: Counter[str] = Counter()
     marked: Counter[str] = Counter()
@@ -290,7 +241,7 @@ def coverage(dataset: Dataset, *, synonyms: bool = True) -> list[dict[str, Any]]
             table, _, column = name.rpartition(".")
             if value:
                 said["values"].add(value.lower())
-            # A column that several tables have is marked without any of them.
+            # A column that several tables share is marked without a table.
             said["tables" if not table and name in schema else "columns"].add(column.lower())
         for kind, parts_ in gold.items():
             wanted[kind] += len(parts_)
@@ -320,7 +271,7 @@ def _gold_parts(query: str, schema: Schema) -> dict[str, set[str]] | None:
     known = {column.name.lower() for table in schema.tables for column in table.columns}
     columns, values = set(), {text.this for text in tree.find_all(exp.Literal) if text.is_string}
     for column in tree.find_all(exp.Column):
-        # What is in double quotes and names nothing, SQLite reads as a text.
+        # SQLite reads a double-quoted name that does not exist as a string.
         if column.this.quoted and column.name.lower() not in known:
             values.add(column.name)
         elif not column.find_ancestor(exp.Join):
@@ -333,7 +284,7 @@ def _gold_parts(query: str, schema: Schema) -> dict[str, set[str]] | None:
 
 
 def text_values(path: Path, table: Table, limit: int) -> Iterator[tuple[str, str]]:
-    """Distinct values of each text column, ``limit`` at most, as the database spells them."""
+    """At most ``limit`` distinct values of each text column, as the database spells them."""
     with Reader(path) as reader:
         yield from _text_values(reader, table, limit)
 

@@ -13,16 +13,15 @@ from distill_sql.data.datasets import Dataset, Example
 from distill_sql.data.schema import Schema, Table
 from distill_sql.prompting.linking import (
     STRATEGIES,
-    Counter,
+    CountTokens,
     Linker,
     Strategy,
     linker_for,
     said,
     table_texts,
-    words,
 )
-from distill_sql.prompting.mentions import FUNCTION_WORDS
 from distill_sql.prompting.rendering import Style
+from distill_sql.prompting.words import FUNCTION_WORDS, words
 
 #: Where a table shares a word with a question.
 Match: TypeAlias = Literal["name", "column", "value", "nothing"]
@@ -80,7 +79,7 @@ def gold_tables(query: str, schema: Schema) -> frozenset[str]:
 
 def recall_curve(
     dataset: Dataset,
-    count_tokens: Counter,
+    count_tokens: CountTokens,
     *,
     budgets: Sequence[int],
     strategies: Sequence[Strategy] = STRATEGIES,
@@ -148,7 +147,7 @@ def _fit(linker: Linker, tables: frozenset[str], budget: int) -> bool:
 
 
 def lost_tables(
-    dataset: Dataset, count_tokens: Counter, *, budget: int, style: Style = "full"
+    dataset: Dataset, count_tokens: CountTokens, *, budget: int, style: Style = "full"
 ) -> list[LostTable]:
     """The gold tables that linking drops at a budget, in the order of the questions."""
     lost = []

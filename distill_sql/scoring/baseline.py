@@ -17,8 +17,9 @@ from sqlglot import exp
 
 from distill_sql.data.datasets import Dataset, Example
 from distill_sql.data.schema import Column, Schema, Table
-from distill_sql.prompting.linking import VALUES_PER_COLUMN, Linker, words
+from distill_sql.prompting.linking import VALUES_PER_COLUMN, Linker
 from distill_sql.prompting.mentions import text_values
+from distill_sql.prompting.words import words
 from distill_sql.scoring.predictions import Prediction
 from distill_sql.sql.parsing import parse_query
 

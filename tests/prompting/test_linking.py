@@ -12,7 +12,7 @@ from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.data.schema import Schema
 from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.errors import ParameterError
-from distill_sql.prompting.linking import Linker, linker_for, words
+from distill_sql.prompting.linking import Linker, linker_for
 from distill_sql.prompting.rendering import COMPACT_ROWS, render_compact, sample_rows
 from distill_sql.prompting.tokenizer import load_tokenizer
 
@@ -49,13 +49,6 @@ def test_bm25_by_hand(tmp_path: Path) -> None:
     scores = linker.scores("The age of the cats?")
     assert scores["cat"] == pytest.approx((idf["cat"] + idf["age"]) * weight(2))
     assert scores["dog"] == pytest.approx(idf["age"] * weight(3))
-
-
-def test_words_split_identifiers_and_cut_plurals() -> None:
-    assert words("StudentIDs of Pet_Owners") == [
-        "studentid", "student", "id", "of", "pet_owner", "pet", "owner",
-    ]  # fmt: skip
-    assert words("cities class") == ["city", "class"]
 
 
 def test_a_schema_that_fits_is_shown_whole(shop: Linker) -> None:

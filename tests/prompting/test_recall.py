@@ -7,10 +7,10 @@ from pathlib import Path
 from distill_sql.data.datasets import Dataset, Example, load_dataset
 from distill_sql.data.schema import Schema, Table
 from distill_sql.prompting.linking import STRATEGIES, Linker
-from distill_sql.prompting.mentions import FUNCTION_WORDS
 from distill_sql.prompting.prompts import tokenizer_for
 from distill_sql.prompting.recall import gold_tables, lost_tables, recall_curve
 from distill_sql.prompting.tokenizer import load_tokenizer
+from distill_sql.prompting.words import FUNCTION_WORDS
 
 
 def count_words(text: str) -> int:
