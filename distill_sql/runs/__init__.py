@@ -1,4 +1,4 @@
-"""What is measured and recorded outside the book's own build: controls, benchmarks, figures.
+"""Runs whose results are recorded outside the book's build: controls, benchmarks, measurements.
 
 The records are in ``book/results`` and ``book/measured``.
 """

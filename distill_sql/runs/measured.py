@@ -1,10 +1,9 @@
-"""Measurements that the README repeats: each with its command, its machine and its versions.
+"""The measurements in the README, each with its command, machine and package versions.
 
-What measures records: ``--record`` of a benchmark, ``distill-sql book figures --record`` for the
-figures of chapters. Recorded values stand in ``book/measured/measurements.jsonl``, the last of each
-name, and ``python -m distill_sql.runs.measured README.md`` writes the README's table from them.
-Which figures it has, and in which words, is in ``book/measured/rows.toml``; a figure that was never
-recorded is left out.
+A benchmark records its values with ``--record``; ``distill-sql book figures --record`` records the
+figures of the chapters. ``book/measured/measurements.jsonl`` holds the latest value of each name,
+and ``python -m distill_sql.runs.measured README.md`` writes the README's table from it. The rows
+of the table are in ``book/measured/rows.toml``; a row whose figure was never recorded is left out.
 """
 
 from __future__ import annotations
@@ -24,15 +23,17 @@ from distill_sql.files import read_json_lines, read_text, write_json_lines, writ
 from distill_sql.provenance import git_state, hardware, machine_in_words, packages
 from distill_sql.settings import book_root
 
-#: Between these two lines of a page stands the table.
+#: The table stands between these two lines of a page.
 BEGIN = "<!-- measured: begin (python -m distill_sql.runs.measured README.md writes it) -->"
 END = "<!-- measured: end -->"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One value that was measured. ``value`` is not rounded; ``commit`` is followed by ``+`` if
-    files differed from it."""
+    """A measured value.
+
+    ``value`` is not rounded. ``commit`` ends with ``+`` if the checkout had uncommitted edits.
+    """
 
     name: str
     value: float
@@ -46,10 +47,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: words, and a figure.
+    """A row of the table: a description and a figure.
 
-    That is the recorded value called ``name``, by the format ``figure``; without a name ``figure``
-    is text that the test file ``checked`` asserts, wherever tests run.
+    With a ``name``, the figure is the recorded value of that name, in the format ``figure``.
+    Without one, ``figure`` is the text itself, which the test file ``checked`` asserts.
     """
 
     what: str
@@ -59,31 +60,32 @@ class Row:
 
 
 def folder() -> Path:
-    """``book/measured`` of the book around the current folder.
+    """The folder ``book/measured`` of the book that contains the current folder.
 
-    It is not in ``book/results``, which chapters read: recording must not make them stale.
+    It is outside ``book/results``, which is an input of chapters: recording must not make them
+    stale.
     """
     root = book_root()
     if root is None:
         raise DistillSqlError(
-            "Measurements are kept in the book, and there is none in this folder or above it. "
-            "Change into a checkout of distill-sql first."
+            "Measurements are kept in the book, but neither this folder nor a parent contains "
+            "one. Change into a checkout of distill-sql first."
         )
     return root / "book" / "measured"
 
 
 def read_measurements(path: Path) -> dict[str, Measurement]:
-    """The measurements of a file by name, none if there is no file."""
+    """Read a file's measurements by name; an empty mapping if there is no file."""
     if not path.exists():
         return {}
-    fix = "Expected a line that --record wrote; take it out, and measure again."
+    fix = "Expected a line written by --record; delete the line and measure again."
     found = {}
     for number, record in read_json_lines(path, error=ParameterError, fix=fix):
         try:
             found[record["name"]] = Measurement(**record)
         except (TypeError, KeyError) as error:
             raise ParameterError(
-                f"{path}, line {number}: no measurement ({error}). {fix}"
+                f"{path}, line {number}: not a measurement ({error}). {fix}"
             ) from None
     return found
 
@@ -94,10 +96,10 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def record(values: Mapping[str, tuple[float, str]], *, command: str) -> Path:
-    """Keep values, each with its unit, as measured now on this machine by ``command``.
+    """Record values, each with its unit, as measured now on this machine by ``command``.
 
-    An earlier value of the same name is replaced. ``command`` must name no folder of this machine;
-    :func:`spelled` makes one that does not. Returns the file.
+    A value replaces an earlier one of the same name. ``command`` must not contain a path of this
+    machine; :func:`spelled` removes them. Returns the file.
     """
     path = folder() / "measurements.jsonl"
     state = git_state(folder().parent)
@@ -119,8 +121,10 @@ def record(values: Mapping[str, tuple[float, str]], *, command: str) -> Path:
 
 
 def spelled(program: str, arguments: Iterable[str]) -> str:
-    """A command as others would type it: without ``--record``, of paths only the last part, and
-    with the number of threads if the environment limits it."""
+    """A command for others to run: no ``--record``, and only the last part of each path.
+
+    It sets the number of threads if the environment limits it.
+    """
     words = [os.path.basename(w) if os.sep in w else w for w in arguments if w != "--record"]  # noqa: PTH119
     threads = os.environ.get("OMP_NUM_THREADS")
     limit = [f"OMP_NUM_THREADS={threads}"] if threads else []
@@ -128,12 +132,12 @@ def spelled(program: str, arguments: Iterable[str]) -> str:
 
 
 def missing(rows: Iterable[Row], found: Mapping[str, Measurement]) -> list[str]:
-    """The names of rows that were never recorded."""
+    """The names of rows without a recorded value."""
     return [row.name for row in rows if row.name and row.name not in found]
 
 
 def table(rows: Iterable[Row], found: Mapping[str, Measurement]) -> str:
-    """The table in Markdown, and the machines that it names by letters."""
+    """The table in Markdown, followed by the machines, which it refers to by letters."""
     machines: dict[str, str] = {}
     before = ""
     lines = ["| what | figure | how | where |", "|---|---|---|---|"]
@@ -155,7 +159,7 @@ def table(rows: Iterable[Row], found: Mapping[str, Measurement]) -> str:
 
 
 def _shown(form: str, value: float) -> str:
-    """A value by a format; a difference of shares is in points.
+    """A value in a format; a difference of shares is in percentage points.
 
     >>> _shown("{:.1%}", 0.755), _shown("{:+.1%} points", 0.02)
     ('75.5 %', '+2.0 points')
@@ -164,16 +168,18 @@ def _shown(form: str, value: float) -> str:
 
 
 def written(page: str, text: str) -> str:
-    """A page with ``text`` between its two marks; :class:`ParameterError` if it lacks them."""
+    """A page with ``text`` between its two markers; :class:`ParameterError` if one is missing."""
     before, begin, rest = page.partition(f"{BEGIN}\n")
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ParameterError(f"The page has no place for the table: expected {BEGIN} and {END}.")
+        raise ParameterError(
+            f"The page has no place for the table: expected the lines {BEGIN} and {END}. Add them."
+        )
     return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the table into a page, and say which figures were never recorded."""
+    """Write the table into a page, and report the figures that were never recorded."""
     parser = argparse.ArgumentParser(
         prog="python -m distill_sql.runs.measured", description=__doc__
     )
@@ -188,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for name in missing(rows, found):
-        print(f"{name} was never recorded, and its row is left out", file=sys.stderr)
+        print(f"{name} was never recorded; its row is left out", file=sys.stderr)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""How much memory a run really took, beside what was estimated for it.
+"""The peak memory of training runs, measured and compared with the estimate.
 
-Every run has a process of its own, which first trains a tiny model: what it takes beyond that is
-the run's, and not the libraries'. On a CUDA device PyTorch counts; MLX counts for itself.
+Each run has a process of its own. It trains a tiny model first, so that the memory of the libraries
+is not counted. PyTorch reports the peak on a CUDA device, and MLX reports its own.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from distill_sql.training.student import trainer
 
 @dataclass(frozen=True)
 class Case:
-    """A run with random weights: the shape of its model, its recipe's values, its rows.
+    """A run with random weights: the shape of its model, the values of its recipe, its rows.
 
-    ``learned`` is the number of learned tokens of each row; ``padded`` says whether a row of a
-    batch is shorter than the others.
+    ``learned`` is the number of learned tokens per row. If ``padded``, one row of each batch is
+    shorter than the others.
     """
 
     width: int = 256
@@ -61,7 +61,7 @@ class Case:
         )  # fmt: skip
 
     def rows(self, updates: int) -> Rows:
-        """Rows of random tokens, as long as may be; if ``padded``, the first of a batch is not."""
+        """Rows of random tokens of the full length; if ``padded``, a batch's first is shorter."""
         draw = random.Random(42)
         found = []
         for number in range(updates * self.batch):
@@ -71,14 +71,14 @@ class Case:
         return Rows(tuple(found), 0)
 
 
-#: Bytes from which on a block is returned to the system as soon as it is freed.
+#: Blocks of this many bytes or more are returned to the system as soon as they are freed.
 KEPT = 2**16
-#: What is trained before anything is measured.
+#: The run that is trained before the measurement.
 WARM_UP = Case(32, 2, 64, 2, 1, 2048, batch=2, length=32, learned=8, rank=4)
 
 
 def make_model(case: Case, folder: Path) -> Path:
-    """A model of the case's shape, with the tokenizer of the package's models."""
+    """Write a model of the case's shape, with the tokenizer of the package's models."""
     return random_model(
         folder, load_tokenizer(CHECKPOINTS / "pocket-s"), width=case.width, layers=case.layers,
         inner=case.inner, heads=case.heads, kv_heads=case.kv_heads, vocabulary=case.vocabulary,
@@ -86,7 +86,7 @@ def make_model(case: Case, folder: Path) -> Path:
 
 
 def measure(case: Case) -> tuple[Memory, int]:
-    """The estimate for a case, and the bytes that it took at most, in a process of its own."""
+    """The estimate for a case, and its peak in bytes, measured in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = make_model(case, Path(scratch) / "model")
         warm_up = replace(WARM_UP, framework=case.framework, precision=case.precision,
@@ -95,12 +95,15 @@ def measure(case: Case) -> tuple[Memory, int]:
         told = [asdict(warm_up), asdict(case)]
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", __name__, scratch, json.dumps(told)],
-            # What glibc keeps of what was freed is not the run's.
+            # Freed memory that glibc keeps must not count for the run.
             env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(KEPT)},
             capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if done.returncode:
-            raise TrainingError(f"{case} could not be measured: {done.stderr[-2000:]}")
+            raise TrainingError(
+                f"The process that measures {case} failed: {done.stderr[-2000:]}. Fix the cause "
+                "and measure again."
+            )
         recipe = case.recipe(str(folder))
         expected = estimate(
             read_json(folder / "config.json"), recipe, micro_batch=case.batch,
@@ -118,13 +121,13 @@ def _train(case: Case, folder: Path, out: Path, updates: int) -> int:
 
 
 def _resident(field: str) -> int:
-    """Bytes of this process in memory, now (``VmRSS``) or at most (``VmHWM``)."""
+    """Resident bytes of this process, now (``VmRSS``) or at the peak (``VmHWM``)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def main(scratch: Path, warm_up: Case, case: Case) -> int:
-    """Train both and return what the second took at most, in bytes."""
+    """Train both cases and return the peak of the second one in bytes."""
     on_gpu = False
     if case.framework == "torch":
         from distill_sql.models import torch_backend
@@ -135,7 +138,7 @@ def main(scratch: Path, warm_up: Case, case: Case) -> int:
     _train(warm_up, scratch / "warm up", scratch / "first", 2)
     gc.collect()
     before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the most is counted anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
     peak = _train(case, scratch / "model", scratch / "second", 3)
     if case.framework == "mlx" or on_gpu:
         return peak
@@ -144,7 +147,7 @@ def main(scratch: Path, warm_up: Case, case: Case) -> int:
 
 _SMALL = Case(width=320, inner=1280, layers=6, batch=8, length=384, vocabulary=16384)
 _LEAN = replace(_SMALL, width=256, inner=1024)
-#: What the benchmark measures: every way to compute, with and without what changes what is kept.
+#: The benchmark's cases: every precision, with and without the options that change memory.
 CASES = {
     "float32": _SMALL,
     "float32, dropout": replace(_SMALL, dropout=0.05),
@@ -162,7 +165,7 @@ CASES = {
 
 
 def compared(framework: Framework) -> dict[str, float]:
-    """Estimate and measured peak of every case, in MiB, and how many times the peak it is."""
+    """For every case, the estimate and the measured peak in MiB, and their ratio."""
     found = {}
     for name, case in CASES.items():
         expected, peak = measure(replace(case, framework=framework))

@@ -1,9 +1,9 @@
-"""How fast the scorer is: ``python -m distill_sql.runs.scoring_benchmark FILE FILE [...]``.
+"""The scorer's speed: ``python -m distill_sql.runs.scoring_benchmark FILE FILE [...]``.
 
-The first file is scored cold, with nothing known of its dataset; the others with the gold results
-of the first. ``sqlite3`` is the floor: the same queries over open connections, without safety or
-verdicts. Best of ``--rounds`` rounds, each in new worker processes and with empty caches.
-``--record`` keeps what was measured (:mod:`distill_sql.runs.measured`).
+The first file is scored cold; the others reuse its gold results. ``sqlite3`` is the lower bound:
+the same queries on open connections, without a sandbox or verdicts. Each time is the best of
+``--rounds`` rounds, and each round starts new worker processes with empty caches. ``--record``
+records the times (:mod:`distill_sql.runs.measured`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from distill_sql.sql.failures import facets
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and print a table of seconds."""
+    """Measure, and print a table of times in seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--dataset", default="spider")
     parser.add_argument("--path", type=Path)
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--record", action="store_true", help="keep what was measured")
+    parser.add_argument("--record", action="store_true", help="record the times")
     arguments = parser.parse_args(argv)
     dataset = load_dataset(arguments.dataset, path=arguments.path)
     files = [read_predictions(file, dataset) for file in arguments.files]

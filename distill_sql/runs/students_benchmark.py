@@ -1,15 +1,15 @@
-"""How fast a student answers and learns, and how far the machine moves what it learns.
+"""Benchmarks of students: generation and training speed, precision, and memory.
 
-``python -m distill_sql.runs.students_benchmark generate --config FILE --tokenizer DIR`` asks a
-model of a real shape with random weights questions on four databases: batched with shared prefixes,
-then one at a time with the framework's own ``generate``. ``... train`` trains a recipe's adapter
-through trl, and with a bare PyTorch loop on the very same batches. Random weights take as long as
-trained ones. ``... precision --traces FILE`` trains one student twice, multiplying in float32 and
-in bfloat16 as ``mixed`` does where the processor can, and scores both: all that differs between two
-machines' students. ``... memory`` measures what training takes beside what was estimated, in a
-process for each of :data:`~distill_sql.runs.peaks.CASES`.
+``python -m distill_sql.runs.students_benchmark generate --config FILE --tokenizer DIR`` generates
+with a model of a real shape and random weights, for questions on four databases: batched with
+shared prefixes, then one at a time with transformers' own ``generate``. ``... train`` trains a
+recipe's adapter with trl, and with a bare PyTorch loop on the same batches. Random weights take as
+long as trained ones. ``... precision --traces FILE`` trains one student twice, in float32 and in
+``mixed``, which multiplies in bfloat16 where the processor can, and scores both: students of two
+machines differ in nothing else. ``... memory`` compares the peak memory of training with the
+estimate, in one process for each of :data:`~distill_sql.runs.peaks.CASES`.
 
-``--record`` keeps what was measured (:mod:`distill_sql.runs.measured`).
+``--record`` records the results (:mod:`distill_sql.runs.measured`).
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from distill_sql.runs.peaks import compared
 from distill_sql.scoring import read_predictions, score
 from distill_sql.teacher.traces import Trace, read_traces
 from distill_sql.training import torch_trainer
-from distill_sql.training.rows import make_rows
+from distill_sql.training.rows import Rows, make_rows
 from distill_sql.training.splits import training_set
 from distill_sql.training.student import train_student
 
-#: Databases and questions of each that are asked.
+#: The number of databases, and of questions on each.
 DATABASES = 4
 QUESTIONS = 16
 
 
 def random_weights(config: Path, tokenizer: Path, folder: Path) -> Path:
-    """A model of the shape in ``config`` with random weights, float32, beside its tokenizer."""
+    """Write a model of the shape in ``config`` with random float32 weights, and its tokenizer."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -61,7 +61,7 @@ def random_weights(config: Path, tokenizer: Path, folder: Path) -> Path:
 
 
 def some_questions(dataset: Dataset, databases: int, questions: int) -> Dataset:
-    """The first ``questions`` of each of the databases that have the most."""
+    """The first ``questions`` on each of the ``databases`` with the most questions."""
     counts = Counter(example.db_id for example in dataset)
     chosen = [db_id for db_id, _ in counts.most_common(databases)]
     groups = ([e for e in dataset if e.db_id == db_id][:questions] for db_id in chosen)
@@ -69,7 +69,7 @@ def some_questions(dataset: Dataset, databases: int, questions: int) -> Dataset:
 
 
 def time_generation(folder: Path, dataset: Dataset, max_tokens: int) -> dict[str, Any]:
-    """Seconds for all questions, ours and one at a time, and whether the answers are the same."""
+    """Seconds for all questions, batched and one at a time, and the number of equal answers."""
     import torch
 
     recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
@@ -111,7 +111,7 @@ def _plain(folder: Path) -> Any:
 
 
 def gold_traces(dataset: Dataset, style: Style) -> list[Trace]:
-    """The gold queries as if a teacher had given them: of the right length, to be timed with."""
+    """Traces with the gold queries as answers, for timing: their lengths are realistic."""
     return [
         Trace(
             e.question_id, e.db_id, e.question, e.query, "direct",
@@ -123,16 +123,27 @@ def gold_traces(dataset: Dataset, style: Style) -> list[Trace]:
 
 
 def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
-    """Seconds of a run through trl, and of a bare loop over the same batches.
+    """The speed of a run with trl, and of a bare loop over the same batches.
 
-    The loop is what one would write first: transformers' own loss, torch's AdamW.
+    The loop is the straightforward one: transformers' own loss and torch's AdamW.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
     rows = make_rows(gold_traces(dataset, recipe.style), load_tokenizer(folder), recipe)
     with tempfile.TemporaryDirectory() as out:
         trained = torch_trainer.train(folder, recipe, rows, Path(out), progress=False)
+    bare = _bare_seconds(folder, rows, recipe)
+    return {
+        "tokens": rows.tokens,
+        "tokens_per_second": trained.tokens_per_second,
+        "bare_tokens_per_second": rows.tokens / bare,
+        "share_of_bare": bare / trained.seconds,
+    }
+
+
+def _bare_seconds(folder: Path, rows: Rows, recipe: Recipe) -> float:
+    """Seconds that the bare loop takes for one pass over the rows."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
     torch.manual_seed(recipe.seed)
     model = get_peft_model(
         _plain(folder),
@@ -160,17 +171,11 @@ def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, A
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    bare = time.monotonic() - began
-    return {
-        "tokens": rows.tokens,
-        "tokens_per_second": trained.tokens_per_second,
-        "bare_tokens_per_second": rows.tokens / bare,
-        "share_of_bare": bare / trained.seconds,
-    }
+    return time.monotonic() - began
 
 
 def accuracy_by_precision(recipe: Recipe, traces: Path, dev: Dataset) -> dict[str, Any]:
-    """Share of ``dev`` that a student answers rightly, trained in ``mixed`` and in ``float32``."""
+    """A student's accuracy on ``dev`` after training in ``mixed`` and in ``float32``."""
     tokenizer = load_tokenizer(base_folder(recipe))
     prepared = training_set(read_traces(traces), tokenizer, max_tokens=recipe.length)
     found: dict[str, Any] = {"mixed_is_bfloat16": torch_backend.multiplies_bfloat16()}
@@ -191,7 +196,7 @@ def accuracy_by_precision(recipe: Recipe, traces: Path, dev: Dataset) -> dict[st
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """What was measured, by name."""
+    """Run the selected benchmark, and return its results by name."""
     if options.what == "memory":
         return compared(options.framework)
     dataset = load_dataset(options.dataset, path=options.path)
@@ -214,15 +219,15 @@ def main() -> None:
     parser.add_argument("what", choices=("generate", "train", "precision", "memory"))
     parser.add_argument("--config", type=Path, help="a model's config.json")
     parser.add_argument("--tokenizer", type=Path, help="its tokenizer's folder")
-    parser.add_argument("--traces", type=Path, help="what students are trained on, for precision")
+    parser.add_argument("--traces", type=Path, help="the training traces, for precision")
     parser.add_argument("--dataset", default="spider")
-    parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
+    parser.add_argument("--path", type=Path, help="the dataset's folder (default: SPIDER_DIR)")
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
-    parser.add_argument("--recipe", default="0.5b", help="whose adapter is trained")
+    parser.add_argument("--recipe", default="0.5b", help="the recipe of the adapter")
     parser.add_argument("--framework", choices=("torch", "mlx"), default="torch", help="for memory")
-    parser.add_argument("--batch", type=int, help="rows of an update (else the recipe's)")
-    parser.add_argument("--record", action="store_true", help="keep what was measured")
+    parser.add_argument("--batch", type=int, help="rows per update (default: the recipe's)")
+    parser.add_argument("--record", action="store_true", help="record the results")
     options = parser.parse_args()
     needs = {"precision": ("traces",), "memory": ()}
     needed = needs.get(options.what, ("config", "tokenizer"))

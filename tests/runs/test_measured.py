@@ -1,4 +1,4 @@
-"""Recorded measurements, and the table that the README makes of them."""
+"""Recorded measurements, and the README's table of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = [
 
 @pytest.fixture
 def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a book, which is the current one."""
+    """A folder with a book; the current folder is in it."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").write_text("")
     monkeypatch.chdir(tmp_path / "notebooks")
@@ -37,7 +37,7 @@ def measurement(name: str, value: float, **machine: object) -> Measurement:
     )
 
 
-def test_recording_keeps_the_last_value_of_a_name_with_where_it_is_from(
+def test_recording_keeps_the_latest_value_of_a_name_and_its_origin(
     book: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured.record({"b": (1.0, "s"), "a": (2.0, "")}, command="first")
@@ -73,7 +73,7 @@ def test_the_table_has_the_recorded_values_and_names_their_machines() -> None:
     assert measured.table(ROWS[3:], found).endswith("| each |\n")
 
 
-def test_the_page_is_written_between_its_marks_again_and_again(
+def test_the_table_can_be_written_into_the_page_repeatedly(
     book: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = book / "README.md"
@@ -98,19 +98,19 @@ def test_the_page_is_written_between_its_marks_again_and_again(
     assert "no place for the table" in capsys.readouterr().err
 
 
-def test_what_cannot_be_read_or_has_no_book_is_told(
+def test_a_line_that_is_no_measurement_and_a_missing_book_are_errors(
     book: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = book / "m.jsonl"
     path.write_text(json.dumps({"name": "a"}) + "\n")
-    with pytest.raises(ParameterError, match=r"m\.jsonl, line 1: no measurement"):
+    with pytest.raises(ParameterError, match=r"m\.jsonl, line 1: not a measurement"):
         measured.read_measurements(path)
     monkeypatch.chdir(tmp_path_factory.mktemp("nowhere"))
     with pytest.raises(DistillSqlError, match="Change into a checkout"):
         measured.folder()
 
 
-def test_a_command_names_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_contains_no_path_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     words = ["/home/me/gpt-4o-mini.jsonl", "--record", "--path", "../data/spider", "--rounds", "3"]
     assert measured.spelled("python -m x", words) == (
@@ -120,7 +120,7 @@ def test_a_command_names_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPat
     assert measured.spelled("python -m x", []) == "OMP_NUM_THREADS=1 python -m x"
 
 
-def test_what_a_machine_multiplies_is_what_torch_says() -> None:
+def test_provenance_and_torch_agree_on_bfloat16() -> None:
     backend = pytest.importorskip("distill_sql.models.torch_backend")
     pytest.importorskip("torch")
     found = provenance.hardware()["bfloat16"]

@@ -1,4 +1,4 @@
-"""What the benchmark's kinds of question are worth: the recorded run, scored again."""
+"""The recorded comparison of the two kinds of lessons, scored again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_recorded_predictions_score_as_recorded() -> None:
         assert (right.n, right.correct) == (one.manifest["questions"], one.manifest["correct"])
 
 
-def test_the_two_models_differ_in_their_lessons_alone() -> None:
+def test_the_two_models_differ_only_in_their_lessons() -> None:
     one, other = (json.loads((FOLDER / name / PRETRAINING).read_text()) for name in KINDS)
     assert one["tokens"] == pytest.approx(other["tokens"], rel=0.001)
     assert {one["shape"].pop("kind"), other["shape"].pop("kind")} == {"benchmark", "drawn"}
@@ -34,10 +34,11 @@ def test_the_two_models_differ_in_their_lessons_alone() -> None:
     assert one["batch"] == other["batch"]
 
 
-def test_a_record_of_other_questions_is_refused(tmp_path: Path) -> None:
+def test_a_record_on_other_questions_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "s-drawn" / "base"
     place.mkdir(parents=True)
-    (place / "manifest.json").write_text('{"questions": 3}')
-    with pytest.raises(DatasetError, match="of 3 questions, and 510 were given"):
+    (place / "manifest.json").write_text('{"dataset": {"name": "pocket", "examples": 3}}')
+    message = r"on 3 questions of pocket; expected 510 of pocket.*distill_sql\.runs\.worth"
+    with pytest.raises(DatasetError, match=message):
         recorded(tmp_path, load_dataset("pocket"))
     assert recorded(tmp_path / "nowhere", load_dataset("pocket")) == []

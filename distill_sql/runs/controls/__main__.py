@@ -1,7 +1,7 @@
 """``python -m distill_sql.runs.controls``: train the controls on pocket, and record their scores.
 
-It needs the teacher chapter's traces and answers. What is trained stays in a folder of its own, so
-a run that was stopped goes on where it was.
+It needs the teacher chapter's traces and answers. Students are kept in a folder of their own, so an
+interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from distill_sql.teacher.settings import settings_for
 from distill_sql.teacher.traces import Sieve, Trace, chapter_file, read_traces
 from distill_sql.training.experiments import Experiment, run_experiments
 
-#: Variants of each database that a trace is right on, as in the teacher chapter.
+#: Variants of each database on which a trace must be right, as in the teacher chapter.
 NEIGHBOURS = 8
 
 
@@ -48,19 +48,24 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N")
     made.add_argument(
         "--only", nargs="+", choices=tuple(CONTROLS), default=list(CONTROLS), metavar="CONTROL",
-        help=f"some of {', '.join(CONTROLS)}; sets of one run are as large as its smallest",
+        help=f"some of {', '.join(CONTROLS)}; the smallest one sets the size of all",
     )  # fmt: skip
     made.add_argument("--traces", type=Path, help="default: the teacher chapter's")
-    made.add_argument("--answers", type=Path, help="the teacher's, as SQLite; default: likewise")
-    made.add_argument("--draw", type=int, default=1, metavar="N", help="which draw is the other")
-    made.add_argument("--students", type=Path, help="where students are trained")
+    made.add_argument(
+        "--answers", type=Path, help="SQLite file; default: the teacher chapter's answers"
+    )
+    made.add_argument(
+        "--draw", type=int, default=1, metavar="N",
+        help="which later draw the control `resampled` uses",
+    )  # fmt: skip
+    made.add_argument("--students", type=Path, help="folder of the trained students")
     made.add_argument("--questions", type=int, metavar="N", help="only the first N dev questions")
-    made.add_argument("--processes", type=int, metavar="N", help="students trained side by side")
+    made.add_argument("--processes", type=int, metavar="N", help="students trained in parallel")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out the command; 2 if the user's input is to blame."""
+    """Run the command; return 2 for an error in the user's input."""
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
@@ -71,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train every control by every recipe and seed, and record them."""
+    """Train every control with every recipe and seed, and record the results."""
     check_numbers(arguments, draw=1, questions=1, processes=1)
     train = load_dataset("pocket", split="train")
     dev = load_dataset("pocket", split="dev").limit(arguments.questions)
@@ -98,19 +103,19 @@ def run(arguments: argparse.Namespace) -> None:
             processes=arguments.processes,
         )  # fmt: skip
         for (control, _), outcome in zip(plan, outcomes, strict=True):
-            place = write_record(outcome, control, arguments.out, dev)
-            print(f"{place}: {outcome.report.accuracy().share:.1%}")
+            folder = write_record(outcome, control, arguments.out)
+            print(f"{folder}: {outcome.report.accuracy().share:.1%}")
 
 
 def control_traces(
     arguments: argparse.Namespace, train: Dataset, traces: Sequence[Trace]
 ) -> dict[str, list[Trace]]:
-    """The traces of the controls that were asked for, by name, before they are made equal."""
+    """The traces of the selected controls, by name, before they are cut to the same size."""
     style, budget = style_of(traces[0].messages), traces[0].schema_tokens
     examples = {example.question_id: example for example in train}
     settings = settings_for("pocket", schema_tokens=budget, style=style)
     made: dict[str, list[Trace]] = {}
-    if "gold" in arguments.only:  # in the traces' order, so that equal samples are equal questions
+    if "gold" in arguments.only:  # in the traces' order, so that a sample has the same questions
         asked = [examples[trace.question_id] for trace in traces]
         made["gold"] = gold_traces(asked, train, style=style, schema_tokens=budget)
     if "gold-any" in arguments.only:
@@ -119,8 +124,8 @@ def control_traces(
         path = arguments.answers or work_folder() / "teacher.sqlite"
         if not path.exists():
             raise TeacherError(
-                f"No answers of the teacher at {path}. Run `distill-sql book run teacher`, name "
-                "their file (--answers), or leave this control out (--only)."
+                f"No answers of the teacher at {path}. Run `distill-sql book run teacher`, pass "
+                "their file with --answers, or leave this control out with --only."
             )
         with Store(path, read_only=True) as store:
             made["unfiltered"] = unfiltered_traces(train, settings, store)
@@ -130,7 +135,7 @@ def control_traces(
 
 
 def another_draw(train: Dataset, settings: Settings, number: int) -> list[Trace]:
-    """The traces kept of the embedded teacher's samples of another draw, asked for if need be."""
+    """The kept traces of another draw; the embedded teacher generates the missing samples."""
     path = work_folder() / f"teacher.draw-{number}.sqlite"
     longer = replace(settings, samples=settings.samples * (number + 1))
     with Store(path) as store:

@@ -1,10 +1,10 @@
-"""The training sets of the controls, from traces, gold queries and a teacher's samples.
+"""The training sets of the controls, made from traces, gold queries and a teacher's samples.
 
 A gain after training on a teacher's kept traces could come from any training on such questions.
-Each control changes what is learned: who wrote the answers, whether they were checked, in which
-mode they are, or which of the teacher's samples they happen to be. Gold queries change two things:
-they come without reasoning, so all are direct. All that are compared are equally large, from the
-same databases, so their students make the same number of updates.
+Each control changes one thing about the training set: who wrote the answers, whether they were
+checked, their mode, or which of the teacher's samples were drawn. Gold queries change two things:
+they have no reasoning, so all are direct. Sets that are compared have the same size and the same
+databases, so their students make the same number of updates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from distill_sql.teacher.traces import Sieve, Trace
 from distill_sql.training.experiments import sample
 from distill_sql.training.splits import training_set
 
-#: Every training set, and what is in it.
+#: Every training set and its content, in the words of the book.
 CONTROLS: Mapping[str, str] = {
     "distilled": "the teacher's kept traces",
     "gold": "gold queries of the same questions, asked directly",
@@ -33,7 +33,7 @@ CONTROLS: Mapping[str, str] = {
     "both": "kept traces in both modes, as many as there are direct ones",
     "direct": "direct kept traces only",
 }
-#: Which set each control is compared with: one of as many traces.
+#: The set that each control is compared with; it has the same size.
 AGAINST: Mapping[str, str] = {
     "gold": "distilled",
     "gold-any": "distilled",
@@ -44,11 +44,10 @@ AGAINST: Mapping[str, str] = {
 
 
 class Draw(Store):
-    """A store of answers that shows another draw of each: the samples after those of ``number``
-    draws.
+    """A store of answers that returns another draw: it skips the samples of ``number`` draws.
 
-    The embedded teacher draws a sample by its place in the request, so another draw is the later
-    samples of a longer request (:func:`distill_sql.models.engine.sampler`).
+    The embedded teacher seeds each sample by its place in the request, so another draw is the later
+    samples of a longer request (:func:`distill_sql.models.inference.engine.sampler`).
     """
 
     def __init__(self, path: Path, number: int) -> None:
@@ -56,14 +55,14 @@ class Draw(Store):
         self._number = number
 
     def samples(self, request: bytes, count: int) -> list[Sample | None]:
-        """The ``count`` samples of this draw, None for those that are missing."""
+        """The ``count`` samples of this draw, with None for each missing one."""
         return super().samples(request, count * (self._number + 1))[count * self._number :]
 
 
 def gold_traces(
     examples: Iterable[Example], dataset: Dataset, *, style: Style, schema_tokens: int = 0
 ) -> list[Trace]:
-    """A trace for each example whose completion is its gold query, asked directly."""
+    """One trace per example, in direct mode, with the gold query as its completion."""
     return [
         _trace(
             example,
@@ -78,7 +77,7 @@ def gold_traces(
 
 
 def unfiltered_traces(dataset: Dataset, settings: Settings, store: Store) -> list[Trace]:
-    """A trace for each question's first sample, whatever it says, unless it says nothing."""
+    """One trace per question, from its first sample, right or wrong; empty samples are left out."""
     found = []
     for request in requests_for(dataset, settings):
         [first] = store.samples(request.key, 1)
@@ -97,12 +96,12 @@ def unfiltered_traces(dataset: Dataset, settings: Settings, store: Store) -> lis
 
 
 def resampled(sieve: Sieve, draw: Store) -> list[Trace]:
-    """The traces that a sieve keeps of a :class:`Draw`'s samples."""
+    """The traces that a sieve keeps from a :class:`Draw`."""
     return [trace for _, judged in sieve.judge_all(draw) for trace in judged.kept]
 
 
 def direct_only(traces: Iterable[Trace]) -> list[Trace]:
-    """The traces that answer at once."""
+    """The traces in direct mode."""
     return [trace for trace in traces if trace.mode == "direct"]
 
 
@@ -115,7 +114,7 @@ def _trace(
     model: str,
     schema_tokens: int,
 ) -> Trace:
-    """A trace that no sieve has judged; nothing is said of its cost."""
+    """A trace that no sieve has judged, without a cost."""
     return Trace(
         example.question_id, example.db_id, example.question, example.query, mode,
         tuple(messages), completion, extract_sql(completion) or "", n_samples=1, n_passed=0,
@@ -125,7 +124,7 @@ def _trace(
 
 @dataclass(frozen=True)
 class Sets:
-    """What each control learns from, and the validation traces that all share."""
+    """The training traces of each control, and the validation traces that all share."""
 
     learned: Mapping[str, tuple[Trace, ...]]
     validation: tuple[Trace, ...]
@@ -138,13 +137,13 @@ def equal_sets(
     *,
     max_tokens: int,
 ) -> Sets:
-    """The sets of all controls, those that are compared equally large.
+    """Make the sets of all controls, with the same size for sets that are compared.
 
-    ``traces`` are the teacher's kept ones. Their split holds for all: what is on its validation
-    databases is learned by none. ``others`` are the sets of controls by name, besides ``both`` and
-    ``direct``, which are made here; ``gold`` keeps the questions that the traces are about. Near
-    duplicates and what exceeds ``max_tokens`` are left out of each. Raises :class:`TrainingError`
-    if a set is left empty.
+    ``traces`` are the teacher's kept ones. Their split applies to all: no control learns from its
+    validation databases. ``others`` are the traces of the other controls by name, except ``both``
+    and ``direct``, which are made here; ``gold`` is cut to the questions of the kept traces. Near
+    duplicates and traces longer than ``max_tokens`` are left out of each set. Raises
+    :class:`TrainingError` if a set is empty.
     """
     prepared = training_set(traces, tokenizer, max_tokens=max_tokens)
     held = {trace.db_id for trace in prepared.validation}
@@ -161,9 +160,9 @@ def equal_sets(
     for name, some in whole.items():
         if not some:
             raise TrainingError(
-                f"The control {name} has nothing to learn from: none of its traces is on a "
-                f"training database and within {max_tokens} tokens. Make its traces, or leave it "
-                "out."
+                f"The control {name} has an empty training set: none of its traces is on a "
+                f"training database and within {max_tokens} tokens. Generate its traces, or leave "
+                "it out with --only."
             )
     count = min(map(len, whole.values()))
     found = {name: tuple(sample(some, count)) for name, some in whole.items()}

@@ -1,4 +1,4 @@
-"""Records of controls: what is written can be scored anew, and what the book shows is so scored."""
+"""Records of controls: written, read, and scored again, those of the book included."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from distill_sql.errors import DatasetError
 from distill_sql.files import read_json
 from distill_sql.models.recipes import Recipe
 from distill_sql.runs.controls import __main__ as command
-from distill_sql.runs.controls.records import PREDICTIONS, comparisons, recorded, write_record
+from distill_sql.runs.controls.records import comparisons, recorded, write_record
 from distill_sql.runs.controls.sets import AGAINST, CONTROLS
+from distill_sql.runs.records import PREDICTIONS
 from distill_sql.teacher.traces import Trace
 from distill_sql.training import experiments
 from distill_sql.training.experiments import Experiment, run_experiments
@@ -30,20 +31,20 @@ def dev() -> Dataset:
     return load_dataset("pocket").limit(6)
 
 
-def test_records_are_scored_anew_and_compared_over_seeds(
+def test_records_are_scored_again_and_compared_over_seeds(
     recipe: Recipe,
     traces: list[Trace],
     dev: Dataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(experiments, "MAX_TOKENS", 4)
+    monkeypatch.setattr(experiments, "DEV_ANSWER_TOKENS", 4)
     assert recorded(tmp_path / "out", dev) == []
     for control, some in (("distilled", traces[:8]), ("gold", traces[8:16])):
         plan = [Experiment(replace(recipe, seed=seed), tuple(some)) for seed in (1, 2)]
         done = run_experiments(plan, dev, tmp_path / "work", framework="torch", processes=1)
         for outcome in done:
-            place = write_record(outcome, control, tmp_path / "out", dev)
+            place = write_record(outcome, control, tmp_path / "out")
     assert {path.name for path in place.iterdir()} == {"predictions.jsonl", "losses.json",
                                                        "manifest.json"}  # fmt: skip
     found = recorded(tmp_path / "out", dev)
@@ -61,18 +62,18 @@ def test_records_are_scored_anew_and_compared_over_seeds(
     [(name, control, gain)] = comparisons(found, dev)
     assert (name, control, gain.strict.n, gain.kinder.n) == ("pocket-s", "gold", 6, 6)
     assert (len(gain.strict.runs_a), len(gain.strict.runs_b)) == (2, 2)
-    with pytest.raises(DatasetError, match="is of 6 questions of pocket, and 3 of pocket were"):
+    with pytest.raises(DatasetError, match="on 6 questions of pocket; expected 3 of pocket"):
         recorded(tmp_path / "out", dev.limit(3))
 
 
-def test_the_command_trains_records_and_goes_on(
+def test_the_command_trains_records_and_resumes(
     recipe: Recipe,
     traces: list[Trace],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(experiments, "MAX_TOKENS", 4)
+    monkeypatch.setattr(experiments, "DEV_ANSWER_TOKENS", 4)
     monkeypatch.setattr(command, "recipe_for", lambda name, **_: replace(recipe, name=name))
     monkeypatch.setattr(command, "read_traces", lambda _: traces[:16])
     arguments = [
@@ -90,7 +91,7 @@ def test_the_command_trains_records_and_goes_on(
     assert "No answers of the teacher at" in capsys.readouterr().err
 
 
-def test_the_books_recorded_controls_are_what_rescoring_gives() -> None:
+def test_the_books_recorded_controls_score_as_recorded() -> None:
     if not RESULTS.is_dir():
         pytest.skip(
             f"no controls are recorded: there is no {RESULTS.relative_to(RESULTS.parents[3])}"
@@ -104,7 +105,7 @@ def test_the_books_recorded_controls_are_what_rescoring_gives() -> None:
         assert one.control in CONTROLS
         updates = read_json(one.folder / "losses.json")["updates"]
         assert len(updates) == one.manifest["training"]["updates"]
-    # A sentence rests on seeds, and on equal updates.
+    # The book's sentence on a control needs three seeds or more, and equal numbers of updates.
     for name in {one.recipe for one in found}:
         ours = [one for one in found if one.recipe == name]
         for control in {one.control for one in ours}:

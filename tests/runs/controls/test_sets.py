@@ -1,4 +1,4 @@
-"""The sets of controls: what is in them, and that those that are compared are alike in the rest."""
+"""The sets of controls: their content, and that compared sets have the same size and databases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tokenizer() -> ChatTokenizer:
 
 
 def answers(shop: Dataset, settings: Settings, path: Path, texts: list[list[str]]) -> None:
-    """Put the samples of each question into a store, as a teacher would have given them."""
+    """Put the samples of each question into a store, as a teacher's run does."""
     with Store(path) as store:
         for request, samples in zip(requests_for(shop, settings), texts, strict=True):
             found = {n: Sample(text, "stop", 1, 1, 0) for n, text in enumerate(samples)}
@@ -55,7 +55,7 @@ def trace(number: int, *, mode: str = "direct") -> Trace:
     )  # fmt: skip
 
 
-def test_gold_is_asked_as_students_are_and_answers_with_the_gold_query(shop: Dataset) -> None:
+def test_gold_has_the_prompts_of_students_and_the_gold_queries(shop: Dataset) -> None:
     found = gold_traces(shop, shop, style="compact", schema_tokens=40)
     for one, example in zip(found, shop, strict=True):
         asked = prompt_messages(shop, example, style="compact", schema_tokens=40)
@@ -69,7 +69,7 @@ def test_unfiltered_is_the_first_answer_right_or_wrong(shop: Dataset, tmp_path: 
     wrong, right = "```sql\nSELECT 99\n```", f"```sql\n{shop.examples[0].query}\n```"
     answers(shop, settings, tmp_path / "s.sqlite", [[wrong, right], ["", right]])
     with Store(tmp_path / "s.sqlite") as store:
-        [one] = unfiltered_traces(shop, settings, store)  # the other said nothing
+        [one] = unfiltered_traces(shop, settings, store)  # the other sample is empty
         request = next(requests_for(shop, settings))
     assert (one.completion, one.sql, one.question_id) == (wrong, "SELECT 99", 0)
     assert (one.messages, one.mode) == (request.messages, request.mode)
@@ -98,7 +98,7 @@ def test_another_draw_is_the_later_samples_judged_by_the_same_sieve(
     assert (second[0].completion, second[0].n_samples) == (right[1], 2)
 
 
-def test_sets_are_equally_large_and_on_the_same_databases(tokenizer: ChatTokenizer) -> None:
+def test_sets_have_the_same_size_and_databases(tokenizer: ChatTokenizer) -> None:
     kept = [trace(n, mode="reasoning" if n % 4 == 0 else "direct") for n in range(200)]
     gold = [replace(one, mode="direct", completion="gold") for one in kept]
     more = [trace(n) for n in range(1000, 1400)]
@@ -117,7 +117,7 @@ def test_sets_are_equally_large_and_on_the_same_databases(tokenizer: ChatTokeniz
     for name, some in found.learned.items():
         assert not held & {one.db_id for one in some}, name
         assert len({one.question_id for one in some}) == len(some)
-    # What is compared differs in the answers, not in the questions.
+    # Compared sets differ in their answers, not in their questions.
     asked = {name: [one.question_id for one in some] for name, some in found.learned.items()}
     assert asked["gold"] == asked["distilled"]
     assert {one.mode for one in found.learned["direct"]} == {"direct"}
@@ -128,9 +128,9 @@ def test_sets_are_equally_large_and_on_the_same_databases(tokenizer: ChatTokeniz
             assert counts[control] == counts[other]
 
 
-def test_a_set_of_nothing_is_refused(tokenizer: ChatTokenizer) -> None:
+def test_an_empty_set_is_an_error(tokenizer: ChatTokenizer) -> None:
     kept = [trace(n) for n in range(40)]
-    with pytest.raises(TrainingError, match="control unfiltered has nothing to learn from"):
+    with pytest.raises(TrainingError, match="control unfiltered has an empty training set"):
         equal_sets(kept, {"unfiltered": []}, tokenizer, max_tokens=512)
 
 
@@ -139,11 +139,11 @@ def test_direct_only() -> None:
     assert [one.question_id for one in direct_only(some)] == [1, 3]
 
 
-def test_a_longer_request_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
-    """What another draw rests on: later samples are new, and the first ones stay."""
+def test_a_longer_request_repeats_the_samples_of_a_shorter_one_first(tmp_path: Path) -> None:
+    """Another draw relies on this: the first samples stay, and the later ones are new."""
     pytest.importorskip("torch", reason="the extra train is not installed")
-    from distill_sql.models.engine import Asked, Engine
     from distill_sql.models.folders import random_model
+    from distill_sql.models.inference.engine import CompletionRequest, Engine
     from distill_sql.models.torch_backend import load
     from distill_sql.prompting.tokenizer import train_tokenizer
 
@@ -152,7 +152,9 @@ def test_a_longer_request_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> N
     student = load(tmp_path, Recipe("pocket-s", str(tmp_path), precision="float32"))
     engine = Engine(student)
     prompt = tuple(bytes_only.encode("a question"))
-    short, long = (engine.submit(Asked(prompt, samples, 1.0, 8)).result(60) for samples in (3, 6))
+    short, long = (
+        engine.submit(CompletionRequest(prompt, samples, 1.0, 8)).result(60) for samples in (3, 6)
+    )
     engine.close()
     assert long[:3] == short
     assert not {tuple(one) for one in long[3:]} & {tuple(one) for one in short}
