@@ -1,5 +1,5 @@
-# Two commands do everything: `make book` and `make test`. Both install what they need into .venv
-# on their first run, and are quick on their second.
+# The two main commands are `make book` and `make test`. The first run of either installs everything
+# into .venv; later runs are quick.
 
 VENV   ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -19,11 +19,11 @@ INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .PHONY: help book test check check-site figures measure lock clean
 
-help: ## say what there is to make
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(INSTALLED): pyproject.toml requirements.lock
-	@echo "Installing into $(VENV): a few minutes, this once."
+	@echo "Installing into $(VENV). This takes a few minutes, once."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
@@ -37,27 +37,31 @@ book: $(INSTALLED) ## execute the chapters whose inputs changed, then build _bui
 test: $(INSTALLED) ## run the tests
 	@$(VENV)/bin/python -m pytest -m 'not site'
 
-check: $(INSTALLED) ## format, lint, types
+check: $(INSTALLED) ## check format, lint (chapters, too) and types
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@status=0; for chapter in notebooks/*.md; do \
+		$(VENV)/bin/jupytext --quiet --to ipynb --output - $$chapter \
+			| $(VENV)/bin/ruff check --quiet --stdin-filename $${chapter%.md}.ipynb - || status=1; \
+	done; exit $$status
 	@$(VENV)/bin/mypy
 
-check-site: book ## look at the built pages with headless Chromium
+check-site: book ## test the built pages with headless Chromium
 	@$(VENV)/bin/python -m pytest -m site tests/site
 
-figures: $(INSTALLED) ## build the book from nothing, record its figures, write README's table
+figures: $(INSTALLED) ## build the book from scratch, record its figures, write README's table
 	@$(MAKE) --no-print-directory clean book
 	@$(VENV)/bin/distill-sql book figures --record
 	@$(VENV)/bin/python -m distill_sql.runs.measured README.md
 
-# Times are of value on an idle machine only. `precision` trains on the traces of `make book`.
+# Measure times on an idle machine only. `precision` trains on the traces of `make book`.
 D := $(DISTILL_SQL_DATA)
 BENCHMARK := OMP_NUM_THREADS=1 $(VENV)/bin/python -m distill_sql.runs.students_benchmark
 QWEN := --config $(D)/qwen2.5-configs/Qwen2.5-0.5B-Instruct.config.json --tokenizer $(D)/qwen2.5-tokenizer
 LADDER := distill_sql/pocket/checkpoints/pocket-l
-measure: $(INSTALLED) ## record the benchmarks' figures (DISTILL_SQL_DATA: real data), write README's table
+measure: $(INSTALLED) ## record the benchmarks (real data in DISTILL_SQL_DATA), write README's table
 	@test -d '$(D)/spider' || { echo 'error: set DISTILL_SQL_DATA to a folder with spider/'; exit 1; }
-	@test -f book/.work/traces/pocket.jsonl || { echo 'error: make book first'; exit 1; }
+	@test -f book/.work/traces/pocket.jsonl || { echo 'error: run make book first'; exit 1; }
 	$(VENV)/bin/python -m distill_sql.runs.scoring_benchmark --path $(D)/spider --record \
 		$(D)/published_predictions/distilled_primary.jsonl \
 		$(D)/published_predictions/gpt_4o_mini_reference.jsonl
@@ -72,7 +76,7 @@ measure: $(INSTALLED) ## record the benchmarks' figures (DISTILL_SQL_DATA: real 
 		--traces book/.work/traces/pocket.jsonl --record
 	@$(VENV)/bin/python -m distill_sql.runs.measured README.md
 
-lock: ## resolve every dependency anew and write requirements.lock
+lock: ## resolve all dependencies again and write requirements.lock
 	@$(PYTHON) -m venv --clear $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@{ sed -n '/^#/p' requirements.lock; \
@@ -80,5 +84,5 @@ lock: ## resolve every dependency anew and write requirements.lock
 	@mv $(VENV)-lock/lock requirements.lock
 	@rm -rf $(VENV)-lock
 
-clean: ## delete what was built; the environment stays
+clean: ## delete everything that was built, but not the environment
 	@rm -rf _build book/chapters book/.work
