@@ -22,8 +22,6 @@ from distill_sql.errors import DatasetError, DistillSqlError, OutputError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
-#: Opens every SQLite file.
-SQLITE_HEADER = b"SQLite format 3\x00"
 
 
 # --- Reading ------------------------------------------------------------------------------------
@@ -44,7 +42,7 @@ def read_text(path: Path | str, *, error: type[DistillSqlError] = DatasetError) 
     except IsADirectoryError:
         raise error(f"{path} is a folder; expected a file. Give the file's own path.") from None
     except (OSError, ValueError) as found:  # ValueError: a NUL character in the path
-        raise error(f"{path} cannot be read ({_reason(found)}). Check the path.") from None
+        raise error(f"{path} cannot be read ({reason(found)}). Check the path.") from None
 
 
 def lines(text: str) -> list[str]:
@@ -142,51 +140,6 @@ def resume_lines(path: Path) -> list[str]:
         if len(whole) < len(content):
             file.truncate(len(whole))
     return lines(whole.decode("utf-8", errors="replace"))
-
-
-# --- Databases ----------------------------------------------------------------------------------
-
-
-def check_database(path: Path) -> os.stat_result:
-    """The state of a database file that can be read as it stands.
-
-    Raises :class:`DatasetError` if it is missing, or if a write-ahead log or a rollback journal
-    beside it holds changes: rows that the file lacks, or rows that were never committed.
-    """
-    try:
-        state = path.lstat()
-        is_link = stat.S_ISLNK(state.st_mode)
-        if is_link:
-            state = path.stat()
-    except (OSError, ValueError) as found:
-        raise DatasetError(
-            f"No database at {path} ({_reason(found)}). Expected a SQLite file; check the "
-            "dataset's folder."
-        ) from None
-    if not stat.S_ISREG(state.st_mode):
-        kind = "a folder" if stat.S_ISDIR(state.st_mode) else "no regular file"
-        raise DatasetError(f"No database at {path}: it is {kind}. Expected a SQLite file there.")
-    # SQLite keeps both beside the file itself, not beside a link to it.
-    real = os.path.realpath(path) if is_link else path
-    for suffix, what in (("-wal", "a write-ahead log"), ("-journal", "a rollback journal")):
-        if not os.access(f"{real}{suffix}", os.F_OK):  # every query asks: the quickest way to know
-            continue
-        beside = Path(f"{real}{suffix}")
-        with suppress(OSError):
-            if beside.stat().st_size and not (suffix == "-journal" and _is_finished(beside)):
-                raise DatasetError(
-                    f"{path} has {what} that holds changes ({beside}): its rows may be missing or "
-                    "uncommitted. Close the program that writes to it, then checkpoint it: "
-                    f"sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'; or copy it with "
-                    f"sqlite3 {path} '.backup COPY'."
-                )
-    return state
-
-
-def _is_finished(journal: Path) -> bool:
-    """Whether a rollback journal was kept after its transaction: its header is zeros then."""
-    with journal.open("rb") as file:
-        return not file.read(28).strip(b"\x00")
 
 
 # --- Writing ------------------------------------------------------------------------------------
@@ -301,7 +254,7 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written: {_reason(error)}. Give a file in a folder that you may "
+            f"{path} cannot be written: {reason(error)}. Give a file in a folder that you may "
             "write to, on a disk with room."
         ) from error
 
@@ -331,5 +284,5 @@ def _mode(path: Path) -> int:
     return 0o666 & ~umask
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error)

@@ -177,26 +177,3 @@ def test_a_line_that_a_kill_cut_short_is_cut_off(tmp_path: Path) -> None:
     assert path.read_bytes() == "a\u2028b\n".encode()
 
 
-def test_a_database_with_changes_beside_it_is_refused(tmp_path: Path) -> None:
-    database = tmp_path / "a.sqlite"
-    with pytest.raises(DatasetError, match=r"No database at .*a\.sqlite"):
-        files.check_database(database)
-    database.write_bytes(files.SQLITE_HEADER)
-    beside = [tmp_path / f"a.sqlite{suffix}" for suffix in ("-wal", "-shm", "-journal")]
-    for path in beside:
-        path.write_bytes(b"")
-    files.check_database(database)
-    beside[1].write_bytes(b"x")
-    beside[2].write_bytes(bytes(512))  # kept after its transaction, as journal_mode=PERSIST does
-    files.check_database(database)
-    link = tmp_path / "elsewhere" / "b.sqlite"
-    link.parent.mkdir()
-    link.symlink_to(database)
-    for path in (beside[0], beside[2]):
-        path.write_bytes(b"x")
-        for name in (database, link):
-            with pytest.raises(DatasetError, match=r"holds changes .* checkpoint"):
-                files.check_database(name)
-        path.write_bytes(b"")
-    with pytest.raises(DatasetError, match="it is a folder"):
-        files.check_database(tmp_path)

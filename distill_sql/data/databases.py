@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.errors import DatasetError
-from distill_sql.files import SQLITE_HEADER, check_database
+from distill_sql.sql.database_file import SQLITE_HEADER, check_database
 from distill_sql.sql.names import folded, quote_identifier
 from distill_sql.sql.sandbox import Sandbox
 

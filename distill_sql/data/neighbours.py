@@ -19,17 +19,14 @@ Left out: distilling, that is, choosing the few among many neighbours that tell 
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import select
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -45,6 +42,7 @@ from distill_sql.data.sqlite_schema import schema_from_sqlite
 from distill_sql.errors import DatasetError, OutputError
 from distill_sql.files import check_folder, clean
 from distill_sql.settings import cache_dir
+from distill_sql.sql import frames
 from distill_sql.sql.names import folded
 from distill_sql.sql.parsing import parse
 
@@ -83,7 +81,7 @@ def build_neighbours(
     for example in dataset:
         queries[example.db_id].append(example.query)
     made = {}
-    with _Maker() as maker:
+    with closing(_Maker()) as maker:
         for db_id in tqdm(dataset.db_ids, desc="neighbour databases", disable=not progress):
             source, schema = dataset.database_path(db_id), dataset.schema(db_id)
             wanted = _paths(source, folder / db_id, count)
@@ -110,7 +108,7 @@ def neighbours(
     Raises :class:`DatasetError` if a neighbour takes too long or too much memory, or if the
     database is corrupt.
     """
-    with _Maker() as maker:
+    with closing(_Maker()) as maker:
         wanted = _paths(database, folder, count)
         return _make(maker, database, schema, queries, wanted, seed)
 
@@ -189,49 +187,30 @@ def _has(columns: Mapping[str, set[str]], table: str, names: Iterable[str]) -> b
 
 
 class _Maker:
-    """The process that redraws rows, started when it is needed; use it as a context manager."""
+    """Has rows redrawn in a worker process, which starts on first use. Close it afterwards."""
 
     def __init__(self) -> None:
         self._worker: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> _Maker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the worker. The maker can be used again afterwards."""
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.kill()
             worker.wait()
-            for pipe in (worker.stdin, worker.stdout):
-                with suppress(OSError):  # what it was too dead to read is still to be sent
-                    if pipe:
-                        pipe.close()
+            frames.close_pipes(worker)
 
     def redraw(self, database: Path, schema: Schema, found: Constants, seed: str) -> str:
-        """Give a copy of a database other rows; returns why it could not, else an empty text."""
+        """Redraw the rows of a copy of a database; returns the reason if that failed, else ""."""
         if self._worker is None:
-            self._worker = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_WORKER), str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        worker = self._worker
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        body = pickle.dumps((database, schema, found, seed))
-        try:
-            worker.stdin.write(struct.pack("<I", len(body)) + body)
-            worker.stdin.flush()
-            if not select.select([worker.stdout], [], [], DEADLINE)[0]:
-                self.__exit__()
-                return f"redrawing its rows took more than {DEADLINE:g} s"
-            header = worker.stdout.read(4)
-            if len(header) == 4:
-                return worker.stdout.read(struct.unpack("<I", header)[0]).decode()
-        except BrokenPipeError:
-            pass
-        self.__exit__()
+            self._worker = frames.start_worker(_WORKER)
+        request = frames.pack(pickle.dumps((database, schema, found, seed)))
+        data = frames.exchange(self._worker, request, DEADLINE)
+        if data is not None and (said := frames.unpack(data)) is not None:
+            return str(said, "utf-8")
+        self.close()
+        if data is None:
+            return f"redrawing its rows took more than {DEADLINE:g} s"
         return "the process that redraws its rows died, most likely out of memory"
 
 

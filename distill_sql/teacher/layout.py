@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from distill_sql.errors import TeacherError
-from distill_sql.files import SQLITE_HEADER
+from distill_sql.sql.database_file import SQLITE_HEADER
 
 #: The layout of the file; one with a higher number is from a newer version of this package.
 VERSION = 2
