@@ -17,11 +17,10 @@ from typing import Any
 
 from distill_sql import provenance
 from distill_sql.book.layout import Book
+from distill_sql.settings import DATASET_VARIABLES
 
 # Key of the record in the notebook's metadata.
 METADATA = "distill_sql_run"
-# Where a dataset named in a parameter lies, when it is not carried in the package.
-DATASET_FOLDERS = {"spider": "SPIDER_DIR", "bird": "BIRD_DIR"}
 # What chapters find beside a dataset, unless a variable says where it is.
 BESIDE = {"TOKENIZER_DIR": "qwen2.5-tokenizer", "PREDICTIONS_DIR": "published_predictions"}
 
@@ -103,7 +102,7 @@ def inputs_digest(book: Book, *, parameters: Mapping[str, Any], inputs: Iterable
     values: list[str] = []
     for value in parameters.values():
         values += map(str, value if isinstance(value, list) else [value])
-    named = [os.environ.get(DATASET_FOLDERS.get(value, "")) for value in values]
+    named = [os.environ.get(DATASET_VARIABLES.get(value, "")) for value in values]
     folders = [folder for folder in named if folder]
     own = book.root / str(parameters.get("dataset", ""))
     datasets = [*map(Path, folders), *([own] if "dataset" in parameters and own.is_dir() else [])]

@@ -9,6 +9,7 @@ from distill_sql.book import cache, figures
 from distill_sql.book.build import plan
 from distill_sql.book.layout import Book
 from distill_sql.errors import ChapterError
+from distill_sql.settings import DATASET_VARIABLES
 
 #: The parameter whose value a figure's name begins with; with another one changed, a figure is not
 #: the book's.
@@ -59,7 +60,7 @@ def collect(book: Book) -> dict[str, tuple[float, str]]:
 def made_by(names: Iterable[str]) -> str:
     """The command that builds the book which has figures of these names."""
     dataset = next(iter(names)).partition(".")[0]
-    variable = cache.DATASET_FOLDERS.get(dataset)
+    variable = DATASET_VARIABLES.get(dataset)
     if variable:
         return f"make book DATASET={dataset} {variable}=/path/to/{dataset}"
     return "make book" if dataset == "pocket" else f"make book DATASET={dataset}"

@@ -17,6 +17,7 @@ from distill_sql.book import cache, figures
 from distill_sql.book.chapters import Chapter
 from distill_sql.book.layout import Book, missing_book_extra
 from distill_sql.errors import ChapterError
+from distill_sql.settings import DATASET_VARIABLES
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -116,7 +117,7 @@ def command_line(verb: Sequence[str], overrides: Mapping[str, Any]) -> str:
     words = ["distill-sql", "book", *verb]
     for parameter, value in overrides.items():
         words += ["-p", parameter, json.dumps(value) if isinstance(value, list) else str(value)]
-        variable = cache.DATASET_FOLDERS.get(str(value))
+        variable = DATASET_VARIABLES.get(str(value))
         if variable and (folder := os.environ.get(variable)):
             words += [f"--{variable.lower().replace('_', '-')}", os.path.relpath(folder)]
     return shlex.join(words)

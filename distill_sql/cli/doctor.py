@@ -17,6 +17,7 @@ from pathlib import Path
 
 from distill_sql import provenance
 from distill_sql.errors import DistillSqlError, TeacherError
+from distill_sql.settings import DATASET_VARIABLES, VARIABLES
 from distill_sql.teacher.secrets import VARIABLE, checked_key
 
 _MARKS = {True: "ok", False: "missing", None: "-"}
@@ -181,9 +182,9 @@ def _book() -> Iterator[Check]:
 
 
 def _data() -> Iterator[Check]:
-    for variable, what in (("SPIDER_DIR", "Spider"), ("BIRD_DIR", "BIRD")):
+    for dataset, variable in DATASET_VARIABLES.items():
         folder = os.environ.get(variable)
-        fix = f"only for that dataset: set {variable} to the folder {what} was unpacked in"
+        fix = f"only for {dataset}: set {variable} to the {VARIABLES[variable]}"
         if not folder:
             yield Check("Data and keys", variable, None, "not set", fix)
         elif Path(folder).is_dir():
