@@ -1,11 +1,11 @@
-"""Causes of failure that were labelled by reading, and how well the rule agrees with them.
+"""Failure causes labelled by reading, and the rule's agreement with these labels.
 
-The labelled set lies in ``book/results/failure_labels``, with its guidelines and a manifest. Each
-label was given blind: the reader saw the question, both queries and the database's message, not
-which cause :mod:`distill_sql.sql.failures` names. The first reader knew the rule's text, the second
-did not. Agreement is the share of labels that the rule names too; Cohen's kappa is the part of it
-that is beyond chance (Cohen, "A Coefficient of Agreement for Nominal Scales", 1960). Left out:
-weights for causes that are nearly the same.
+The labelled set is in ``book/results/failure_labels``, with its guidelines and a manifest. Each
+label was given blind: the reader saw the question, both queries and the database's message, but not
+the cause that :mod:`distill_sql.sql.failures` names. The first reader knew the rule's text, the
+second did not. Agreement is the share of labels that the rule also names. Cohen's kappa corrects it
+for chance (Cohen, "A Coefficient of Agreement for Nominal Scales", 1960). Left out: weights for
+causes that are nearly the same.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from distill_sql.files import read_json_lines
 from distill_sql.scoring.clusters import NONE, NORMAL, Interval, wilson_interval
 from distill_sql.sql.failures import CAUSES, primary_cause
 
-#: Halves of the set: the rule was improved on one, and the other tells what that is worth.
+#: The halves of the set: the rule was improved on one and is evaluated on the other.
 TUNING, HELD_OUT = "tuning", "held out"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A wrong prediction and the cause that was read in it, one of the rule's causes.
+    """A wrong prediction and its labelled cause, one of the rule's causes.
 
-    ``error`` is what the database said of the prediction, empty if it ran. ``second`` is the cause
-    that a second reader found, without knowing of the first or of the rule.
+    ``error`` is the database's message about the prediction, empty if it ran. ``second`` is the
+    label of a second reader, who knew neither the first label nor the rule.
     """
 
     dataset: str
@@ -54,7 +54,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Agreement:
-    """``n`` labels, on how many there was agreement, and Cohen's kappa."""
+    """The number of labels, the number of agreements, and Cohen's kappa."""
 
     n: int
     agreed: int
@@ -62,20 +62,20 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """The share of them; not a number if there are no labels."""
+        """The share of agreements; NaN if there are no labels."""
         return self.agreed / self.n if self.n else math.nan
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval of the share over errors (Wilson); not numbers without labels."""
+        """The 95 % interval of the share over errors (Wilson); NaN if there are no labels."""
         return wilson_interval(self.share, self.n, NORMAL) if self.n else NONE
 
 
 def read_labels(path: Path) -> list[Labelled]:
-    """The labels of a JSON Lines file with :class:`Labelled`'s fields.
+    """Read the labels of a JSON Lines file with :class:`Labelled`'s fields.
 
-    Raises :class:`DatasetError` naming the first line that lacks one, or has a label that is no
-    cause.
+    Raises :class:`DatasetError` that names the first line without one of the fields, or with a
+    label that is not a cause.
     """
     names = [field.name for field in fields(Labelled)]
     found = []
@@ -95,17 +95,17 @@ def read_labels(path: Path) -> list[Labelled]:
 
 
 def agreement(labels: Iterable[Labelled]) -> Agreement:
-    """How well the rule agrees with labels; kappa is not a number where chance alone agrees."""
+    """The rule's agreement with the first reader; kappa is NaN if there is only one cause."""
     return _agreement([(each.label, each.named) for each in labels])
 
 
 def with_second(labels: Iterable[Labelled]) -> Agreement:
-    """How well the rule agrees with the second reader, who did not know it."""
+    """The rule's agreement with the second reader, who did not know it."""
     return _agreement([(each.second, each.named) for each in labels])
 
 
 def between_readers(labels: Iterable[Labelled]) -> Agreement:
-    """How well the two readers agree with each other: about what can be asked of a rule."""
+    """The agreement of the two readers, about the best that a rule can reach."""
     return _agreement([(each.label, each.second) for each in labels])
 
 
@@ -121,7 +121,7 @@ def _agreement(pairs: Sequence[tuple[str, str]]) -> Agreement:
 def confusion(labels: Sequence[Labelled]) -> list[dict[str, Any]]:
     """A record for each pair of causes that occurs: ``label``, ``named``, ``errors``, ``share``.
 
-    ``share`` is that of the errors with this label.
+    ``share`` is the share among the errors with this label.
     """
     totals = Counter(each.label for each in labels)
     pairs = Counter((each.label, each.named) for each in labels)

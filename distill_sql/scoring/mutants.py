@@ -1,9 +1,9 @@
-"""Gold queries broken on purpose: one small, named, plausible mistake at a time.
+"""Mutants: gold queries broken on purpose, each with one small, plausible mistake of a known kind.
 
-They are what a question, a database or a rule is tested with: a question whose mutants all give the
-gold rows tests nothing, a database on which a mutant passes is too poor, and a rule that names
-failures must name these. Mutants are edits of sqlglot's tree; whether one gives other rows is for
-the caller to find out.
+They test questions, databases and rules. A question whose mutants all give the gold rows tests
+nothing. A database on which a mutant passes has too few telling rows. A rule that names causes of
+failure must name these. Mutants are edits of sqlglot's tree; the caller finds out whether one gives
+other rows.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from sqlglot import exp
 from distill_sql.data.schema import Schema
 from distill_sql.sql.parsing import parse_query
 
-#: Every kind of edit, and the cause of failure (:data:`distill_sql.sql.failures.CAUSES`) it stands
-#: for.
+#: Every kind of edit, and the cause of failure that it imitates
+#: (:data:`distill_sql.sql.failures.CAUSES`).
 KINDS: Mapping[str, str] = {
     "drop a condition": "filter",
     "other comparison": "filter",
@@ -35,8 +35,9 @@ KINDS: Mapping[str, str] = {
     "half a set operation": "set operation",
 }
 
-#: Places that are looked at for a kind of mistake, at most. Each takes a copy of the whole query:
-#: hundreds of conditions would take minutes. Spider's and BIRD's gold queries have 39 at most.
+#: The most places of a query that are broken for each kind of mistake. Each place takes a copy of
+#: the whole query, so hundreds of conditions would take minutes. Spider's and BIRD's gold queries
+#: have 39 at most.
 MOST = 40
 
 _COMPARISON = {
@@ -60,10 +61,10 @@ class Mutant:
 
 
 def mutants(sql: str, schema: Schema | None = None) -> list[Mutant]:
-    """Every mutant of a query, each once; ``schema`` is needed for those with another column.
+    """All distinct mutants of a query; those with another column or table need its ``schema``.
 
-    A query that cannot be parsed has none. Of a long one, only the first :data:`MOST` places of
-    each kind are broken.
+    A query that cannot be parsed has none. In a long query, only the first :data:`MOST` places are
+    broken for each kind.
 
     >>> [mutant.sql for mutant in mutants("SELECT max(age) FROM singer WHERE age > 3")][:2]
     ['SELECT MAX(age) FROM singer', 'SELECT MAX(age) FROM singer WHERE age < 3']
@@ -71,7 +72,7 @@ def mutants(sql: str, schema: Schema | None = None) -> list[Mutant]:
     tree = parse_query(sql)
     try:
         return _mutants(tree, schema) if tree else []
-    except RecursionError:  # too deep to be written
+    except RecursionError:  # too deep to be written as text
         return []
 
 
@@ -137,7 +138,7 @@ def _drop_condition(node: exp.Expr) -> bool:
 
 def _other_comparison(node: exp.Expr) -> bool:
     if all(isinstance(side, exp.Column) for side in node.args.values()):
-        return False  # two columns: a join, and no filter
+        return False  # two columns: a join condition, not a filter
     return _retype(node, _COMPARISON)
 
 
@@ -150,7 +151,7 @@ def _other_value(node: exp.Expr) -> bool:
     else:
         try:
             value = float(node.this) * 2 + 1
-        except ValueError:  # a number that only SQLite reads
+        except ValueError:  # a number that SQLite can read and Python cannot
             return False
         node.replace(exp.Literal.number(value))
     return True
@@ -165,7 +166,9 @@ def _other_aggregate(node: exp.Expr) -> bool:
 def _other_direction(node: exp.Expr) -> bool:
     descending = not node.args.get("desc")
     node.set("desc", descending)
-    node.set("nulls_first", not descending)  # SQLite's own habit, so that nothing is spelled out
+    node.set(
+        "nulls_first", not descending
+    )  # SQLite's default, so that NULLS FIRST or LAST is not written
     return True
 
 
@@ -198,7 +201,7 @@ def _other_column(node: Any, schema: Schema) -> bool:
 
 
 def _other_table(node: Any, schema: Schema) -> bool:
-    """Count another table's rows: only where no column would betray it."""
+    """Count the rows of the next table instead, if the query names no column."""
     if node.root().find(exp.Column) or len(schema.tables) < 2 or node.name not in schema:
         return False
     names = [table.name for table in schema.tables]

@@ -1,11 +1,11 @@
-"""What went wrong in a query that gave the wrong rows: one primary cause, by a rule to follow.
+"""The primary cause of failure of a query that gave the wrong rows, by a fixed rule.
 
-Both queries are taken apart with sqlglot into :class:`Facets`. The rule asks the questions of
-:data:`STEPS` in their order, from the shape of the query down to its details, and the first that is
-answered with no names the cause: a query on the wrong tables differs in its columns too, and the
-tables come first. A difference is not a proof, since two spellings can mean the same; the rule is
-only applied to queries that are known to be wrong. How well it agrees with labels given by reading
-is measured in the failure chapter. Left out: a measure of how far off a query is.
+Both queries are parsed with sqlglot and reduced to :class:`Facets`. The rule asks the questions of
+:data:`STEPS` in order, from the shape of the query down to its details. The first question answered
+with no names the cause. The order matters: a query on the wrong tables also differs in its columns,
+and the tables come first. A difference does not prove a mistake, since two spellings can mean the
+same, so the rule is only applied to queries that are known to be wrong. The failure chapter
+measures its agreement with labels given by reading. Left out: a measure of how far off a query is.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from distill_sql.sql.parsing import parse_query
 
 @dataclass(frozen=True)
 class Step:
-    """A question of the rule, and the cause it names where the answer is no."""
+    """A question of the rule, and the cause that it names if the answer is no."""
 
     cause: str
     question: str
 
 
-#: The questions in the order in which they are asked. Two are asked for twice, early and late: a
-#: column that the database does not know decides early, an aggregate beside the right ones late.
+#: The questions in the order in which they are asked. Columns and aggregates are asked about twice,
+#: early and late: an unknown column decides early, an aggregate beside the right ones late.
 STEPS: tuple[Step, ...] = (
-    Step("unparsable", "Is there a query at all, that parses?"),
+    Step("unparsable", "Is there a query, and does it parse?"),
     Step("other", "Does the gold query parse?"),
-    Step("set operation", "Are the same queries combined by UNION, INTERSECT, EXCEPT?"),
+    Step("set operation", "Does it use the same set operations (UNION, INTERSECT, EXCEPT)?"),
     Step("missing join", "Does it read all tables of the gold query, or others in their place?"),
-    Step("spurious join", "Where it reads all of them, does it read no others?"),
-    Step("wrong table", "Does it read these, and not others in their place?"),
-    Step(
-        "wrong column", "Does the database find its columns, each in one table? (By its message.)"
-    ),
-    Step("nesting", "Does it have as many subqueries?"),
-    Step("aggregate", "Does it select the gold query's aggregate functions, as often?"),
+    Step("spurious join", "If it reads all of them, does it read no further tables?"),
+    Step("wrong table", "Does it read exactly the gold query's tables?"),
+    Step("wrong column", "Does the database accept its column names? (Judged by its message.)"),
+    Step("nesting", "Does it have the same number of subqueries?"),
+    Step("aggregate", "Does it select all aggregate functions of the gold query, each as often?"),
     Step("grouping", "Does it group by the same columns, with the same HAVING?"),
-    Step("filter", "Do its conditions compare the same columns in the same way?"),
+    Step("filter", "Do its conditions compare the same columns with the same operators?"),
     Step("value", "Do they compare with the same values?"),
-    Step("ordering", "Does it order by the same columns and direction, with the same LIMIT?"),
-    Step("aggregate", "Does it select no aggregate function beside them?"),
+    Step(
+        "ordering", "Does it order by the same columns in the same direction, with the same LIMIT?"
+    ),
+    Step("aggregate", "Does it select no further aggregate functions?"),
     Step("wrong column", "Does it select and join on the same columns?"),
-    Step("distinct", "Does it remove duplicates in the same places?"),
+    Step("distinct", "Does it use DISTINCT in the same places?"),
     Step("other", "None of these: it differs in an expression, or in a spelling that matters."),
 )
-#: Every cause, in the order in which they are last asked for.
+#: Every cause, in the order of the last question about each.
 CAUSES: tuple[str, ...] = tuple(reversed(dict.fromkeys(step.cause for step in reversed(STEPS))))
 
 _COMPARISONS = (
@@ -63,9 +63,9 @@ _COMPARISONS = (
 
 @dataclass(frozen=True)
 class Facets:
-    """A query taken apart. Names are lower case, aliases are gone, order is forgotten.
+    """The parts of a query that the rule compares. Names are lower case, without aliases or order.
 
-    Values keep their case, since ``=`` tells cases apart.
+    Values keep their case, since ``=`` is case-sensitive.
     """
 
     set_operation: Hashable
@@ -83,7 +83,7 @@ class Facets:
 def primary_cause(pred_sql: str, gold_sql: str, *, error: str = "") -> str:
     """The primary cause of a wrong query: one of :data:`CAUSES`.
 
-    ``error`` is what the database said of it, if it failed.
+    ``error`` is the database's message if the query failed.
 
     >>> primary_cause("SELECT name FROM singer", "SELECT count(*) FROM singer")
     'aggregate'
@@ -101,7 +101,7 @@ def deciding_step(pred_sql: str, gold_sql: str, *, error: str = "") -> Step:
 
 
 def _answers(pred: Facets | None, gold: Facets | None, error: str) -> Iterator[bool]:
-    """The answers to the questions of :data:`STEPS` but the last, as far as they can be given."""
+    """Answer all questions of :data:`STEPS` but the last; the caller stops at the first no."""
     yield pred is not None
     yield gold is not None
     assert pred is not None
@@ -124,13 +124,13 @@ def _answers(pred: Facets | None, gold: Facets | None, error: str) -> Iterator[b
 
 @lru_cache(maxsize=4096)
 def facets(sql: str) -> Facets | None:
-    """Take a query apart; None if it does not parse as a query, or is too long or deep for it."""
+    """The facets of a query; None if it does not parse as one, or is too long or too deep."""
     tree = parse_query(sql)
     if tree is None:
         return None
     try:
         return _facets(tree)
-    except RecursionError:  # a tree that was parsed in a loop, as ``1 + 1 + ...`` is, has no bound
+    except RecursionError:  # sqlglot parses ``1 + 1 + ...`` in a loop, so depth is unbounded
         return None
 
 
@@ -162,7 +162,7 @@ def _facets(tree: exp.Query) -> Facets:
 
 
 class _Found:
-    """What one walk over a tree finds; no node is looked at twice."""
+    """What one walk over a tree finds; each node is visited once."""
 
     def __init__(self) -> None:
         self.set_operations: list[str] = []
@@ -173,7 +173,7 @@ class _Found:
         self._compared: dict[int, tuple[exp.Expr, list[str]]] = {}
 
     def visit(self, tree: exp.Expr) -> None:
-        # A node, whether it stands in a WHERE and in a LIMIT, and the comparison it stands in.
+        # A node, whether it is inside a WHERE and a LIMIT, and the comparison that it is inside.
         waiting: list[tuple[exp.Expr, bool, bool, exp.Expr | None]] = [(tree, False, False, None)]
         while waiting:
             node, in_where, in_limit, comparison = waiting.pop()
@@ -192,7 +192,7 @@ class _Found:
                 waiting.append((child, in_where, in_limit, comparison))
 
     def comparisons(self) -> list[tuple[str, ...]]:
-        """Each condition as its operator and the columns directly in it, without its values."""
+        """Each condition as its operator and the columns directly inside it, without its values."""
         return [(type(node).__name__, *sorted(names)) for node, names in self._compared.values()]
 
     def _note(self, node: exp.Expr, in_limit: bool, comparison: exp.Expr | None) -> None:
@@ -216,9 +216,10 @@ class _Found:
 
 
 def _is_text(node: exp.Expr) -> bool:
-    """Whether a quoted name is what a column is compared with: in Spider that is a text.
+    """Whether a quoted name is the value that a column is compared with.
 
-    SQLite reads ``name = "Ann"`` so where no column is called Ann.
+    SQLite reads ``"Ann"`` in ``name = "Ann"`` as a string if no column is called Ann, and Spider's
+    gold queries rely on it.
     """
     return (
         isinstance(node, exp.Column)
@@ -230,7 +231,7 @@ def _is_text(node: exp.Expr) -> bool:
 
 
 def _clauses(query: exp.Query, *names: str) -> Iterator[str]:
-    """Clauses of a query as text without qualifiers and case; an alias is what it stands for."""
+    """Clauses of a query as lower-case text without qualifiers, aliases replaced by expressions."""
     aliases = {item.alias.lower(): item.this for item in query.selects if item.alias}
     for name in names:
         if not query.args.get(name):
@@ -242,7 +243,7 @@ def _clauses(query: exp.Query, *names: str) -> Iterator[str]:
         for column in bare.find_all(exp.Column):
             column.set("table", None)
         for ordered in bare.find_all(exp.Ordered):
-            ordered.set("desc", ordered.args.get("desc") or None)  # ASC is said or not
+            ordered.set("desc", ordered.args.get("desc") or None)  # ASC may be written or left out
         yield bare.sql("sqlite").lower().replace('"', "")
 
 
@@ -251,7 +252,7 @@ def _counted(items: Iterable[Hashable]) -> Hashable:
 
 
 def _numbered(items: Iterable[Hashable]) -> frozenset[tuple[Hashable, int]]:
-    """Each item with how many of its kind came before: a part of the items is a subset."""
+    """Each item with the number of equal items before it: fewer items then make a subset."""
     return frozenset(
         (item, number) for item, count in Counter(items).items() for number in range(count)
     )

@@ -1,4 +1,4 @@
-"""The failure chapter on datasets that lack something: it runs to its end and says what."""
+"""The failure chapter on incomplete datasets: it runs to the end and says what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs the chapter's cells here, without a kernel; gives all that it shows, as text."""
+    """Execute the chapter's cells in this process; return all that it shows, as text."""
 
     def run(**parameters: Any) -> str:
         shown: list[str] = []
@@ -46,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
 
 def ask(root: Path, *queries: str, split: str = "dev") -> Path:
-    """The dataset at ``root`` with these gold queries for its only questions."""
+    """The dataset at ``root``, with one question for each of these gold queries and no others."""
     questions = [{"db_id": "shop", "question": f"Question {n}?", "query": query}
                  for n, query in enumerate(queries)]  # fmt: skip
     (root / f"{split}.json").write_text(json.dumps(questions))
@@ -60,19 +60,19 @@ def folder(toy_dataset: Path, tmp_path: Path) -> Path:
 
 def test_one_question_whose_gold_query_cannot_be_broken(folder: Path, run: Run) -> None:
     page = run(dataset=str(ask(folder, "SELECT 1")))
-    assert "No student's answers to toy dev are here" in page
-    assert "toy has no training split, so it looks among pocket's training questions" in page
+    assert "There are no students' answers to toy dev here" in page
+    assert "toy has no training split, so it retrieves from pocket's" in page
     assert "No gold query here can be broken" in page
     assert "All wrong predictions (1)" in page
 
 
 def test_no_gold_query_that_runs(folder: Path, run: Run) -> None:
     page = run(dataset=str(ask(folder, "SELECT a FROM nowhere")))
-    assert "1 questions are left out, since their gold queries fail" in page
-    assert "There are no answers to take apart" in page
+    assert "Left out because their gold queries fail: 1 questions**, question_id 0." in page
+    assert "There are no answers to analyse" in page
 
 
-def test_students_are_taken_apart_beside_the_floor(folder: Path, run: Run, tmp_path: Path) -> None:
+def test_students_are_shown_beside_the_floor(folder: Path, run: Run, tmp_path: Path) -> None:
     ask(folder, "SELECT name FROM customer", split="train")
     ask(folder, "SELECT count(*) FROM customer", "SELECT name FROM customer WHERE id > 0")
     dataset = load_dataset(folder)
@@ -80,9 +80,9 @@ def test_students_are_taken_apart_beside_the_floor(folder: Path, run: Run, tmp_p
     leave(tmp_path / "students", dataset, "pocket-s-0", recipe="pocket-s")
     leave(tmp_path / "students", dataset, "pocket-s-1", recipe="pocket-s", seed=43)
     page = run(dataset=str(folder))
-    assert "2 systems that other chapters asked" in page
+    assert "**2 systems** of other chapters: " in page
     assert "pocket-s, seed 42; pocket-s-base." in page
-    assert "1 more files of answers are there" in page
+    assert "1 more prediction files are not shown" in page
     assert "no training split" not in page
     assert "pocket-s, seed 43" not in page
     assert "pocket-s, seed 43" in run(dataset=str(folder), shown="all", floor=False)
@@ -113,7 +113,7 @@ def test_bird_with_a_database_that_is_missing(
     (answers / "gold.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     monkeypatch.setenv("BIRD_DIR", str(bird))
     page = run(dataset="bird", predictions=str(answers), timings=1)
-    assert "1 questions are left out, since their databases are not there**: away" in page
+    assert "Left out because their databases are missing: 1 questions** on away." in page
     assert "own metrics on 1 questions" in page
     assert ">100.0<" in page  # EX and soft F1 of the gold queries
     assert "R-VES" in page

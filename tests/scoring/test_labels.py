@@ -1,4 +1,4 @@
-"""The labelled failures: what they are, and that the rule agrees with them as the book says."""
+"""The labelled failures: what they contain, and that the rule agrees with them as the book says."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ def test_two_readers_agree_better_than_the_rule_does() -> None:
     assert readers.n == len(LABELS)
     assert readers.share > 0.93
     assert readers.kappa > 0.92
-    # The second reader knew nothing of the rule.
+    # The second reader did not know the rule.
     assert with_second(LABELS) == agreement(replace(each, label=each.second) for each in LABELS)
     assert 0.85 < with_second(LABELS).share < readers.share
 
 
-def test_the_confusion_matrix_is_the_one_reported() -> None:
+def test_the_confusion_matrix_has_every_error_once() -> None:
     cells = {(cell["label"], cell["named"]): cell["errors"] for cell in confusion(LABELS)}
     assert sum(cells.values()) == len(LABELS)
     right = sum(count for (label, named), count in cells.items() if label == named)
     assert right == agreement(LABELS).agreed
 
 
-def test_the_halves_are_apart_by_question() -> None:
+def test_the_halves_share_no_question() -> None:
     assert all((each.question_id % 2 == 0) == (each.half == TUNING) for each in LABELS)
 
 
@@ -90,7 +90,7 @@ def _check(dataset: Dataset, labels: list[Labelled]) -> None:
     assert [verdict.error for verdict in found] == [each.error for each in labels]
 
 
-def test_the_manifest_and_the_licence_are_beside_them() -> None:
+def test_the_manifest_and_the_licence_are_beside_the_labels() -> None:
     manifest = json.loads((FOLDER / "manifest.json").read_text())
     assert "language-model" in manifest["labelled_by"]
     assert "blind" in manifest["labelled_by"]
@@ -101,7 +101,7 @@ def test_the_manifest_and_the_licence_are_beside_them() -> None:
 
 
 def test_agreement_by_hand() -> None:
-    """Three of four agree, chance on (3 * 2 + 1 * 2) / 16: kappa is (3/4 - 1/2) / (1 - 1/2)."""
+    """3 of 4 agree, by chance (3 * 2 + 1 * 2) / 16 would: kappa is (3/4 - 1/2) / (1 - 1/2)."""
     aggregate = replace(ONE, pred_sql="SELECT count(a) FROM t")
     four = [ONE, ONE, aggregate, replace(aggregate, label="aggregate")]
     assert [each.named for each in four] == ["wrong column", "wrong column"] + ["aggregate"] * 2
@@ -111,7 +111,7 @@ def test_agreement_by_hand() -> None:
         {"label": "wrong column", "named": "wrong column", "errors": 2, "share": 2 / 3},
     ]
     assert between_readers([replace(one, second=one.named) for one in four]) == agreement(four)
-    low, high = agreement(four).interval  # as tables of Wilson's interval have it for 3 of 4
+    low, high = agreement(four).interval  # Wilson's interval for 3 of 4, from a table
     assert (round(low, 3), round(high, 3)) == (0.301, 0.954)
     assert math.isnan(agreement([ONE]).kappa)
     assert math.isnan(agreement([]).share)
@@ -127,7 +127,7 @@ def test_agreement_by_hand() -> None:
         ([], "line 2: found no dataset, split"),
     ],
 )
-def test_a_line_that_is_no_label_is_named(tmp_path: Path, line: object, expected: str) -> None:
+def test_a_line_without_a_valid_label_is_named(tmp_path: Path, line: object, expected: str) -> None:
     path = tmp_path / "labels.jsonl"
     path.write_text(f"{json.dumps(asdict(ONE))}\n{json.dumps(line)}\n")
     with pytest.raises(DatasetError, match=expected):

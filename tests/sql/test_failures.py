@@ -64,28 +64,30 @@ def test_case_aliases_and_quotes_make_no_difference() -> None:
         (GOLD.replace("name", "nam", 1), "no such column: T1.nam", "wrong column"),
         (GOLD.replace("T1.name", "id", 1), "ambiguous column name: id", "wrong column"),
         (GOLD.replace("singer AS", "singers AS"), "no such table: singers", "wrong table"),
-        # The column is there, on a table that is not read: that comes first.
+        # The column exists, in a table that the query does not read: tables come first.
         ("SELECT name FROM singer WHERE year > 2014", "no such column: year", "missing join"),
         ("SELECT name FROM band", "no such column: name", "wrong table"),
-        # And it comes before what a query without that column would differ in.
+        # The column comes before the aggregate, which differs too.
         (GOLD.replace("T1.name", "count(T1.nam)"), "no such column: T1.nam", "wrong column"),
     ],
 )
-def test_an_unknown_column_is_asked_for_after_the_tables(pred: str, error: str, cause: str) -> None:
+def test_an_unknown_column_is_asked_about_after_the_tables(
+    pred: str, error: str, cause: str
+) -> None:
     assert primary_cause(pred, GOLD, error=error) == cause
 
 
 def test_each_step_decides_where_it_is_the_first_difference() -> None:
     pairs = {
-        "Does it select the gold query's aggregate functions, as often?": (
+        "Does it select all aggregate functions of the gold query, each as often?": (
             "SELECT name FROM t", "SELECT count(*) FROM t"),
-        "Does it select no aggregate function beside them?": (
+        "Does it select no further aggregate functions?": (
             "SELECT name, count(*) FROM t", "SELECT name FROM t"),
         "Does it read all tables of the gold query, or others in their place?": (
             "SELECT a FROM t", "SELECT a FROM t JOIN u"),
-        "Where it reads all of them, does it read no others?": (
+        "If it reads all of them, does it read no further tables?": (
             "SELECT a FROM t JOIN u", "SELECT a FROM t"),
-        "Does it read these, and not others in their place?": (
+        "Does it read exactly the gold query's tables?": (
             "SELECT a FROM t JOIN v", "SELECT a FROM t JOIN u"),
         "Does the gold query parse?": ("SELECT a FROM t", "SELECT a FROM t WHERE if > 2"),
         STEPS[-1].question: ("SELECT a + b FROM t", "SELECT a - b FROM t"),
@@ -97,14 +99,14 @@ def test_each_step_decides_where_it_is_the_first_difference() -> None:
     assert CAUSES[-1] == "other"
 
 
-def test_an_aggregate_beside_the_right_columns_is_a_detail() -> None:
+def test_a_further_aggregate_is_asked_about_late() -> None:
     gold = "SELECT town FROM venue WHERE seats > 710 GROUP BY town"
     shown = "SELECT town, count(*) FROM venue {} GROUP BY town"
     assert primary_cause(shown.format(""), gold) == "filter"
     assert primary_cause(shown.format("WHERE seats > 710"), gold) == "aggregate"
 
 
-def test_an_alias_and_what_it_stands_for_order_alike() -> None:
+def test_ordering_by_an_alias_equals_ordering_by_its_expression() -> None:
     gold = "SELECT a FROM t GROUP BY a ORDER BY count(*) DESC LIMIT 1"
     assert (
         primary_cause("SELECT a, count(*) AS n FROM t GROUP BY a ORDER BY n DESC LIMIT 1", gold)
@@ -116,11 +118,11 @@ def test_an_alias_and_what_it_stands_for_order_alike() -> None:
 @pytest.mark.parametrize(
     "condition", ['b = "Ann"', 'b IN ("Ann")', 'b LIKE "Ann"', 'b BETWEEN "Ann" AND "Bob"']
 )
-def test_a_text_in_double_quotes_is_a_value(condition: str) -> None:
+def test_a_string_in_double_quotes_is_a_value(condition: str) -> None:
     gold = f"SELECT a FROM t WHERE {condition}"
     assert facets(gold) == facets(gold.replace('"', "'"))
     assert primary_cause(gold.replace('"Ann"', "'Eve'"), gold) == "value"
-    assert primary_cause(gold.replace('"Ann"', "'ann'"), gold) == "value"  # = tells cases apart
+    assert primary_cause(gold.replace('"Ann"', "'ann'"), gold) == "value"  # = is case-sensitive
 
 
 def test_a_column_in_double_quotes_is_a_column() -> None:
@@ -128,18 +130,18 @@ def test_a_column_in_double_quotes_is_a_column() -> None:
     assert primary_cause('SELECT a FROM t WHERE "home" = 3', gold) == "filter"
 
 
-def test_every_gold_query_of_spider_dev_is_taken_apart(spider_dev: Dataset) -> None:
+def test_every_gold_query_of_spider_dev_has_facets(spider_dev: Dataset) -> None:
     parts = [facets(example.query) for example in spider_dev]
     assert None not in parts
     assert all(part.tables for part in parts if part)
 
 
-def test_a_gold_query_that_does_not_parse_leaves_other() -> None:
+def test_the_cause_is_other_if_the_gold_query_does_not_parse() -> None:
     assert primary_cause("SELECT a FROM t", "SELECT a FROM t WHERE if > 2") == "other"
     assert primary_cause("SELEC", "SELECT a FROM t WHERE if > 2") == "unparsable"
 
 
-def test_what_follows_the_first_statement_is_not_compared() -> None:
+def test_text_after_the_first_statement_is_not_compared() -> None:
     assert (
         facets("SELECT a FROM t; -- note")
         == facets("SELECT a FROM t;;")
@@ -148,7 +150,7 @@ def test_what_follows_the_first_statement_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize("text", ["1 AND ", "1 OR ", "1+", "a.", "b IS NOT NULL AND "])
-def test_a_long_text_is_compared_quickly_or_not_at_all(text: str) -> None:
+def test_a_long_query_is_compared_quickly_or_not_at_all(text: str) -> None:
     start = time.process_time()
     for length in (5_000, 90_000):
         pred = "SELECT a FROM t WHERE " + text * (length // len(text)) + "1"
