@@ -1,6 +1,6 @@
-"""What a dataset holds: the counts, shares and examples that the data chapter shows.
+"""Counts, shares and examples that describe a dataset.
 
-Every function returns records (a list of dictionaries), ready for a table or a chart.
+Most functions return records (a list of dictionaries), ready for a table or a chart.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from distill_sql.sql.sandbox import Sandbox
 
 Record = dict[str, Any]
 
-#: What stands in the place of a level where the gold query cannot be parsed.
+#: The hardness level of a gold query that cannot be parsed.
 UNPARSED = "not parsed"
 
-#: What a query can be made of, each with the test that finds it.
+#: SQL constructs, each with a function that finds it in a parsed query.
 CONSTRUCTS: Mapping[str, Callable[[exp.Expr], bool]] = {
     "one table": lambda tree: _tables(tree) == 1,
     "two tables": lambda tree: _tables(tree) == 2,
@@ -68,7 +68,7 @@ def _constructs_of(query: str) -> frozenset[str]:
 
 
 def overview(datasets: Iterable[Dataset]) -> list[Record]:
-    """One record per split: how many questions and databases, and how large they are."""
+    """One record per split: numbers of questions and databases, and their mean sizes."""
     return [
         {
             "split": dataset.split,
@@ -87,9 +87,9 @@ def overview(datasets: Iterable[Dataset]) -> list[Record]:
 
 
 def by_source(dataset: Dataset, sources: Mapping[int, str]) -> list[Record]:
-    """The records of :func:`overview` for one split, one per source of its questions.
+    """One record of :func:`overview` per source of the questions.
 
-    ``sources`` says where each question comes from, by its id.
+    ``sources`` has the source of each question, by its id.
     """
     return [
         {"source": source}
@@ -101,9 +101,9 @@ def by_source(dataset: Dataset, sources: Mapping[int, str]) -> list[Record]:
 
 
 def left_out(*datasets: Dataset) -> str:
-    """A sentence for each split that lacks databases: which, and how many questions that costs.
+    """One sentence per split with missing databases: which, and how many questions they have.
 
-    Empty where every database is there. A chapter goes on with :meth:`Dataset.present`.
+    Empty if no database is missing. Chapters use the other questions (:meth:`Dataset.present`).
     """
     return " ".join(
         f"{len(missing)} of the {len(dataset.db_ids)} databases of {dataset.name}'s "
@@ -117,9 +117,9 @@ def left_out(*datasets: Dataset) -> str:
 
 
 def levels(datasets: Iterable[Dataset]) -> list[Record]:
-    """Share of each split's questions at each level of hardness.
+    """Share of each split's questions at each hardness level.
 
-    Questions whose gold query has none count as ``not parsed``, if there are any.
+    If gold queries cannot be parsed, they have a record of their own, ``not parsed``.
     """
     records = []
     for dataset in datasets:
@@ -140,7 +140,7 @@ def levels(datasets: Iterable[Dataset]) -> list[Record]:
 def constructs(datasets: Iterable[Dataset]) -> list[Record]:
     """Share of each split's gold queries that use each of :data:`CONSTRUCTS`.
 
-    A query that cannot be parsed counts as one that uses none.
+    A query that cannot be parsed counts as using none.
     """
     records = []
     for dataset in datasets:
@@ -153,7 +153,7 @@ def constructs(datasets: Iterable[Dataset]) -> list[Record]:
 
 
 def databases(dataset: Dataset) -> list[Record]:
-    """One record per database that the split asks about: its size, and its questions."""
+    """One record per database of the split: its size, and its number of questions."""
     questions = Counter(example.db_id for example in dataset)
     records = []
     for db_id in dataset.db_ids:
@@ -182,7 +182,7 @@ def databases(dataset: Dataset) -> list[Record]:
 
 
 def answers(dataset: Dataset) -> list[Record]:
-    """One record per question: how many rows its gold query gives, and in how many seconds."""
+    """One record per question: how many rows its gold query returns, and its seconds."""
     with Sandbox() as sandbox:
         results = [
             sandbox.run(
@@ -206,7 +206,7 @@ def answers(dataset: Dataset) -> list[Record]:
 
 
 def one_per_level(dataset: Dataset) -> list[Example]:
-    """For each level of hardness, the question whose query is nearest the level's median length."""
+    """For each hardness level, the question whose gold query has the level's median length."""
     chosen = []
     for level in LEVELS:
         members = sorted(

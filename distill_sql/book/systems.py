@@ -1,11 +1,11 @@
-"""Which systems have left answers on disk, what to call them, and which to show.
+"""Systems whose predictions are on disk: finding them, naming them, choosing which to show.
 
-Every prediction file of :mod:`distill_sql.training.experiments` has a manifest beside it, which
-says what was asked and of whom. A file counts for a dataset if its manifest names that dataset's
-fingerprint: the same questions, schemas and databases. Files without a manifest, or whose manifest
-does not say recipe, seed and number of traces, are left alone. Predictions of other origin are
-found by :func:`~distill_sql.scoring.predictions.prediction_files`; :func:`of_dataset` tells which
-of them answer a dataset.
+Every prediction file of :mod:`distill_sql.training.experiments` has a manifest with the model and
+the dataset. A file belongs to a dataset if its manifest has the dataset's fingerprint, so the
+questions, schemas and databases are the same. A file is ignored if it has no manifest, or if its
+manifest lacks the recipe, the seed or the number of traces. Other predictions are found by
+:func:`~distill_sql.scoring.predictions.prediction_files`; :func:`of_dataset` keeps those that
+answer a dataset.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from distill_sql.files import read_json
 from distill_sql.models.recipes import RECIPES
 from distill_sql.scoring.predictions import read_predictions
 
-#: What a manifest must have to say whose answers a file holds.
+#: Fields that a manifest must have.
 _NEEDED = ("recipe", "seed", "traces", "dataset")
-#: The words of a manifest's ``way``, as they are called.
-_WAYS = {"grammar": "by the grammar", "no-synonyms": "without synonyms"}
+#: Names for readers of the parts of a manifest's ``way``.
+_WAYS = {"grammar": "with the grammar", "no-synonyms": "without synonyms"}
 
 
 @dataclass(frozen=True)
 class System:
-    """A student, a base or pocket's teacher that answered all questions of a dataset.
+    """A student, a base or pocket's teacher with predictions for all questions of a dataset.
 
-    ``traces`` is how many it learned from, 0 for a base or a teacher. ``way`` says how it was
-    asked, empty for the usual way, and ``changed`` what of its recipe was not as usual, the seed
-    aside. ``date`` is ISO text.
+    ``traces`` is the number of traces it was trained on, 0 for a base or a teacher. ``way`` has the
+    options of generation, empty for the defaults. ``changed`` has the recipe's values that differ
+    from the defaults, without the seed. ``date`` is in ISO format.
     """
 
     recipe: str
@@ -47,10 +47,10 @@ class System:
 
 
 def systems(dataset: Dataset, folder: Path) -> list[System]:
-    """The systems below ``folder`` that answered ``dataset``, in the order of the recipes.
+    """The systems below ``folder`` with predictions for ``dataset``, in the order of the recipes.
 
-    Of a recipe the usual comes first: as it stands, asked the usual way, by the lowest seed, after
-    most traces; the newest where all that is alike. Accuracy plays no part.
+    Within a recipe, the default comes first: the fewest changed values, default generation, the
+    lowest seed, the most traces, and of equal ones the newest. Accuracy has no influence.
     """
     found = []
     for record in sorted(folder.glob("*/predictions*.manifest.json")):
@@ -76,7 +76,7 @@ def systems(dataset: Dataset, folder: Path) -> list[System]:
 
 
 def main(found: Iterable[System]) -> list[System]:
-    """The first of each recipe that learns from all kinds of traces: bases, students, teacher.
+    """The first system of each recipe that uses both modes of traces, with default generation.
 
     ``found`` is in the order of :func:`systems`.
     """
@@ -89,11 +89,11 @@ def main(found: Iterable[System]) -> list[System]:
 
 
 def named(found: Sequence[System]) -> dict[str, System]:
-    """The systems by a name for readers, in their order.
+    """The systems by a name for readers, in the same order.
 
-    A name says the recipe; the seed of one that was trained; how many traces it learned from, if
-    another of its recipe learned from more; and what was not as usual. Those that are alike in all
-    this are told apart by their folder.
+    A name has the recipe; the seed, if the system was trained; the number of traces, if another
+    system of the recipe was trained on more; and all options that differ from the defaults. If two
+    names are equal, the end of the folder's name is added.
     """
     most = {one.recipe: one.traces for one in sorted(found, key=lambda one: one.traces)}
     names = [_name(one, most[one.recipe]) for one in found]
@@ -105,9 +105,9 @@ def named(found: Sequence[System]) -> dict[str, System]:
 
 
 def of_dataset(files: Iterable[Path], dataset: Dataset) -> list[Path]:
-    """Those prediction files that have an answer to each question of ``dataset``, in its order.
+    """The prediction files that answer every question of ``dataset``, in its order.
 
-    Files that merely lie beside a dataset may be another's: Spider's beside BIRD.
+    Files in the folder beside a dataset may answer another one: Spider's beside BIRD.
     """
     found = []
     for path in files:
@@ -120,7 +120,7 @@ def of_dataset(files: Iterable[Path], dataset: Dataset) -> list[Path]:
 
 
 def _is_of(described: object, dataset: Dataset) -> bool:
-    """Whether a manifest describes this dataset; the fingerprint, which takes a while, is last."""
+    """Whether a manifest describes this dataset; the slow comparison of fingerprints is last."""
     return (
         isinstance(described, Mapping)
         and described.get("name") == dataset.name

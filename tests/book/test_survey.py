@@ -51,7 +51,7 @@ def test_constructs(shop: Dataset, sql: str, found: set[str]) -> None:
     assert {name for name, share in shares.items() if share} == found
 
 
-def test_answers_say_what_each_gold_query_gives(shop: Dataset) -> None:
+def test_answers_have_the_outcome_and_the_rows_of_each_gold_query(shop: Dataset) -> None:
     first, second = survey.answers(shop)
     assert (first["outcome"], first["rows"]) == ("ok", 1)
     assert (second["outcome"], second["rows"]) == ("ok", 1)
@@ -78,7 +78,7 @@ def test_gold_queries_that_cannot_be_parsed_are_counted(shop: Dataset) -> None:
     ]  # fmt: skip
 
 
-def test_databases_that_are_left_out_are_named(spider_dir: Path, shop: Dataset) -> None:
+def test_missing_databases_are_named(spider_dir: Path, shop: Dataset) -> None:
     assert survey.left_out(shop) == ""
     train = load_dataset("spider", split="train", path=spider_dir)
     asked = sum(e.db_id in ("baseball_1", "soccer_1") for e in train)
@@ -88,7 +88,7 @@ def test_databases_that_are_left_out_are_named(spider_dir: Path, shop: Dataset) 
     )
 
 
-def test_questions_are_counted_by_where_they_come_from(shop: Dataset) -> None:
+def test_questions_are_counted_by_source(shop: Dataset) -> None:
     first, second = survey.by_source(shop, {0: "handwritten", 1: "generated"})
     assert (first["source"], first["questions"], first["words per query"]) == ("generated", 1, 26)
     assert (second["source"], second["questions"], second["words per query"]) == (

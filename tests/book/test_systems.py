@@ -1,4 +1,4 @@
-"""Students whose answers lie on disk, found, named and chosen."""
+"""Systems with predictions on disk: found, named and chosen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dataset(toy_dataset: Path) -> Dataset:
 
 
 def leave(folder: Path, dataset: Dataset, student: str, file: str = "", **about: Any) -> Path:
-    """A prediction file with its manifest, as experiments leave them."""
+    """Write a prediction file with its manifest, as an experiment does."""
     place = folder / student
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"predictions{file}-0123456789ab.jsonl"
@@ -35,7 +35,7 @@ def leave(folder: Path, dataset: Dataset, student: str, file: str = "", **about:
     return path
 
 
-def test_students_are_named_by_what_tells_them_apart(dataset: Dataset, tmp_path: Path) -> None:
+def test_names_have_what_differs_between_systems(dataset: Dataset, tmp_path: Path) -> None:
     left: list[tuple[str, str, dict[str, Any]]] = [
         ("a-1", "", {}),
         ("a-1", ".grammar", {"way": "grammar"}),
@@ -54,7 +54,7 @@ def test_students_are_named_by_what_tells_them_apart(dataset: Dataset, tmp_path:
         "pocket-l, seed 42",
         "pocket-l, seed 42, 500 traces",
         "pocket-l, seed 43",
-        "pocket-l, seed 42, by the grammar",
+        "pocket-l, seed 42, with the grammar",
         "pocket-l, seed 42, schema of 150 tokens, without synonyms",
         "pocket-l, seed 42, learning rate 0.001, rank 8",
         "pocket-s-base",
@@ -69,9 +69,7 @@ def test_students_are_named_by_what_tells_them_apart(dataset: Dataset, tmp_path:
     ]
 
 
-def test_the_newest_of_those_that_are_alike_is_the_main_one(
-    dataset: Dataset, tmp_path: Path
-) -> None:
+def test_of_equal_systems_the_newest_is_the_main_one(dataset: Dataset, tmp_path: Path) -> None:
     leave(tmp_path, dataset, "pocket-l-aaaaaa", date="2026-11-25T10:00:00+00:00")
     newest = leave(tmp_path, dataset, "pocket-l-bbbbbb", date="2026-11-26T10:00:00+00:00")
     found = systems(dataset, tmp_path)
@@ -79,9 +77,7 @@ def test_the_newest_of_those_that_are_alike_is_the_main_one(
     assert [one.predictions for one in main(found)] == [newest]
 
 
-def test_other_questions_and_unfinished_files_are_left_alone(
-    dataset: Dataset, tmp_path: Path
-) -> None:
+def test_other_questions_and_unfinished_files_are_ignored(dataset: Dataset, tmp_path: Path) -> None:
     leave(tmp_path, dataset.limit(1), "asked-one-question")
     leave(tmp_path, dataset, "earlier", traces=None)
     leave(tmp_path, dataset, "nameless", recipe=None)
@@ -92,17 +88,17 @@ def test_other_questions_and_unfinished_files_are_left_alone(
     assert systems(dataset, tmp_path / "nothing") == []
 
 
-def test_files_of_another_dataset_are_told_from_its_own(dataset: Dataset, tmp_path: Path) -> None:
+def test_files_of_another_dataset_are_left_out(dataset: Dataset, tmp_path: Path) -> None:
     own = leave(tmp_path, dataset, "own")
     other = leave(tmp_path, dataset.limit(1), "other")
     assert of_dataset([own, other], dataset) == [own]
 
 
-def test_what_an_experiment_leaves_is_found(
+def test_the_predictions_of_an_experiment_are_found(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="the extra train is not installed")
-    monkeypatch.setattr(experiments, "MAX_TOKENS", 4)
+    monkeypatch.setattr(experiments, "DEV_ANSWER_TOKENS", 4)
     base = recipe_for("pocket-s-base")
     for asked in (Experiment(base), Experiment(base, synonyms=False)):
         run_experiment(asked, dataset, tmp_path, framework="torch", progress=False)

@@ -139,7 +139,7 @@ def databases(dataset: Dataset) -> Table:
     """The databases that the questions are about."""
     return Table(
         survey.databases(dataset),
-        f"The {len(dataset.db_ids)} databases of {dataset.name}'s {dataset.split} split.",
+        f"The databases of {dataset.name}'s {dataset.split} split ({len(dataset.db_ids)}).",
         formats={"rows": ",d"},
     )
 

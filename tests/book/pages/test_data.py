@@ -80,7 +80,7 @@ def test_an_example_has_its_level_its_hint_and_its_query(dev: Dataset) -> None:
 def test_databases_are_counted(dev: Dataset) -> None:
     table = data.databases(dev)
     assert [row["rows"] for row in table.rows] == [8]
-    assert "The 1 databases" in table.caption
+    assert "split (1)" in table.caption
 
 
 def test_gold_results_count_what_runs_and_what_is_empty(dev: Dataset) -> None:
