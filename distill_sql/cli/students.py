@@ -236,7 +236,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
 
 def _answer(arguments: argparse.Namespace) -> int:
     """Let a student answer; how many predictions were written."""
-    from distill_sql.models.generation import BATCH, MAX_TOKENS, generate
+    from distill_sql.models.generation import ANSWER_TOKENS, BATCH, generate
     from distill_sql.models.students import open_student
 
     recipe = _as_trained(arguments, _recipe(arguments))
@@ -250,7 +250,7 @@ def _answer(arguments: argparse.Namespace) -> int:
         "mode": arguments.mode,
         "style": recipe.style,
         "schema_tokens": recipe.schema_tokens,
-        "max_tokens": arguments.max_tokens or MAX_TOKENS,
+        "max_tokens": arguments.max_tokens or ANSWER_TOKENS,
         "grammar": arguments.grammar,
     }
     out = generate(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from distill_sql.data.datasets import Example
 from distill_sql.data.sqlite_schema import schema_from_sqlite
-from distill_sql.models.generation import MAX_TOKENS
+from distill_sql.models.generation import ANSWER_TOKENS
 from distill_sql.models.protocol import ClosingFence, Student
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.prompts import Mode, extract_sql, messages_on
@@ -32,7 +32,7 @@ def ask(
     recipe: Recipe,
     *,
     mode: Mode = "direct",
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int = ANSWER_TOKENS,
 ) -> Reply:
     """Ask an open student a question on a SQLite file, and run its query, read-only.
 

@@ -1,8 +1,8 @@
-"""Chat completions as OpenAI's API has them: what a request asks for, and its answer.
+"""Chat completions of OpenAI's API: parsing of requests, and responses.
 
-What would change an answer and is not supported here is refused by name, rather than passed over:
-``stream``, tools, log probabilities, other formats than text, penalties, ``top_p``, ``seed``. It is
-accepted with the value that changes nothing, as clients send it.
+An unsupported field that would change the answer is refused by name, not ignored: ``stream``,
+tools, log probabilities, formats other than text, penalties, ``top_p``, ``seed``. Its neutral
+value, which some clients send, is accepted.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_sql.files import parse_json
-from distill_sql.models.engine import Asked
+from distill_sql.models.generation import ANSWER_TOKENS
+from distill_sql.models.inference.engine import CompletionRequest
 from distill_sql.prompting.tokenizer import Message
 
 if TYPE_CHECKING:
-    from distill_sql.models.torch_student import TorchStudent
+    from distill_sql.models.inference.torch_student import TorchStudent
 
-#: What a request may ask for at most; OpenAI's own bounds for temperature and stops.
-MOST_SAMPLES, MOST_TOKENS, HOTTEST, MOST_STOPS = 16, 1024, 2.0, 4
-#: Tokens of an answer if the request does not say.
-TOKENS = 256
+#: The limits of a request; those of temperature and stop sequences are OpenAI's.
+MOST_SAMPLES, MOST_ANSWER_TOKENS, HOTTEST, MOST_STOPS = 16, 1024, 2.0, 4
 ROLES = ("system", "user", "assistant")
-#: Fields that change no answer.
+#: Fields that do not change the answer.
 IGNORED = frozenset(
     {
         "user",
@@ -37,7 +36,7 @@ IGNORED = frozenset(
         "parallel_tool_calls",
     }
 )
-#: Fields that are supported with one value only; null is as good as none.
+#: Fields with one supported value; null counts as absent.
 FIXED: dict[str, Any] = {
     "stream": False,
     "tools": [],
@@ -52,14 +51,14 @@ FIXED: dict[str, Any] = {
     "presence_penalty": 0,
     "frequency_penalty": 0,
 }
-#: Fields that are read.
+#: Fields that are parsed.
 READ = frozenset(
     {"model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens", "stop"}
 )
 
 
 class Refused(Exception):
-    """A request that is answered with an error: status, message for the client, more headers."""
+    """An HTTP error response: status, message for the client, extra headers."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -68,22 +67,24 @@ class Refused(Exception):
 
     @property
     def answer(self) -> dict[str, Any]:
-        """The error as OpenAI's endpoint writes it."""
+        """The error in the format of OpenAI's API."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {"error": {"message": str(self), "type": kind}}
 
 
-def read_request(body: bytes, student: TorchStudent, *, names: Collection[str] = ()) -> Asked:
-    """A chat completion request; :class:`Refused` says what is wrong with it.
+def read_request(
+    body: bytes, student: TorchStudent, *, names: Collection[str] = ()
+) -> CompletionRequest:
+    """Parse a chat completion request; :class:`Refused` is raised for an invalid one.
 
-    ``names`` are what the model may be asked as; without any, it may be asked as anything.
+    ``names`` are the accepted model names; without names, every name is accepted.
     """
     asked = _object(body)
     for name, value in asked.items():
         if name in FIXED and value is not None and value != FIXED[name]:
             raise _wrong(name, value, f"{json.dumps(FIXED[name])}: nothing else is supported")
         if name not in FIXED and name not in IGNORED and name not in READ and value is not None:
-            raise Refused(400, f"{reprlib.repr(name)} is not supported; leave it out")
+            raise Refused(400, f"{reprlib.repr(name)} is not supported; omit it")
     model = asked.get("model")
     if model is not None and not isinstance(model, str):
         raise _wrong("model", model, "a name")
@@ -92,9 +93,9 @@ def read_request(body: bytes, student: TorchStudent, *, names: Collection[str] =
             404, f"the model {reprlib.repr(model)} is not served here; expected {', '.join(names)}"
         )
     samples = _whole(asked, "n", 1, MOST_SAMPLES)
-    most = _whole(asked, "max_tokens", TOKENS, MOST_TOKENS)
+    most = _whole(asked, "max_tokens", ANSWER_TOKENS, MOST_ANSWER_TOKENS)
     if asked.get("max_completion_tokens") is not None:
-        newer = _whole(asked, "max_completion_tokens", TOKENS, MOST_TOKENS)
+        newer = _whole(asked, "max_completion_tokens", ANSWER_TOKENS, MOST_ANSWER_TOKENS)
         if asked.get("max_tokens") is not None and newer != most:
             raise Refused(400, "max_tokens and max_completion_tokens differ; give one of them")
         most = newer
@@ -105,10 +106,10 @@ def read_request(body: bytes, student: TorchStudent, *, names: Collection[str] =
     if len(ids) + most > context:
         raise Refused(
             400,
-            f"the prompt is {len(ids)} tokens, which leaves no room for {most} more: the model "
-            f"reads {context}. Shorten the messages, or ask for fewer with max_tokens",
+            f"the prompt has {len(ids)} tokens, which leaves no room for {most} more: the model's "
+            f"context is {context}. Shorten the messages, or lower max_tokens",
         )
-    return Asked(ids, samples, temperature, most, stop)
+    return CompletionRequest(ids, samples, temperature, most, stop)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> None:
     if len(dict(pairs)) < len(pairs):
-        raise ValueError("a name occurs twice in an object")
+        raise ValueError("a key occurs twice in an object")
 
 
 def _wrong(name: str, value: Any, expected: str) -> Refused:
@@ -143,7 +144,7 @@ def _whole(asked: Mapping[str, Any], name: str, otherwise: int, most: int) -> in
 def _temperature(value: Any) -> float:
     if value is None:
         return 1.0
-    # A comparison with NaN is false.
+    # Comparisons with NaN are false.
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 <= value <= HOTTEST:
         raise _wrong("temperature", value, f"a number of 0 to {HOTTEST:g}")
@@ -157,19 +158,19 @@ def _stop(value: Any) -> tuple[str, ...]:
         or len(texts) > MOST_STOPS
         or not all(isinstance(text, str) and text for text in texts)
     ):
-        raise _wrong("stop", value, f"a text, or a list of up to {MOST_STOPS}, none empty")
+        raise _wrong("stop", value, f"a string, or a list of up to {MOST_STOPS}, none empty")
     return tuple(texts)
 
 
 def _messages(value: Any) -> list[Message]:
     if not isinstance(value, list) or not value:
-        raise _request("messages", value, "a list of one message or more")
+        raise _request("messages", value, "a list of at least one message")
     found: list[Message] = []
     for number, message in enumerate(value):
         where = f"messages[{number}]"
         if not isinstance(message, dict):
             raise _request(where, message, "an object with role and content")
-        # Answers come back with fields that are empty.
+        # Clients send answers back with their empty fields.
         for name in message:
             if name not in ("role", "content") and message[name]:
                 raise Refused(400, f"{where} has {reprlib.repr(name)}, which is not supported")
@@ -181,11 +182,11 @@ def _messages(value: Any) -> list[Message]:
 
 
 def _text(content: Any, where: str) -> str:
-    """A message's text, given whole or as parts, which are lines of it."""
+    """The text of a message: a string, or text parts, which are joined as lines."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not content:
-        raise _request(f"{where}.content", content, "a text, or a list of parts of type text")
+        raise _request(f"{where}.content", content, "a string, or a list of parts of type text")
     for part in content:
         if (
             not isinstance(part, dict)
@@ -210,19 +211,19 @@ def _prompt(messages: Sequence[Message], student: TorchStudent) -> tuple[int, ..
         raise Refused(
             400,
             f"the model's chat template refuses these messages ({type(error).__name__}); expected "
-            "at most one system message, then user and assistant in turn",
+            "at most one system message, then user and assistant messages in turn",
         ) from None
 
 
 def response(
-    asked: Asked, outputs: Sequence[Sequence[int]], student: TorchStudent
+    request: CompletionRequest, outputs: Sequence[Sequence[int]], student: TorchStudent
 ) -> dict[str, Any]:
-    """The JSON of a chat completion; tokens behind a stop are counted, since they were written."""
+    """The JSON of a chat completion; ``usage`` includes tokens after a stop sequence."""
     choices = []
     for number, output in enumerate(outputs):
         text = student.tokenizer.backend.decode(output)
-        end = min((at for at in map(text.find, asked.stop) if at >= 0), default=None)
-        cut = end is None and len(output) >= asked.max_tokens
+        end = min((at for at in map(text.find, request.stop) if at >= 0), default=None)
+        cut = end is None and len(output) >= request.max_tokens
         choices.append(
             {
                 "index": number,
@@ -238,8 +239,8 @@ def response(
         "model": student.tokenizer.name,
         "choices": choices,
         "usage": {
-            "prompt_tokens": len(asked.ids),
+            "prompt_tokens": len(request.ids),
             "completion_tokens": written,
-            "total_tokens": len(asked.ids) + written,
+            "total_tokens": len(request.ids) + written,
         },
     }

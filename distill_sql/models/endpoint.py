@@ -1,13 +1,13 @@
 """An OpenAI-compatible endpoint over one small model, for a machine without a GPU.
 
-``python -m distill_sql.models.endpoint MODEL --port PORT`` answers ``/v1/chat/completions`` from
-a model folder, on this machine alone unless ``--host`` says otherwise. Requests that wait at the
-same time are answered together (:mod:`~distill_sql.models.engine`). Who may ask, and how much, is
-in :mod:`~distill_sql.models.web`; what may be asked is in :mod:`~distill_sql.models.chat`.
+``python -m distill_sql.models.endpoint MODEL --port PORT`` serves ``/v1/chat/completions`` from a
+model folder, to this machine only unless ``--host`` is given. Concurrent requests are batched
+(:mod:`~distill_sql.models.inference.engine`). Access and limits are in
+:mod:`~distill_sql.models.web`, the supported requests in :mod:`~distill_sql.models.chat`.
 
-Left out: streaming, tools, log probabilities. ``mlx_lm.server`` and ``transformers serve`` do more.
-The one needs MLX, whose CPU build multiplies matrices far slower than torch, and the other a larger
-web framework; this needs tornado, which JupyterLab needs anyway.
+Not supported: streaming, tools, log probabilities. ``mlx_lm.server`` and ``transformers serve``
+support more. The first needs MLX, whose CPU build multiplies matrices far slower than torch; the
+second needs a larger web framework. This endpoint needs tornado, which JupyterLab needs anyway.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from distill_sql.errors import (
     TrainingError,
 )
 from distill_sql.models.chat import Refused, read_request, response
-from distill_sql.models.engine import BusyError, Engine
 from distill_sql.models.folders import name_with_digest
 from distill_sql.models.hosts import authorities
+from distill_sql.models.inference.engine import BusyError, Engine
 from distill_sql.models.recipes import Recipe
 from distill_sql.sql.processes import watch
 
 if TYPE_CHECKING:
-    from distill_sql.models.torch_student import TorchStudent
+    from distill_sql.models.inference.torch_student import TorchStudent
     from distill_sql.models.web import Server
 
 
@@ -50,10 +50,10 @@ def server(
     key: str = "",
     names: Sequence[str] = (),
 ) -> Server:
-    """A server that is ready to ``serve``; at port 0, at any that is free.
+    """A server that is ready to ``serve``; port 0 takes any free port.
 
-    ``names`` are what the model may be asked as, the first one listed; without any it may be asked
-    as anything. ``allowed`` and ``key`` are those of :class:`~distill_sql.models.web.Server`.
+    ``names`` are the accepted model names, of which the first is listed; without names every name
+    is accepted. ``allowed`` and ``key`` are those of :class:`~distill_sql.models.web.Server`.
     Raises OSError if it cannot listen there.
     """
     from distill_sql.models.web import Server
@@ -62,15 +62,15 @@ def server(
     started = int(time.time())
 
     async def complete(body: bytes) -> dict[str, Any]:
-        # A long text takes a while to read, in which others are answered.
-        asked = await asyncio.to_thread(read_request, body, student, names=names)
+        # Tokenizing a long text takes a while; other requests go on meanwhile.
+        request = await asyncio.to_thread(read_request, body, student, names=names)
         try:
-            done = engine.submit(asked)
+            done = engine.submit(request)
         except BusyError:
-            busy = "too many requests wait; ask later"
+            busy = "too many requests are waiting; retry later"
             raise Refused(503, busy, {"Retry-After": "1"}) from None
         outputs = await asyncio.wrap_future(done)
-        return response(asked, outputs, student)
+        return response(request, outputs, student)
 
     async def models(_: bytes) -> dict[str, Any]:
         listed = {"id": (*names, student.tokenizer.name)[0], "object": "model"}
@@ -92,15 +92,15 @@ def server(
 
 
 def served_names(model: Path) -> tuple[str, str]:
-    """What the model in a folder may be asked as: the folder's name, and with its weights' digest.
+    """The names of the model in a folder: the folder's name, without and with the weights' digest.
 
-    The second is what the embedded teacher's answers are filed under.
+    The second one is part of the key of the embedded teacher's answers.
     """
     return model.name, name_with_digest(model)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 2 for a mistake of the user's."""
+    """The command line; returns 2 for a user mistake."""
     options = _parser().parse_args(argv)
     if options.parent is not None:
         Thread(target=watch, args=(options.parent,), daemon=True).start()
@@ -124,28 +124,28 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve a model folder through OpenAI's chat completions API.",
     )
     parser.add_argument("model", type=Path, help="a model's folder")
-    parser.add_argument("--port", type=_port, required=True, help="0 for any that is free")
+    parser.add_argument("--port", type=_port, required=True, help="the port; 0 takes any free one")
     parser.add_argument(
         "--host", type=_host, default="127.0.0.1", metavar="NAME",
-        help="the address to listen at (default: %(default)s, this machine alone)",
+        help="the address to listen at (default: %(default)s, this machine only)",
     )  # fmt: skip
     parser.add_argument(
         "--allow-host", type=_host, default=[], action="append", metavar="NAME[:PORT]",
-        help="a name that clients may ask at, besides --host and this machine's own",
+        help="a further host name that clients may use, besides --host and loopback",
     )  # fmt: skip
     parser.add_argument(
         "--api-key-env", metavar="VARIABLE",
-        help="the environment variable that holds the key which clients must send",
+        help="the environment variable with the key that clients must send",
     )  # fmt: skip
     parser.add_argument(
-        "--parent", type=int, metavar="PID", help="the process that starts this one: end with it"
+        "--parent", type=int, metavar="PID", help="the parent process: exit when it exits"
     )
     return parser
 
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected 0 to 65535")
     return int(text)
 
 
@@ -153,7 +153,7 @@ def _host(text: str) -> str:
     try:
         authorities(text, 0)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; expected a name or an address") from None
+        raise argparse.ArgumentTypeError(f"{error}; expected a host name or an address") from None
     return text
 
 
@@ -163,8 +163,8 @@ def _key(variable: str | None) -> str:
     key = os.environ.get(variable, "").strip()
     if not key or not key.isascii() or not key.isprintable():
         raise ParameterError(
-            f"The environment variable {variable} holds no key. Set it to printable ASCII "
-            "characters, or leave --api-key-env out."
+            f"The environment variable {variable} has no key. Set it to printable ASCII "
+            "characters, or omit --api-key-env."
         )
     return key
 
@@ -177,11 +177,11 @@ def _listening(options: argparse.Namespace, key: str) -> Server:
             student, options.port, host=options.host, allowed=options.allow_host, key=key,
             names=served_names(model),
         )  # fmt: skip
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot have
+    except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
         reason = getattr(error, "strerror", None) or error
         raise ParameterError(
             f"Cannot listen at {options.host}, port {options.port}: {reason}. "
-            "Give an address of this machine and a free port."
+            "Use an address of this machine and a free port."
         ) from None
 
 
@@ -199,7 +199,7 @@ def _load(model: Path) -> TorchStudent:
         return torch_backend.load(model, recipe)
     except DistillSqlError:
         raise
-    except Exception as error:  # the libraries raise many kinds, all meaning "not loaded"
+    except Exception as error:  # the libraries raise many types, all for a failed load
         raise TrainingError(
             f"The model in {model} cannot be loaded ({type(error).__name__}: {error}). Copy or "
             "download its folder again."

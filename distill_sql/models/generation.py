@@ -1,9 +1,9 @@
 """Predictions for a whole split: batched, prefixes shared, streamed to disk, resumable.
 
-Questions on the same database have the same system turn and schema block; that prefix is run
-through the model once for all of them. Within a database questions go by length, so little is
-padded. Answers are written down as they come, in no order, to ``<out>.part``; when all are there
-they are put in the dataset's order. A killed run goes on with the questions that are missing.
+Questions on the same database share a prefix, the system turn and the schema block, which the model
+reads once for all of them. The questions of a database are sorted by length, so that batches need
+little padding. Predictions are appended to ``<out>.part`` as they are computed; when all of them
+are there, they are written in the dataset's order. A killed run resumes with the missing questions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from distill_sql.data.datasets import Dataset, Example
+from distill_sql.data.predictions import Prediction
 from distill_sql.errors import PredictionError
 from distill_sql.files import check_output, parse_json, resume_lines, write_json_lines
 from distill_sql.models.grammar import QueryGrammar, vocabulary
@@ -29,27 +30,16 @@ from distill_sql.prompting.prompts import Mode, check_schema_tokens, extract_sql
 from distill_sql.prompting.rendering import Style
 from distill_sql.prompting.tokenizer import ChatTokenizer
 
-#: Questions answered together.
+#: Questions in a batch.
 BATCH = 32
-#: The longest answer, in tokens.
-MAX_TOKENS = 256
+#: Tokens after which an answer is cut off, unless the caller sets another limit.
+ANSWER_TOKENS = 256
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One prediction as it is stored; ``latency_s`` is the batch's time over its questions."""
+class _Question:
+    """A question of the dataset with the token ids of its prompt."""
 
-    question_id: int
-    db_id: str
-    pred_sql: str
-    raw_text: str
-    latency_s: float
-    n_prompt_tokens: int
-    n_output_tokens: int
-
-
-@dataclass(frozen=True)
-class _Asked:
     example: Example
     ids: tuple[int, ...]
 
@@ -62,21 +52,23 @@ def answers(
     mode: Mode = "direct",
     style: Style = "full",
     batch: int = BATCH,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int = ANSWER_TOKENS,
     grammar: bool = False,
     schema_tokens: int = 0,
-) -> Iterator[list[Answer]]:
-    """Answers to ``examples``, a batch at a time, in the order that is fastest to compute.
+) -> Iterator[list[Prediction]]:
+    """Predictions for ``examples``, one batch at a time, in the order that is fastest to compute.
 
-    Prompts are those of :func:`~distill_sql.prompting.prompts.prompt_messages`, by ``mode``,
-    ``style`` and ``schema_tokens``, counted with the student's own tokenizer. By ``grammar`` an
-    answer can only be a query on its database (:mod:`~distill_sql.models.grammar`).
+    Prompts come from :func:`~distill_sql.prompting.prompts.prompt_messages` with ``mode``,
+    ``style`` and ``schema_tokens``, which are counted with the student's own tokenizer. With
+    ``grammar``, decoding is constrained to queries on the question's database
+    (:mod:`~distill_sql.models.grammar`). The latency of a prediction is the batch's time divided by
+    its number of questions.
     """
     tokenizer = student.tokenizer
     tokens = vocabulary(tokenizer) if grammar else None
     finished = ClosingFence(tokenizer)
-    asked = [
-        _Asked(
+    questions = [
+        _Question(
             example,
             prompt_ids(
                 tokenizer, dataset, example, mode=mode, style=style, schema_tokens=schema_tokens
@@ -84,8 +76,8 @@ def answers(
         )
         for example in examples
     ]
-    asked.sort(key=lambda one: (one.example.db_id, len(one.ids), one.example.question_id))
-    for db_id, group in groupby(asked, key=lambda one: one.example.db_id):
+    questions.sort(key=lambda one: (one.example.db_id, len(one.ids), one.example.question_id))
+    for db_id, group in groupby(questions, key=lambda one: one.example.db_id):
         members = list(group)
         queries = QueryGrammar(dataset.schema(db_id), tokens) if grammar else None
         for start in range(0, len(members), batch):
@@ -101,7 +93,7 @@ def answers(
             )
             seconds = (time.monotonic() - began) / len(together)
             yield [
-                _answer(one, output, tokenizer.backend.decode(output), seconds)
+                _prediction(one, output, tokenizer.backend.decode(output), seconds)
                 for one, output in zip(together, outputs, strict=True)
             ]
 
@@ -115,7 +107,7 @@ def prompt_ids(
     style: Style = "full",
     schema_tokens: int = 0,
 ) -> tuple[int, ...]:
-    """The token ids that a student is asked a question with."""
+    """The token ids of the prompt for one question."""
     messages = prompt_messages(
         dataset, example, mode=mode, style=style, schema_tokens=schema_tokens,
         count=tokenizer.count,
@@ -124,22 +116,22 @@ def prompt_ids(
 
 
 def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many first tokens all prompts share; each keeps one of its own at least."""
-    # The least and the greatest in order share no more than any two of them do.
+    """The length of the prefix that all prompts share, at most one token less than the shortest."""
+    # Any prefix that the lexicographic minimum and maximum share, all prompts share.
     low, high = min(prompts), max(prompts)
     common = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     return min(common, min(map(len, prompts)) - 1)
 
 
-def _answer(asked: _Asked, output: list[int], text: str, seconds: float) -> Answer:
-    return Answer(
-        asked.example.question_id,
-        asked.example.db_id,
+def _prediction(question: _Question, output: list[int], text: str, seconds: float) -> Prediction:
+    return Prediction(
+        question.example.question_id,
+        question.example.db_id,
         extract_sql(text) or "",
-        text,
-        round(seconds, 4),
-        len(asked.ids),
-        len(output),
+        raw_text=text,
+        latency_s=round(seconds, 4),
+        n_prompt_tokens=len(question.ids),
+        n_output_tokens=len(output),
     )
 
 
@@ -152,15 +144,15 @@ def generate(
     mode: Mode = "direct",
     style: Style = "full",
     batch: int = BATCH,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int = ANSWER_TOKENS,
     grammar: bool = False,
     schema_tokens: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Write a prediction per example of ``dataset`` to ``out`` as JSON Lines, and return it.
+    """Write one prediction per example of ``dataset`` to ``out`` as JSON Lines, and return ``out``.
 
-    ``model`` says whose answers these are: a run goes on from what another left in ``<out>.part``
-    only if model and settings are the same, and raises :class:`PredictionError` otherwise.
+    ``model`` names the student. A run resumes from a file ``<out>.part`` of the same model and
+    settings; :class:`PredictionError` is raised if they differ.
     """
     check_schema_tokens(schema_tokens)
     check_output(out, beside=True)
@@ -188,9 +180,9 @@ def generate(
             grammar=grammar,
             schema_tokens=schema_tokens,
         ):
-            for answer in together:
-                done[answer.question_id] = asdict(answer)
-                file.write(json.dumps(done[answer.question_id], ensure_ascii=False) + "\n")
+            for prediction in together:
+                record = done[prediction.question_id] = prediction.record()
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
             bar.update(len(together))
@@ -200,7 +192,7 @@ def generate(
 
 
 def _read_part(part: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """The answers that a killed run left; a line that cannot be read is asked for again."""
+    """The predictions of a killed run; a line that cannot be read is left out, to be redone."""
     lines = resume_lines(part)
     if not lines:
         return {}
@@ -210,12 +202,12 @@ def _read_part(part: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, A
         begun = lines[0][:100]
     if begun != settings:
         raise PredictionError(
-            f"{part} was begun with other settings: {begun}, and now {dict(settings)}. "
-            "Delete it to begin again, or write to another file."
+            f"{part} was begun with other settings: {begun}; they are {dict(settings)} now. "
+            "Delete it to start again, or write to another file."
         )
     done = {}
     for line in lines[1:]:
         with suppress(ValueError, TypeError):
-            answer = Answer(**parse_json(line))
-            done[answer.question_id] = asdict(answer)
+            prediction = Prediction(**parse_json(line))
+            done[prediction.question_id] = prediction.record()
     return done

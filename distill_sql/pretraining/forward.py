@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from distill_sql.models.lean import decoded, later, products, weights_of
+from distill_sql.models.inference.lean import decoded, later, products, weights_of
 from distill_sql.models.torch_backend import multiplies_bfloat16
 
 if TYPE_CHECKING:

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from distill_sql.data.datasets import Dataset
+from distill_sql.data.predictions import Prediction
 from distill_sql.errors import PredictionError
 from distill_sql.files import lines, parse_json, read_json, read_json_lines, read_text
+
+__all__ = ["Prediction", "prediction_files", "read_predictions"]
 
 #: Stands between a query and its database in BIRD's prediction files.
 _BIRD = "\t----- bird -----\t"
@@ -25,15 +28,6 @@ _EXPECTED = (
 )
 #: Digits of the longest question id: more are no id.
 _ID_DIGITS = 18
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a system answered to one question; ``pred_sql`` is empty if it gave no query."""
-
-    question_id: int
-    db_id: str
-    pred_sql: str
 
 
 def prediction_files(dataset: Dataset, folder: str | Path = "") -> list[Path]:

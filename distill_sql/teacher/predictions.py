@@ -8,12 +8,12 @@ written only when every question has its answer, as one of a student is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from distill_sql.data.datasets import Dataset
+from distill_sql.data.predictions import Prediction
 from distill_sql.files import write_json, write_json_lines
 from distill_sql.prompting.prompts import Mode, extract_sql
 from distill_sql.prompting.rendering import Style
@@ -22,19 +22,6 @@ from distill_sql.teacher.addresses import split_login
 from distill_sql.teacher.prices import NANO
 from distill_sql.teacher.store import Sample, Store
 from distill_sql.teacher.work import Request, Settings, requests_for
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One prediction as it is stored. Tokens are the endpoint's count, or the most that there can
-    have been where it gave none; how long an answer took is not known."""
-
-    question_id: int
-    db_id: str
-    pred_sql: str
-    raw_text: str
-    n_prompt_tokens: int
-    n_output_tokens: int
 
 
 def asking_once(
@@ -91,7 +78,7 @@ def write_predictions(
         for sample in store.samples(request.key, 1)
         if sample is not None
     ]
-    write_json_lines(out, (asdict(_answered(*pair)) for pair in pairs))
+    write_json_lines(out, (_prediction(*pair).record() for pair in pairs))
     samples = [sample for _, sample in pairs]
     write_json(
         out.with_name(f"{out.name}.manifest.json"),
@@ -107,14 +94,16 @@ def write_predictions(
     return out
 
 
-def _answered(request: Request, sample: Sample) -> Answered:
-    return Answered(
+def _prediction(request: Request, sample: Sample) -> Prediction:
+    """Tokens are the endpoint's count, or an upper bound where it gave none; the latency is not
+    known."""
+    return Prediction(
         request.example.question_id,
         request.example.db_id,
         extract_sql(sample.text) or "",
-        sample.text,
-        sample.prompt_tokens,
-        sample.completion_tokens,
+        raw_text=sample.text,
+        n_prompt_tokens=sample.prompt_tokens,
+        n_output_tokens=sample.completion_tokens,
     )
 
 

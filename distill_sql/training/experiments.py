@@ -39,7 +39,7 @@ from distill_sql.training.student import read_trained, train_student
 #: Where chapters keep their students.
 FOLDER = work_folder() / "students"
 #: The longest answer asked for, in tokens.
-MAX_TOKENS = 160
+DEV_ANSWER_TOKENS = 160
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _answered(
     asked = dev if experiment.synonyms else dev.without_synonyms()
     digest = asked_digest(
         recipe, asked, schema_tokens=experiment.schema_asked, grammar=experiment.grammar,
-        max_tokens=MAX_TOKENS,
+        max_tokens=DEV_ANSWER_TOKENS,
     )  # fmt: skip
     name = f"{'.'.join(filter(None, ['predictions', experiment.way]))}-{digest}"
     predictions, record = place / f"{name}.jsonl", place / f"{name}.manifest.json"
@@ -138,7 +138,7 @@ def _answered(
         )
         generate(
             student, asked, predictions, model=place.name, style=recipe.style,
-            max_tokens=MAX_TOKENS, grammar=experiment.grammar,
+            max_tokens=DEV_ANSWER_TOKENS, grammar=experiment.grammar,
             schema_tokens=experiment.schema_asked, progress=progress,
         )  # fmt: skip
         write_json(
@@ -156,7 +156,7 @@ def _answered(
                 grammar=experiment.grammar,
                 schema_tokens=experiment.schema_asked,
                 synonyms=experiment.synonyms,
-                max_tokens=MAX_TOKENS,
+                max_tokens=DEV_ANSWER_TOKENS,
             ),
         )
     return trained, predictions

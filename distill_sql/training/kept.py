@@ -14,10 +14,10 @@ from distill_sql.models.recipes import Recipe
 
 @dataclass(frozen=True)
 class Way:
-    """How a machine carries a recipe out, as far as memory goes.
+    """What determines the memory of a training run besides its recipe.
 
-    ``lean``: through :mod:`~distill_sql.models.lean`; ``rounds``: products are in bfloat16 by
-    PyTorch's autocast, or in the lean decoder's own way.
+    ``lean``: with the decoder of :mod:`~distill_sql.models.inference.lean`. ``rounds``: in
+    bfloat16, by PyTorch's autocast or inside the lean decoder.
     """
 
     framework: Framework = "torch"

@@ -58,19 +58,14 @@ def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
     """How this machine carries ``recipe`` out, whose precision is resolved."""
     if framework == "mlx":
         return Way("mlx")
-    from transformers import AutoConfig
-
-    from distill_sql.models import lean, torch_backend
+    from distill_sql.models import torch_backend
+    from distill_sql.models.inference import lean
     from distill_sql.training import torch_trainer
 
     on_gpu = torch_backend.device() == "cuda"
-    narrow = read_json(folder / "config.json")["hidden_size"] <= lean.WIDEST
     return Way(
         on_gpu=on_gpu,
-        lean=narrow
-        and not on_gpu
-        and recipe.full_width
-        and lean.suits(AutoConfig.from_pretrained(folder), recipe),
+        lean=not on_gpu and lean.used_for(folder, recipe),
         rounds=torch_trainer.trains_in_bfloat16(recipe),
     )
 

@@ -67,7 +67,7 @@ def train(
         from transformers import PrinterCallback, TrainerCallback, set_seed
         from trl import SFTConfig, SFTTrainer
 
-        from distill_sql.models.lean import LeanQwen2
+        from distill_sql.models.inference.lean import LeanQwen2
 
     datasets.disable_progress_bars()
     processes = int(os.environ.get("WORLD_SIZE", "1"))

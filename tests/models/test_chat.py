@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distill_sql.models.chat import FIXED, IGNORED, READ, Refused, read_request, response
-from distill_sql.models.engine import Asked
+from distill_sql.models.inference.engine import CompletionRequest
 from distill_sql.prompting.tokenizer import CHATML, ChatTokenizer
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -28,7 +28,7 @@ def student(tiny_tokenizer: ChatTokenizer) -> Any:
     return SimpleNamespace(tokenizer=tiny_tokenizer, model=SimpleNamespace(config=config))
 
 
-def asked(student: Any, body: Any, **options: Any) -> Asked:
+def asked(student: Any, body: Any, **options: Any) -> CompletionRequest:
     return read_request(
         body if isinstance(body, bytes) else json.dumps(body).encode(), student, **options
     )
@@ -89,7 +89,7 @@ def test_what_is_no_request_is_refused(student: Any, body: bytes) -> None:
     ],
 )
 def test_a_name_occurs_once_in_an_object(student: Any, twice: bytes) -> None:
-    assert "a name occurs twice" in str(refusal(student, twice))
+    assert "a key occurs twice" in str(refusal(student, twice))
 
 
 @pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
@@ -200,8 +200,8 @@ def test_a_prompt_leaves_room_for_the_answer(student: Any) -> None:
         found = refusal(student, GOOD | {"max_tokens": 6})
     finally:
         student.model.config.max_position_embeddings = 2048
-    assert f"the prompt is {size} tokens, which leaves no room for 6 more" in str(found)
-    assert f"reads {size + 5}" in str(found)
+    assert f"the prompt has {size} tokens, which leaves no room for 6 more" in str(found)
+    assert f"context is {size + 5}" in str(found)
 
 
 def test_a_chat_that_the_template_refuses_is_refused(student: Any) -> None:
@@ -253,7 +253,7 @@ def test_any_value_is_read_or_refused(student: Any, body: Any) -> None:
 @given(st.text("ab;", max_size=12), st.lists(st.text("ab;", min_size=1, max_size=3), max_size=4))
 def test_an_answer_ends_before_the_first_stop(student: Any, whole: str, stop: list[str]) -> None:
     output = student.tokenizer.encode(whole)
-    one = Asked((1, 2), 1, 0.0, max(len(output), 1), tuple(stop))
+    one = CompletionRequest((1, 2), 1, 0.0, max(len(output), 1), tuple(stop))
     found = response(one, [output], student)
     (choice,) = found["choices"]
     expected = whole

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from distill_sql.data.datasets import Dataset
-from distill_sql.models.engine import Engine
+from distill_sql.models.inference.engine import Engine
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.prompts import prompt_messages
 from distill_sql.teacher import embedded
@@ -291,7 +291,7 @@ def test_weights_that_cannot_be_loaded_are_named(
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "1e3", "", "9" * 5000])
 def test_a_port_is_a_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is no port" in said(capsys, "model", f"--port={port}")
+    assert "is not a port" in said(capsys, "model", f"--port={port}")
 
 
 @pytest.mark.parametrize("option", ["--host", "--allow-host"])
@@ -307,7 +307,7 @@ def test_a_key_is_there_or_nothing_is_served(
     if value is not None:
         monkeypatch.setenv("ENDPOINT_KEY", value)
     found = said(capsys, "model", "--port=0", "--api-key-env=ENDPOINT_KEY")
-    assert "The environment variable ENDPOINT_KEY holds no key" in found
+    assert "The environment variable ENDPOINT_KEY has no key" in found
     assert not value or value.strip() not in found or not value.strip()
 
 

@@ -28,7 +28,7 @@ from distill_sql.training.student import train_student
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
-from distill_sql.models import lean  # noqa: E402
+from distill_sql.models.inference import lean  # noqa: E402
 
 FRAMEWORKS: list[Framework] = ["torch", "mlx"]
 

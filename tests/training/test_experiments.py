@@ -27,7 +27,7 @@ def dev() -> Dataset:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiments, "MAX_TOKENS", 8)
+    monkeypatch.setattr(experiments, "DEV_ANSWER_TOKENS", 8)
 
 
 @pytest.mark.usefixtures("short")

@@ -24,7 +24,8 @@ from distill_sql.training.rows import Row, Rows, updates
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
-from distill_sql.models import lean, mlx_backend, torch_backend  # noqa: E402
+from distill_sql.models import mlx_backend, torch_backend  # noqa: E402
+from distill_sql.models.inference import lean  # noqa: E402
 from distill_sql.training import torch_trainer  # noqa: E402
 
 FRAMEWORKS = ["torch", "torch with transformers' decoder", "mlx"]

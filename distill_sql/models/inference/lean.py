@@ -1,35 +1,38 @@
-"""Qwen2's decoder in few, large steps: the same numbers as transformers' own (tested), sooner.
+"""Qwen2's decoder with fewer and larger operations, which is faster for narrow models on a CPU.
 
-Where a model is small, most of a library's time on a CPU goes to what lies between matrix products.
-Here products of one input are one product, and a low-rank adapter is added to its weight, which
-costs less than two more products on every token where a layer is no wider than a few ranks.
+The results are those of transformers (tested). Projections of the same input are fused into one
+matrix product. A low-rank adapter is added to its weight, which in a narrow layer costs less than
+its two extra products on every token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
-from transformers import PreTrainedConfig, Qwen2ForCausalLM, Qwen2Model
+from transformers import AutoConfig, PreTrainedConfig, Qwen2ForCausalLM, Qwen2Model
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen2.modeling_qwen2 import rotate_half
 
-from distill_sql.models import attention
+from distill_sql.files import read_json
+from distill_sql.models.inference import attention
 from distill_sql.models.recipes import Recipe
 
-#: Width of the widest model that gains by this.
+#: The hidden size up to which a model is faster with this decoder.
 WIDEST = 256
-#: What queries find among keys and values, all of them rows x heads x positions x dimensions:
+#: Attention of queries to keys and values, all rows x heads x positions x dimensions; the output is
 #: rows x positions x all dimensions.
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Weights(NamedTuple):
-    """What one layer multiplies with; the projections of one input are put together."""
+    """The weights of one layer; projections of the same input are fused."""
 
     norm: torch.Tensor
     qkv: torch.Tensor
@@ -41,8 +44,8 @@ class Weights(NamedTuple):
 
 
 class LeanDecoder(Qwen2Model):  # type: ignore[misc]
-    """Qwen2's decoder. Layers compute in ``precision``; what they add up stays as wide as the
-    weights are."""
+    """Qwen2's decoder. Layers compute in ``precision``; the residual stream keeps the data type of
+    the weights."""
 
     precision = torch.float32
 
@@ -51,7 +54,7 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         self._ready: list[Weights] | None = None
 
     def train(self, mode: bool = True) -> LeanDecoder:
-        """As of any module; what inference made of the weights is forgotten."""
+        """Set the mode, and drop the fused weights that inference has cached."""
         self._ready = None
         return super().train(mode)  # type: ignore[no-any-return]
 
@@ -64,27 +67,26 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         prefix: attention.Prefix | None = None,
         **_: Any,
     ) -> BaseModelOutputWithPast:
-        """Hidden states of token ids, each of which sees those before it, or what a mask of four
-        dimensions allows.
+        """Hidden states of token ids, under a causal mask or the given mask of four dimensions.
 
-        Raises ValueError for a mask of two dimensions that does more than pad rows at their end,
-        and where a cache holds something and positions or a mask of four dimensions are missing.
+        Raises ValueError for a mask of two dimensions that is not right padding, and for a cache
+        that is not empty without positions and a mask of four dimensions.
         """
         started = past_key_values is not None and past_key_values.get_seq_length() > 0
         if position_ids is None:
             if started:
-                raise ValueError("The cache holds something: expected positions beside it.")
+                raise ValueError("The cache is not empty: expected positions.")
             position_ids = torch.arange(input_ids.shape[1])[None]
         states = self.embed_tokens(input_ids)
         cosines, sines = self.rotary_emb(states.to(self.precision), position_ids)
         if attention_mask is None or attention_mask.ndim == 2:
             if started:
-                raise ValueError("The cache holds something: expected a mask of four dimensions.")
+                raise ValueError("The cache is not empty: expected a mask of four dimensions.")
             if attention_mask is not None and (
                 not attention_mask[:, 0].all() or (attention_mask.diff(dim=1) > 0).any()
             ):
-                raise ValueError("Rows are padded in front: expected padding at their end.")
-            # PyTorch's own attention, which all others take, knows what is later without a mask.
+                raise ValueError("Rows are not right-padded: expected padding at their end.")
+            # PyTorch's own attention, which every other case uses, is causal without a mask.
             ours = past_key_values is None and self.precision == torch.bfloat16
             attention_mask = later(input_ids.shape[1], self.precision) if ours else None
         for layer, weights in zip(self.layers, self._weights(), strict=True):
@@ -127,9 +129,18 @@ class LeanQwen2(Qwen2ForCausalLM):  # type: ignore[misc]
         self.model = LeanDecoder(config)
 
 
+def used_for(folder: Path, recipe: Recipe) -> bool:
+    """Whether a model folder is loaded with this decoder on a CPU; precision is resolved."""
+    if not recipe.full_width or read_json(folder / "config.json").get("hidden_size", inf) > WIDEST:
+        return False
+    return suits(AutoConfig.from_pretrained(folder), recipe)
+
+
 def suits(config: PreTrainedConfig, recipe: Recipe) -> bool:
-    """Whether a model of this configuration, on a CPU, gains by it and can have it: what dropout
-    takes out of a low-rank product cannot be taken out of a sum of weights."""
+    """Whether this decoder supports a model and makes it faster on a CPU.
+
+    Dropout inside an adapter is impossible once the adapter is added to its weight.
+    """
     return (
         config.model_type == "qwen2"
         and config.hidden_size <= WIDEST
@@ -142,7 +153,7 @@ def suits(config: PreTrainedConfig, recipe: Recipe) -> bool:
 
 
 def weights_of(layer: Any, precision: torch.dtype) -> Weights:
-    """What :func:`decoded` needs of a decoder layer, adapters included."""
+    """The weights of a decoder layer for :func:`decoded`, with active adapters added."""
     attends, mlp = layer.self_attn, layer.mlp
     heads = attends.q_proj, attends.k_proj, attends.v_proj
     return Weights(
@@ -165,7 +176,7 @@ def _adapted(linear: Any) -> torch.Tensor:
 
 
 def later(count: int, dtype: torch.dtype) -> torch.Tensor:
-    """What is added to scores so that no position sees a later one: positions x positions."""
+    """The additive causal mask: positions x positions."""
     return torch.full((count, count), float("-inf"), dtype=dtype).triu(1)
 
 
@@ -177,8 +188,10 @@ def decoded(
     epsilon: float,
     attend: Attend,
 ) -> torch.Tensor:
-    """States (rows x positions x dimensions) after one layer, which computes in the type of its
-    weights."""
+    """The hidden states (rows x positions x dimensions) after one layer.
+
+    The layer computes in the data type of its weights.
+    """
     rows, count, width = states.shape
     size = cosines.shape[-1]
     precision = weights.out.dtype
@@ -198,10 +211,10 @@ def decoded(
 def products(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """Attention as two plain products; ``mask`` is added to scores. See :data:`Attend`.
+    """Attention as two matrix products with an additive mask; see :data:`Attend`.
 
-    The queries that share a head of keys are taken as more positions of it. In bfloat16 PyTorch's
-    own attention takes about twice as long on a CPU where heads are this small; in float32 less.
+    Query heads that share a key head become positions of that head. With heads this small on a CPU,
+    PyTorch's own attention takes about twice as long in bfloat16; in float32 it is faster.
     """
     rows, heads, count, size = queries.shape
     shared = keys.shape[1]

@@ -12,7 +12,8 @@ from distill_sql.models.recipes import Recipe
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
-from distill_sql.models import attention, torch_backend  # noqa: E402
+from distill_sql.models import torch_backend  # noqa: E402
+from distill_sql.models.inference import attention  # noqa: E402
 
 LENGTHS, PREFIX, ROWS, HEADS, SHARED, SIZE = (3, 5, 1), 7, 3, 4, 2, 8
 

@@ -1,21 +1,21 @@
-"""Answering requests on one model, those that wait at the same time in one batch.
+"""Answers concurrent requests to one model in batches.
 
-What the prompts of a batch begin with in common, a schema as a rule, is computed once. A request's
-samples depend on its own text and their number only, whatever else is asked meanwhile. A request
-that is cancelled is not begun, or stops at its next token.
+The common prefix of a batch's prompts, usually a schema, is computed once. A sample depends only on
+its request and its number, not on the other requests of the batch. A cancelled request is not
+started, or stops at its next token.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from threading import Condition, Thread
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from distill_sql.models.generation import shared_prefix
 from distill_sql.models.protocol import ClosingFence
@@ -23,32 +23,29 @@ from distill_sql.models.protocol import ClosingFence
 if TYPE_CHECKING:
     import torch
 
-    from distill_sql.models.torch_student import TorchStudent
+    from distill_sql.models.inference.torch_student import Choice, TorchStudent
 
-#: Chooses next tokens from logits, a row an answer, and the answers that these are of.
-Choice: TypeAlias = "Callable[[torch.Tensor, list[int]], torch.Tensor]"
-
-#: Answers that are written at the same time, at most.
+#: The most answers in a batch.
 ROWS = 96
-#: Seconds that the first of several requests waits for others.
+#: Seconds that the first request of a batch waits for others.
 GATHER = 0.02
-#: Share of a prompt that must be common for two requests to be answered together.
+#: The share of a prompt that must be common for two requests to be in one batch.
 COMMON = 0.5
-#: Requests that may be unanswered at the same time.
+#: The most requests that may be unanswered at the same time.
 WAITING = 256
-#: What logits are divided by at least: less would overflow, and draws the likeliest token anyway.
+#: The lowest temperature: a lower one could overflow, and is greedy decoding in effect.
 COLDEST = 1e-6
 
 
 class BusyError(Exception):
-    """As many requests wait as may, or the engine is closed."""
+    """The queue is full, or the engine is closed."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: prompt as token ids, how many samples, how they are drawn, where they go.
+class CompletionRequest:
+    """One request: prompt token ids, sampling settings, and the future of its answers.
 
-    ``stop`` are texts that an answer is cut before.
+    ``stop`` holds strings; an answer is cut before the first one that occurs in it.
     """
 
     ids: tuple[int, ...]
@@ -59,13 +56,13 @@ class Asked:
     done: Future[list[list[int]]] = field(default_factory=Future, compare=False)
 
     @property
-    def drawn(self) -> tuple[float, int, int]:
-        """What two requests must have in common to be answered together."""
+    def settings(self) -> tuple[float, int, int]:
+        """The settings that requests in one batch share."""
         return self.temperature, self.max_tokens, self.samples
 
 
 class Engine:
-    """Answers requests in a thread of its own, until it is closed.
+    """Answers requests in its own thread until it is closed.
 
     ``waiting`` is the most requests that may be unanswered at the same time.
     """
@@ -75,33 +72,34 @@ class Engine:
         self._most = waiting
         self._finished = ClosingFence(student.tokenizer)
         self._end = student.tokenizer.encode("<|im_end|>")[0]
-        self._unanswered: list[Asked] = []
-        self._waiting: list[Asked] = []
+        self._unanswered: list[CompletionRequest] = []
+        self._waiting: list[CompletionRequest] = []
         self._changed = Condition()
         self._closed = False
         self._worker = Thread(target=self._work, daemon=True)
         self._worker.start()
 
-    def submit(self, asked: Asked) -> Future[list[list[int]]]:
-        """The request's answers as token ids, in the future; cancelling it stops the request.
+    def submit(self, request: CompletionRequest) -> Future[list[list[int]]]:
+        """Queue a request and return the future of its answers, as token ids.
 
-        Raises :class:`BusyError` if too many requests are unanswered.
+        Cancelling the future stops the request. Raises :class:`BusyError` if too many requests are
+        unanswered.
         """
         with self._changed:
             self._unanswered = _unanswered(self._unanswered)
             if self._closed or len(self._unanswered) >= self._most:
                 raise BusyError
-            self._unanswered.append(asked)
-            self._waiting.append(asked)
+            self._unanswered.append(request)
+            self._waiting.append(request)
             self._changed.notify_all()
-        return asked.done
+        return request.done
 
     def close(self) -> None:
-        """Cancel what is unanswered, and end the thread."""
+        """Cancel unanswered requests and end the thread."""
         with self._changed:
             self._closed = True
-            for asked in self._unanswered:
-                asked.done.cancel()
+            for request in self._unanswered:
+                request.done.cancel()
             self._changed.notify_all()
         self._worker.join()
 
@@ -113,8 +111,8 @@ class Engine:
                 if self._closed:
                     return
                 waiting, self._waiting = _unanswered(self._waiting), []
-            # The thread outlives whatever goes wrong with a request. A panic in the tokenizer,
-            # which is written in Rust, is no Exception.
+            # No error of a request may end the thread. A panic in the tokenizer, which is written
+            # in Rust, is not an Exception.
             try:
                 found = groups(waiting)
             except BaseException as error:
@@ -128,37 +126,37 @@ class Engine:
                 except BaseException as error:
                     _fail(group, error)
 
-    def _answer(self, group: list[Asked]) -> None:
-        prefix = shared_prefix([asked.ids for asked in group])
-        rows = [(asked, number) for asked in group for number in range(asked.samples)]
+    def _answer(self, group: list[CompletionRequest]) -> None:
+        prefix = shared_prefix([request.ids for request in group])
+        rows = [(request, number) for request in group for number in range(request.samples)]
         draw = sampler([_seed(*row) for row in rows], group[0].temperature)
         outputs = self.student.complete(
             group[0].ids[:prefix],
-            [asked.ids[prefix:] for asked in group],
+            [request.ids[prefix:] for request in group],
             copies=group[0].samples,
             max_tokens=group[0].max_tokens,
             finished=self._finished,
-            choose=_unless_cancelled(draw, [asked for asked, _ in rows], self._end),
+            choose=_unless_cancelled(draw, [request for request, _ in rows], self._end),
         )
         answers = iter(outputs)
-        for asked in group:
-            found = [next(answers) for _ in range(asked.samples)]
+        for request in group:
+            found = [next(answers) for _ in range(request.samples)]
             with suppress(InvalidStateError):  # it was cancelled
-                asked.done.set_result(found)
+                request.done.set_result(found)
 
 
-def _unanswered(some: Sequence[Asked]) -> list[Asked]:
-    return [asked for asked in some if not asked.done.done()]
+def _unanswered(some: Sequence[CompletionRequest]) -> list[CompletionRequest]:
+    return [request for request in some if not request.done.done()]
 
 
-def _fail(some: Sequence[Asked], error: BaseException) -> None:
-    for asked in some:
+def _fail(some: Sequence[CompletionRequest], error: BaseException) -> None:
+    for request in some:
         with suppress(InvalidStateError):  # it was cancelled
-            asked.done.set_exception(error)
+            request.done.set_exception(error)
 
 
-def _unless_cancelled(draw: Choice | None, owners: Sequence[Asked], end: int) -> Choice:
-    """Draws next tokens, greedily if ``draw`` is None; a cancelled request's answers end."""
+def _unless_cancelled(draw: Choice | None, owners: Sequence[CompletionRequest], end: int) -> Choice:
+    """Chooses next tokens by ``draw`` (None: greedy); answers to cancelled requests end."""
     import torch
 
     def choose(logits: torch.Tensor, answers: list[int]) -> torch.Tensor:
@@ -171,18 +169,18 @@ def _unless_cancelled(draw: Choice | None, owners: Sequence[Asked], end: int) ->
     return choose
 
 
-def groups(waiting: Sequence[Asked]) -> list[list[Asked]]:
-    """Requests that are answered together: drawn alike, their prompts begun alike, of like length.
+def groups(waiting: Sequence[CompletionRequest]) -> list[list[CompletionRequest]]:
+    """Batches of requests with the same settings, a common prefix and similar lengths.
 
-    Rows are padded to the longest, so each group holds neighbours in length, and about as many as
-    the next.
+    Rows are padded to the longest one, so requests are sorted by length and cut into batches of
+    about the same size.
     """
-    alike: list[list[Asked]] = []
-    for asked in sorted(waiting, key=lambda one: (one.drawn, one.ids)):
-        if alike and _alike(alike[-1][0], asked):
-            alike[-1].append(asked)
+    alike: list[list[CompletionRequest]] = []
+    for request in sorted(waiting, key=lambda one: (one.settings, one.ids)):
+        if alike and _alike(alike[-1][0], request):
+            alike[-1].append(request)
         else:
-            alike.append([asked])
+            alike.append([request])
     found = []
     for some in alike:
         some.sort(key=lambda one: len(one.ids))
@@ -192,20 +190,20 @@ def groups(waiting: Sequence[Asked]) -> list[list[Asked]]:
     return found
 
 
-def _alike(first: Asked, other: Asked) -> bool:
+def _alike(first: CompletionRequest, other: CompletionRequest) -> bool:
     common = shared_prefix([first.ids, other.ids])
-    return first.drawn == other.drawn and common >= COMMON * len(other.ids)
+    return first.settings == other.settings and common >= COMMON * len(other.ids)
 
 
-def _seed(asked: Asked, number: int) -> int:
-    text = json.dumps([asked.ids, asked.temperature, number])
+def _seed(request: CompletionRequest, number: int) -> int:
+    text = json.dumps([request.ids, request.temperature, number])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
 def sampler(seeds: Sequence[int], temperature: float) -> Choice | None:
-    """Draws each answer's next token with a generator of its own; None at temperature 0: greedy.
+    """Samples the next token of each answer with its own generator; None (greedy) at temperature 0.
 
-    The largest of logits plus Gumbel noise is a draw from their softmax (Gumbel, 1954).
+    The argmax of logits plus Gumbel noise is a sample from their softmax (Gumbel, 1954).
     """
     import torch
 

@@ -1,8 +1,9 @@
-"""Attention over a prefix that all rows of a batch share: it is held once and read once a step.
+"""Attention over a prefix that all rows of a batch share, whose keys and values are stored once.
 
-A cache that repeats the prefix for every row spends most of a step on reading it. Here the queries
-of all rows meet it in one matrix product (Juravsky et al., *Hydragen: High-Throughput LLM Inference
-with Shared Prefixes*, 2024), and per row only what is its own is kept.
+With a cache that repeats the prefix for every row, most of a decoding step is spent on reading it.
+Here the queries of all rows are multiplied with the prefix in one matrix product (Juravsky et al.,
+*Hydragen: High-Throughput LLM Inference with Shared Prefixes*, 2024). The cache only holds the
+positions that belong to single rows.
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-#: What a model calls this attention by; without a prefix it is PyTorch's own.
+#: The name under which transformers finds this attention. Without a prefix it is PyTorch's own.
 NAME = "shared_prefix"
-#: Keys and values of the prefix in each layer: heads x positions x dimensions.
+#: Keys and values of the prefix, one pair per layer: heads x positions x dimensions.
 Prefix = Sequence[tuple[torch.Tensor, torch.Tensor]]
-#: Positions that a cache has room for ahead.
+#: Positions that a cache layer allocates ahead.
 ROOM = 32
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer's keys and values with room ahead, so that few of the positions added cost a copy."""
+    """The keys and values of one layer, allocated ahead so that few steps have to copy them."""
 
     used = 0
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add positions and return all: rows x heads x positions x dimensions."""
+        """Append positions and return all: rows x heads x positions x dimensions."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
@@ -46,7 +47,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
     def get_seq_length(self) -> int:
-        """Positions that are held."""
+        """The number of positions in use."""
         return self.used
 
 
@@ -55,25 +56,26 @@ def new_cache() -> Cache:
     return Cache(layer_class_to_replicate=RoomyLayer)
 
 
-def read(model: Any, prefix: Sequence[int]) -> Prefix:
-    """What a decoder computes of token ids that everything else will begin with."""
+def compute_prefix(decoder: PreTrainedModel, prefix: Sequence[int]) -> Prefix:
+    """The keys and values that a decoder computes for a prefix."""
     cache = new_cache()
-    ids = torch.tensor([list(prefix)], device=model.device)
-    model(input_ids=ids, past_key_values=cache, use_cache=True)
+    ids = torch.tensor([list(prefix)], device=decoder.device)
+    decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     size = len(prefix)
     return [(layer.keys[0, :, :size], layer.values[0, :, :size]) for layer in cache.layers]
 
 
-def own_mask(lengths: Sequence[int], prefix: int, model: Any) -> torch.Tensor:
-    """What is added to scores where rows of these lengths are padded in front, behind a prefix:
-    rows x 1 x positions x (prefix + positions). A row sees the prefix, and itself up to now.
+def own_mask(lengths: Sequence[int], prefix: int, model: PreTrainedModel) -> torch.Tensor:
+    """The additive causal mask of left-padded rows of these lengths after a prefix.
+
+    Its shape is rows x 1 x positions x (prefix + positions).
     """
     width, where, dtype = max(lengths), model.device, model.dtype
     places = torch.arange(width, device=where)
     padding = places < width - torch.tensor(lengths, device=where)[:, None]
     unseen = (places > places[:, None]) | padding[:, None]
     mask = torch.zeros(unseen.shape, dtype=dtype, device=where)
-    # Not minus infinity: padding sees nothing of its own, and without a prefix nothing at all.
+    # Not minus infinity: without a prefix, all positions of a padding query are masked.
     return F.pad(mask.masked_fill(unseen, torch.finfo(dtype).min), (prefix, 0))[:, None]
 
 
@@ -88,8 +90,10 @@ def attention(
     prefix: Prefix | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as transformers calls it: rows x heads x positions x dimensions in, rows x
-    positions x heads x dimensions out. Keys and values are what the rows have behind ``prefix``.
+    """Attention with the signature that transformers expects.
+
+    Inputs are rows x heads x positions x dimensions, the output is rows x positions x heads x
+    dimensions. ``key`` and ``value`` are those after ``prefix``.
     """
     rows, heads, count, size = query.shape
     if prefix is None or count > 1:
@@ -103,7 +107,7 @@ def attention(
     assert attention_mask is not None
     known_keys, known_values = prefix[module.layer_idx]
     sizes = known_keys.shape[1], key.shape[2]
-    # Queries that share a head of keys are taken as positions of it.
+    # Query heads that share a key head become positions of that head.
     query = (query * scaling).reshape(rows, key.shape[1], -1, size)
     on_prefix = torch.einsum("rhqd,hpd->rhqp", query, known_keys)
     on_own = query @ key.transpose(2, 3) + attention_mask[..., sizes[0] :]

@@ -14,8 +14,14 @@ from distill_sql.prompting.tokenizer import ChatTokenizer
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 
-from distill_sql.models import engine as module
-from distill_sql.models.engine import Asked, BusyError, Engine, groups, sampler
+from distill_sql.models.inference import engine as module
+from distill_sql.models.inference.engine import (
+    BusyError,
+    CompletionRequest,
+    Engine,
+    groups,
+    sampler,
+)
 
 PATIENCE = 5.0
 
@@ -81,8 +87,10 @@ def running(fake: Fake, **options: Any) -> Iterator[Engine]:
         engine.close()
 
 
-def asked(*ids: int, temperature: float = 0.0, samples: int = 1, max_tokens: int = 3) -> Asked:
-    return Asked(ids, samples, temperature, max_tokens)
+def asked(
+    *ids: int, temperature: float = 0.0, samples: int = 1, max_tokens: int = 3
+) -> CompletionRequest:
+    return CompletionRequest(ids, samples, temperature, max_tokens)
 
 
 def test_draws_follow_the_softmax() -> None:
@@ -115,10 +123,10 @@ def test_requests_that_begin_alike_are_answered_together() -> None:
 
 def test_requests_of_like_length_are_answered_together() -> None:
     lengths = [9, 4, 8, 5, 7, 6, 5, 9, 4, 6]
-    many = [Asked((1,) * 9 + (n,) * n, 16, 0.3, 64) for n in lengths]
+    many = [CompletionRequest((1,) * 9 + (n,) * n, 16, 0.3, 64) for n in lengths]
     found = [[len(asked.ids) - 9 for asked in group] for group in groups(many)]
     assert found == [[4, 4, 5, 5, 6], [6, 7, 8, 9, 9]]
-    sevens = groups([Asked((1, 2, n), 7, 0.3, 64) for n in range(27)])
+    sevens = groups([CompletionRequest((1, 2, n), 7, 0.3, 64) for n in range(27)])
     assert [len(group) for group in sevens] == [9, 9, 9]  # two of them would hold 98 rows
 
 

@@ -13,7 +13,8 @@ from distill_sql.models.recipes import LINEARS, Recipe, recipe_for
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
-from distill_sql.models import attention, lean, torch_backend  # noqa: E402
+from distill_sql.models import torch_backend  # noqa: E402
+from distill_sql.models.inference import attention, lean  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
 
