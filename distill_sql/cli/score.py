@@ -237,7 +237,8 @@ def _by(
                 predictions, dataset, rules, jobs=arguments.jobs, deadline=arguments.deadline
             )
         beside["further columns forgiven"] = forgiven(report, dataset, neighbours=made)
-    title = METRICS[metric] + f", {report.neighbours} neighbours too" * bool(report.neighbours)
+    count = report.neighbour_count
+    title = METRICS[metric] + f", {count} neighbours too" * bool(count)
     shown: dict[str, Any] = {}
     for by, groups in groupings.items():
         rows = [[f"by {by}", "count", title, "95 % interval", "over databases", *beside]]

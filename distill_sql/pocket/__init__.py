@@ -1,6 +1,6 @@
-"""The pocket benchmark: small databases from everyday life, in Spider's format, made on first use.
+"""The pocket benchmark: small everyday databases in Spider's format, generated on first use.
 
-Its numbers are its own. They never stand beside Spider's without saying so. Its models are in
+Its scores are not comparable with Spider's; pages that show both say so. Its models are in
 ``checkpoints/`` (:data:`~distill_sql.data.carried.CHECKPOINTS`).
 """
 
@@ -15,5 +15,5 @@ __all__ = ["build", "folder", "materialized"]
 
 
 def folder(split: str) -> Path:
-    """The folder that has a split: the test split lies apart, without its gold queries."""
+    """The folder of a split; the test split has its own, without gold queries."""
     return materialized_test() if split == "test" else materialized()

@@ -1,4 +1,4 @@
-"""Building the pocket benchmark in Spider's format, once, from the readable sources."""
+"""Building the pocket benchmark in Spider's format from its sources."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from distill_sql.pocket.questions import Question, generate
 from distill_sql.pocket.rows import write_database
 from distill_sql.settings import cache_dir
 
-#: Days after which a version that is not used leaves the cache.
+#: Days after which an unused version is deleted from the cache.
 KEPT_DAYS = 7
 
 
 def build(target: Path, *, progress: bool = False) -> Path:
-    """Write the benchmark to the folder ``target``, in one step, and return it.
+    """Write the benchmark to the folder ``target`` atomically, and return it.
 
     The folder has Spider's layout: ``train.json``, ``validation.json``, ``dev.json``,
-    ``tables.json`` and ``database/<db_id>/<db_id>.sqlite``. The same sources give the same bytes of
+    ``tables.json`` and ``database/<db_id>/<db_id>.sqlite``. The same sources give byte-identical
     JSON and the same rows.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch) / "pocket"
         domains = load_domains()
-        # Dev and validation first: where a training question draws the same words, it gives way.
+        # Dev and validation come first, so that of two equal questions the training one is dropped.
         ordered = sorted(domains, key=lambda domain: -SPLITS.index(domain.split))
         questions: dict[str, list[Question]] = {}
         taken: set[str] = set()
@@ -56,24 +56,24 @@ def build(target: Path, *, progress: bool = False) -> Path:
         )
         try:
             folder.rename(target)
-        except OSError:  # another process built it meanwhile: the same bytes
+        except OSError:  # another process has built the same content
             if not (target / "tables.json").exists():
                 raise
     return target
 
 
 def _write_json(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """A JSON list with one record a line."""
+    """Write a JSON list with one record per line."""
     lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
     path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
 def materialized() -> Path:
-    """The benchmark's folder; it is built into the user's cache when its sources are new.
+    """The benchmark's folder in the user's cache, which is built if its sources have changed.
 
-    Versions that nobody used for :data:`KEPT_DAYS` days are deleted: a younger one may be that of
-    another checkout, which reads it now. Two processes may build at once: one of them wins.
+    Versions that were not used for :data:`KEPT_DAYS` days are deleted; a more recent one may be in
+    use by another checkout. If two processes build at the same time, one result is kept.
     """
     home = cache_dir() / "pocket"
     target = home / source_hash()[:16]
@@ -83,15 +83,15 @@ def materialized() -> Path:
             unused = time.time() - old.stat().st_mtime > KEPT_DAYS * 86_400
             if unused and old.is_dir() and len(old.name) == len(target.name):
                 shutil.rmtree(old, ignore_errors=True)
-    with suppress(OSError):  # of another user's cache
+    with suppress(OSError):  # the cache may belong to another user
         os.utime(target)
     return target
 
 
 def source_hash() -> str:
-    """SHA-256 (hex) of everything that the benchmark is made from, code included.
+    """The SHA-256 (hex) of all sources of the benchmark, including the code.
 
-    The test split has its own (:mod:`~distill_sql.pocket.sealed`).
+    The test split has its own hash (:mod:`~distill_sql.pocket.sealed`).
     """
     digest = hashlib.sha256()
     package = SOURCES.parent

@@ -1,8 +1,8 @@
-"""The readable sources of the pocket benchmark: one TOML file per database.
+"""The sources of the pocket benchmark: one TOML file per database.
 
-A file says what the tables and columns are called in the schema and by people, how their values are
-made, and how a foreign key reads as a verb. :mod:`~distill_sql.pocket.rows` makes the rows from it,
-:mod:`~distill_sql.pocket.patterns` the questions.
+A file defines the names of tables and columns in the schema and in questions, how their values are
+generated, and the verbs for each foreign key. :mod:`~distill_sql.pocket.rows` generates the rows
+from it, and :mod:`~distill_sql.pocket.patterns` the questions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SOURCES = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """A column: ``says`` are its names among people; the rest follows the TOML file's fields."""
+    """A column, with the fields of the TOML file; ``says`` are its names in questions."""
 
     name: str
     type: str
@@ -52,7 +52,7 @@ class ColumnSpec:
 
     @property
     def synonyms(self) -> tuple[str, ...]:
-        """What people call it: names, the words for its two ends, its unit."""
+        """Its synonyms: names, superlatives, and its unit."""
         return tuple(
             dict.fromkeys(
                 word.removesuffix(" flag")
@@ -63,14 +63,14 @@ class ColumnSpec:
 
     @property
     def parent(self) -> tuple[str, str]:
-        """Table and column that a reference points at."""
+        """The table and column that it references."""
         table, _, column = self.references.partition(".")
         return table, column
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table: ``one`` and ``many`` are nouns, singular and plural in the same order."""
+    """A table; ``one`` and ``many`` are its nouns, singular and plural in the same order."""
 
     name: str
     one: tuple[str, ...]
@@ -81,7 +81,7 @@ class TableSpec:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the primary key's columns."""
+        """The names of the primary key's columns."""
         return tuple(column.name for column in self.columns if column.key)
 
     @property
@@ -90,7 +90,7 @@ class TableSpec:
         return next((column for column in self.columns if column.role == "label"), None)
 
     def with_role(self, *roles: str) -> list[ColumnSpec]:
-        """The columns of these roles, in order."""
+        """The columns with these roles, in order."""
         return [column for column in self.columns if column.role in roles]
 
 
@@ -104,12 +104,12 @@ class Domain:
     tables: tuple[TableSpec, ...]
 
     def table(self, name: str) -> TableSpec:
-        """The table called ``name``."""
+        """The table with this name."""
         return next(table for table in self.tables if table.name == name)
 
     @property
     def links(self) -> list[tuple[TableSpec, ColumnSpec, TableSpec]]:
-        """Every foreign key as child, referencing column, parent."""
+        """The foreign keys, each as child table, referencing column and parent table."""
         return [
             (table, column, self.table(column.parent[0]))
             for table in self.tables
@@ -119,7 +119,7 @@ class Domain:
 
     @property
     def schema(self) -> Schema:
-        """The schema as any dataset has it."""
+        """The schema, as datasets represent it."""
         return Schema(
             self.db_id,
             tuple(
@@ -148,7 +148,7 @@ class Domain:
 
 
 def load_domains(folder: Path = SOURCES / "domains") -> list[Domain]:
-    """Every domain of a folder, by file name; :class:`DatasetError` names file and field."""
+    """Load all domains of a folder by file name; a :class:`DatasetError` names file and field."""
     return [load_domain(path) for path in sorted(folder.glob("*.toml"))]
 
 
@@ -161,7 +161,7 @@ def load_domain(path: Path) -> Domain:
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{path}: {type(error).__name__}: {error}. Expected db_id, split, about and tables "
-            "with one, many, rows and column; compare with the other files beside it."
+            "with one, many, rows and column; compare with the other files of the folder."
         ) from error
     problems = list(_problems(domain, path))
     if problems:
@@ -191,7 +191,7 @@ def _column(name: str, fields: Mapping[str, Any]) -> ColumnSpec:
 def _problems(domain: Domain, path: Path) -> list[str]:
     found = []
     if domain.db_id != path.stem:
-        found.append(f"db_id {domain.db_id!r} is not the file's name")
+        found.append(f"db_id {domain.db_id!r} differs from the file name")
     if domain.split not in SPLITS:
         found.append(f"split {domain.split!r} is none of {', '.join(SPLITS)}")
     seen: dict[str, TableSpec] = {}
@@ -211,12 +211,12 @@ def _problems(domain: Domain, path: Path) -> list[str]:
                 parent, key = column.parent
                 if parent not in seen or key not in seen[parent].keys:
                     found.append(
-                        f"{at}: references {column.references!r}, no key of an earlier table"
+                        f"{at}: references {column.references!r}, not a key of an earlier table"
                     )
             elif not (column.key or column.values or column.make or column.range):
-                found.append(f"{at}: nothing says how its values are made")
+                found.append(f"{at}: none of values, make and range says how values are generated")
             if column.role and not column.says:
-                found.append(f"{at}: nobody says its name")
+                found.append(f"{at}: a role, but no names in says")
             if column.role == "label" and column.values and len(set(column.values)) < table.rows:
                 found.append(f"{at}: {len(set(column.values))} labels for {table.rows} rows")
         seen[table.name] = table

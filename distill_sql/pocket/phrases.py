@@ -1,4 +1,4 @@
-"""How questions name things: nouns, columns, conditions, with synonyms and in plain grammar."""
+"""The words of questions: nouns, columns and conditions, with synonyms."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec
 
-#: Share of mentions that use a synonym rather than the schema's word.
+#: The share of mentions that use a synonym instead of the schema's word.
 SYNONYMS = 0.2
-#: Words of numbers, as questions write them.
+#: Numbers in words.
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A condition on one table: its SQL, with ``{t}`` for the alias, and its words."""
+    """A condition on one table: its SQL, with the placeholder ``{t}`` for an alias, its words."""
 
     sql: str
     words: str
@@ -26,7 +26,7 @@ class Filter:
 
 
 class Speaker:
-    """Draws words and conditions for one database; ``connection`` gives real values."""
+    """Draws words and conditions for a database; values come from ``connection``."""
 
     def __init__(self, domain: Domain, connection: sqlite3.Connection, random: Random) -> None:
         self.domain = domain
@@ -34,27 +34,27 @@ class Speaker:
         self.random = random
 
     def pick(self, items: Sequence[Any]) -> Any:
-        """One of several, each as likely."""
+        """One of several items, drawn uniformly."""
         return self.random.choice(items)
 
     def say(self, words: Sequence[str]) -> str:
-        """The plain word, or one of its synonyms in one mention of five."""
+        """The first word, or one of its synonyms with the probability :data:`SYNONYMS`."""
         if len(words) > 1 and self.random.random() < SYNONYMS:
             return str(self.random.choice(words[1:]))
         return words[0]
 
     def nouns(self, table: TableSpec) -> tuple[str, str]:
-        """Singular and plural of the same noun for a table."""
+        """The singular and plural of one of a table's nouns."""
         plural = self.say(table.many)
         return table.one[table.many.index(plural)], plural
 
     def values(self, table: TableSpec, column: ColumnSpec) -> list[Any]:
-        """The column's values in the database, sorted, without NULL."""
+        """The column's sorted values in the database, without NULL."""
         query = f'SELECT "{column.name}" FROM "{table.name}" WHERE "{column.name}" IS NOT NULL'
         return sorted(value for (value,) in self.connection.execute(query))
 
     def filter(self, table: TableSpec, *, roles: Sequence[str] = ()) -> Filter | None:
-        """A condition on the table that some of its rows meet, or None if it has no such column."""
+        """A condition that some rows of the table meet, or None if no column allows one."""
         wanted = roles or ("category", "category", "measure", "measure", "date", "flag")
         candidates = [column for role in wanted for column in table.with_role(role)]
         if not candidates:
@@ -98,7 +98,7 @@ class Speaker:
         return Filter(f"{{t}}{column.name} {sign} {value}", words, column.name)
 
     def asked(self, table: TableSpec, *, but: Sequence[str] = ()) -> ColumnSpec | None:
-        """A column worth asking for: the label most often, else another that people name."""
+        """A column to ask for: usually the label, else another one with a role."""
         label = table.label
         if label and label.name not in but and self.random.random() < 0.7:
             return label
@@ -110,13 +110,13 @@ class Speaker:
         return self.pick(others) if others else None
 
     def measure(self, table: TableSpec, *, whole: bool = False) -> ColumnSpec | None:
-        """A measure of the table; ``whole`` asks for one without NULLs."""
+        """A measure of the table; with ``whole``, one without NULLs."""
         found = [c for c in table.with_role("measure") if not (whole and c.nulls)]
         return self.pick(found) if found else None
 
 
 def rounded(value: float) -> float:
-    """A threshold as people say it: two significant digits from 100 on, one decimal below."""
+    """A rounded threshold: integers from 100 keep two digits, other numbers up to one decimal."""
     if isinstance(value, int):
         step = int(10 ** max(len(str(abs(value))) - 2, 0))
         return value // step * step
@@ -145,5 +145,5 @@ def aliased(filter_: Filter, alias: str) -> str:
 
 
 def who(table: TableSpec) -> str:
-    """The relative pronoun of a table's rows."""
+    """The relative pronoun for a table's rows."""
     return "who" if table.who else "that"

@@ -1,8 +1,8 @@
-"""The questions of a pocket database: drawn from patterns, kept only if they test something.
+"""The questions of a pocket database: generated from patterns and filtered, or hand-written.
 
-A drawn question is kept if its query gives rows, its superlative is not tied, some plausible wrong
-query (:mod:`distill_sql.scoring.mutants`) gives other rows, and neither its words nor its query
-were drawn before. Hand-written questions are read from ``questions/<db_id>.sql``.
+A generated question is kept if its query returns rows, its superlative has no tie, some plausible
+wrong query (:mod:`distill_sql.scoring.mutants`) returns other rows, and neither its words nor its
+query are used already. Hand-written questions are read from ``questions/<db_id>.sql``.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from distill_sql.pocket.phrases import Speaker
 from distill_sql.scoring.hardness import LEVELS, Hardness, hardness
 from distill_sql.scoring.mutants import mutants
 
-#: Share of each level of hardness: Spider dev's, to the percent.
+#: The share of each level of hardness, that of Spider dev rounded to percents.
 MIX: dict[Hardness, float] = {"easy": 0.24, "medium": 0.43, "hard": 0.17, "extra": 0.16}
-#: Generated questions per database of each split.
+#: The number of generated questions per database, by split.
 PER_DATABASE = {"train": 145, "validation": 80, "dev": 62}
-#: Drawings per question wanted, after which a database has to do with fewer.
+#: Attempts per wanted question; after that, a database has fewer questions.
 PATIENCE = 60
-#: The longest answer of a generated question, in rows.
+#: The most rows that the answer to a generated question may have.
 MAX_ROWS = 200
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question as it stands in the benchmark's files; ``source`` is generated or handwritten."""
+    """A question in the benchmark's files; ``source`` is "generated" or "handwritten"."""
 
     db_id: str
     question: str
@@ -49,15 +49,15 @@ class Question:
 
 
 def handwritten(domain: Domain) -> list[Question]:
-    """The questions that were written by hand for a database; none if it has no file."""
+    """The hand-written questions of a database; none if it has no file."""
     path = SOURCES / "questions" / f"{domain.db_id}.sql"
     return read_handwritten(path, domain.db_id) if path.is_file() else []
 
 
 def read_handwritten(path: Path, db_id: str) -> list[Question]:
-    """The questions of a file: each is one comment line, and its query stands below it.
+    """Read the questions of a file: each is one comment line with its query below it.
 
-    Raises :class:`DatasetError` naming the file and the place where a question lacks its query.
+    Raises :class:`DatasetError`, which names the file and the question, if a query is missing.
     """
     found = []
     text = read_text(path)
@@ -74,9 +74,9 @@ def read_handwritten(path: Path, db_id: str) -> list[Question]:
 
 
 def generate(domain: Domain, connection: sqlite3.Connection, taken: set[str]) -> list[Question]:
-    """Draw a database's questions at the mix of :data:`MIX`.
+    """Generate a database's questions with the shares of :data:`MIX`.
 
-    ``taken`` holds the questions and queries that are taken already; it grows.
+    ``taken`` holds the questions and queries that exist already; the new ones are added to it.
     """
     random = Random(f"{domain.db_id}/questions")
     speaker = Speaker(domain, connection, random)
@@ -91,7 +91,7 @@ def generate(domain: Domain, connection: sqlite3.Connection, taken: set[str]) ->
     for _ in range(wanted * PATIENCE):
         if len(kept) == wanted:
             break
-        # Patterns that were used less come first, so that no kind of question crowds out another.
+        # A pattern becomes less likely with each use, so that no kind of question dominates.
         weights = [pattern.weight / (1 + uses[pattern.name]) for pattern in PATTERNS]
         pattern = random.choices(PATTERNS, weights)[0]
         draft = pattern.draw(speaker)
@@ -119,12 +119,12 @@ def _wanted(total: int) -> dict[Hardness, int]:
 
 
 def sentence(phrasing: str, draft: Draft) -> str:
-    """A phrasing with its slots filled in, as a sentence."""
+    """A phrasing with its slots filled, as a sentence."""
     return polished(phrasing.format(**draft.slots))
 
 
 def polished(text: str) -> str:
-    """Words as a sentence: single spaces, *an* where it belongs, a capital.
+    """A text as a sentence: single spaces, *an* before vowels, a capital first letter.
 
     >>> polished("which  is a old tree?")
     'Which is an old tree?'
@@ -136,7 +136,7 @@ def polished(text: str) -> str:
 
 
 def worth_asking(domain: Domain, connection: sqlite3.Connection, draft: Draft) -> bool:
-    """Whether a draft has an answer, only one, and one that a wrong query does not give."""
+    """Whether a draft has an answer without ties that some wrong query does not give."""
     rows = connection.execute(draft.sql).fetchall()
     if not 0 < len(rows) <= MAX_ROWS or all(value is None for row in rows for value in row):
         return False
@@ -150,7 +150,7 @@ def worth_asking(domain: Domain, connection: sqlite3.Connection, draft: Draft) -
 def told_apart(
     domain: Domain, connection: sqlite3.Connection, sql: str, rows: list[tuple[Any, ...]]
 ) -> bool:
-    """Whether some plausible wrong query gives other rows than ``rows``."""
+    """Whether some plausible wrong query returns other rows than ``rows``."""
     return any(
         _rows(connection, mutant.sql, len(rows)) != sorted(rows, key=repr)
         for mutant in mutants(sql, domain.schema)

@@ -1,8 +1,8 @@
-"""Reading pocket's test split: scoring predictions on it once, and writing down that it was done.
+"""Reading pocket's test split: predictions are scored once, and the reading is logged.
 
-A split that is looked at again and again becomes one more split to choose on. So each version of
-the package reads it once, all its models together, from a checkout without edits; what was read
-stands in a committed log, one line a reading, and no figure is shown that is not in it.
+A test split that is evaluated repeatedly becomes another validation split. So each version of the
+package reads it once, for all models together, from a checkout without uncommitted edits. A
+committed log has one line per reading, and no other figures on the split are shown.
 """
 
 from __future__ import annotations
@@ -27,27 +27,34 @@ from distill_sql.scoring.comparison import compare
 from distill_sql.scoring.hardness import LEVELS
 from distill_sql.scoring.judge import Judge
 from distill_sql.scoring.predictions import Prediction, read_predictions
-from distill_sql.scoring.report import ScoreReport, align, as_percent, score, score_with
+from distill_sql.scoring.report import (
+    Accuracy,
+    ScoreReport,
+    align,
+    as_percent,
+    score,
+    score_with,
+)
 from distill_sql.scoring.verdicts import Rules
 from distill_sql.sql.skeletons import skeleton, skeletons
 
-#: Where the readings of the released versions stand.
+#: The log of the released versions.
 LOG = Path(__file__).parents[2] / "book" / "results" / "pocket_test" / "log.jsonl"
-#: What a manifest of ``distill-sql generate`` says about who answered and how.
+#: The fields of a manifest of ``distill-sql generate`` that identify the model and its settings.
 _MANIFEST = ("recipe", "model", "revision", "seed", "overridden", "adapter", "settings")
 _MADE = "Make the predictions with distill-sql generate ... --dataset pocket --split test."
 
 
 @dataclass(frozen=True)
 class Answers:
-    """A prediction file of the test split and the manifest beside it."""
+    """A prediction file of the test split, and its manifest."""
 
     file: Path
     predictions: Sequence[Prediction]
     manifest: Mapping[str, Any]
 
     def record(self) -> dict[str, Any]:
-        """Who answered, and what file it was."""
+        """The model and the file, as the log records them."""
         return {
             "file": self.file.name,
             "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest(),
@@ -65,10 +72,10 @@ def read_test_split(
 ) -> dict[str, Any]:
     """Score prediction files on the test split, append the reading to a log, and return it.
 
-    ``log`` is :data:`LOG` if it is not given.
-    ``state`` is :func:`~distill_sql.provenance.git_state` of the checkout. Raises
-    :class:`DistillSqlError` if ``version`` has read the split before, if the checkout has edits or
-    is none, and if the split is not what it was frozen as. Nothing is scored then.
+    ``log`` defaults to :data:`LOG`, and ``state`` to :func:`~distill_sql.provenance.git_state` of
+    the checkout. Raises :class:`DistillSqlError`, before anything is scored, if ``version`` has
+    read the split already, if the package is not in a git checkout or has uncommitted edits, or if
+    the split has changed.
     """
     log = LOG if log is None else log
     sealed.check_frozen()
@@ -95,14 +102,14 @@ def read_test_split(
             for a, b in combinations(range(len(read)), 2)
         ],
     }
-    # Written down before it is shown: a reading that nobody logged would be no reading.
+    # Logged before it is returned, so that no figure is shown that is not in the log.
     before = log.read_text(encoding="utf-8") if log.is_file() else ""
     write_text(log, before + json.dumps(reading, ensure_ascii=False) + "\n")
     return reading
 
 
 def table(reading: Mapping[str, Any]) -> str:
-    """A reading as text: a line for each prediction file and way of judging."""
+    """A reading as text: one line per prediction file and view."""
     rows = [["", "count", "execution accuracy", "95 % interval", "over databases"]]
     for found in reading["predictions"]:
         for view, figures in found["accuracy"].items():
@@ -129,23 +136,23 @@ def _check_unread(log: Path, version: str) -> None:
         if entry["version"] == version:
             raise DistillSqlError(
                 f"Version {version} has read pocket's test split already, on {entry['date']} at "
-                f"commit {str(entry['commit'])[:12]} ({log}, line {number}), and a version reads "
-                "it once. Use those figures; the next release, with a version number of its own, "
-                "reads it again. To choose between models, score the validation split."
+                f"commit {str(entry['commit'])[:12]} ({log}, line {number}); each version reads "
+                "it once. Use those figures, or raise the version number for the next release. "
+                "To choose between models, score the validation split."
             )
 
 
 def _clean_commit(state: Mapping[str, Any]) -> str:
     if state["commit"] is None:
         raise DistillSqlError(
-            "The test split is read from a git checkout of distill-sql, since its log names the "
-            "commit; this package is in none. Clone the repository and install it from there."
+            "This package is not in a git checkout. The test split is only read from one, because "
+            "the log names the commit. Clone the repository and install the package from there."
         )
     if state["dirty"] is not False:
         raise DistillSqlError(
-            f"The checkout at commit {state['commit'][:12]} has edits, so its commit does not say "
-            "what is measured. Commit everything first, and keep predictions where git ignores "
-            "them, such as book/.work."
+            f"The checkout at commit {state['commit'][:12]} has uncommitted edits, so the commit "
+            "does not identify what is measured. Commit everything first, and keep predictions in "
+            "an ignored folder, such as book/.work."
         )
     return str(state["commit"])
 
@@ -154,13 +161,13 @@ def _answers(file: Path, dataset: Dataset) -> Answers:
     predictions = read_predictions(file, dataset)
     beside = file.with_name(f"{file.name}.manifest.json")
     if not beside.is_file():
-        raise PredictionError(f"{file} has no manifest beside it ({beside.name}). {_MADE}")
+        raise PredictionError(f"{file} has no manifest ({beside.name}) in its folder. {_MADE}")
     manifest = read_json(beside, error=PredictionError)
     about = manifest.get("dataset") if isinstance(manifest, dict) else None
     found = (about or {}).get("name"), (about or {}).get("split")
     if found != ("pocket", "test"):
         raise PredictionError(
-            f"{beside} is about {' '.join(map(str, found))}; expected pocket test. {_MADE}"
+            f"{beside} is for {' '.join(map(str, found))}; expected pocket test. {_MADE}"
         )
     return Answers(file, predictions, manifest)
 
@@ -172,7 +179,7 @@ def _first(views: Mapping[str, ScoreReport]) -> ScoreReport:
 def _reports(
     read: Iterable[Answers], dataset: Dataset, *, progress: bool
 ) -> list[dict[str, ScoreReport]]:
-    """Each file's verdicts, judged in four ways; the first is that of every other split."""
+    """The reports of each file in four views; the first is the one used on all other splits."""
     neighbours = build_neighbours(dataset, progress=progress)
     rules = Rules(etype="exec")
     strict = Rules(etype="exec", keep_distinct=True)
@@ -183,7 +190,9 @@ def _reports(
             found.append(
                 {
                     "as on dev": report,
-                    f"{severe.neighbours} neighbours too": score_with(severe, answers.predictions),
+                    f"{severe.neighbour_count} neighbours too": score_with(
+                        severe, answers.predictions
+                    ),
                     "DISTINCT kept": score(answers.predictions, dataset, strict),
                     "further columns forgiven": forgiven(report, dataset),
                 }
@@ -194,7 +203,7 @@ def _reports(
 def _figures(
     views: Mapping[str, ScoreReport], dataset: Dataset, forms: frozenset[str]
 ) -> dict[str, Any]:
-    """Accuracies of one file: by view, and for the first view by hardness, database and form."""
+    """Accuracies of a file: by view, and for the first view by hardness, database and skeleton."""
     first = _first(views)
     known = {e.question_id for e in dataset if skeleton(e.query) in forms}
     every = {e.question_id for e in dataset}
@@ -214,5 +223,5 @@ def _figures(
     }
 
 
-def _counts(accuracy: Any) -> dict[str, int]:
+def _counts(accuracy: Accuracy) -> dict[str, int]:
     return {"n": accuracy.n, "correct": accuracy.correct}

@@ -1,8 +1,8 @@
-"""The rows of the pocket databases: drawn from the domain files, the same ones every time.
+"""The rows of the pocket databases, generated deterministically from the domain files.
 
-Every column draws from a generator of its own, seeded with the names of database, table and
-column, so a change to one column leaves the others as they were. References are skewed, as they are
-in life: a few parents have many children, and some have none.
+Each column has its own random generator, seeded with the names of database, table and column, so a
+change of one column does not change the others. References are skewed: a few parents have many
+children, and some have none.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _create(table: TableSpec) -> str:
 def make_rows(
     domain: Domain, table: TableSpec, keys: dict[tuple[str, str], list[Value]]
 ) -> list[tuple[Value, ...]]:
-    """The rows of one table; ``keys`` holds the key values of the tables before it."""
+    """The rows of one table; ``keys`` holds the key values of the earlier tables."""
     columns: dict[str, list[Value]] = {}
     taken: set[tuple[Value, ...]] = set()
     references = [column for column in table.columns if column.references]
@@ -99,7 +99,7 @@ def _same_parent_twice(references: list[ColumnSpec], drawn: list[Value]) -> bool
 
 
 class _Pool:
-    """Parents to draw from: a shuffled share of them, the first ones more often."""
+    """The parents to draw from: a random share of them, with decreasing weights."""
 
     def __init__(self, random: Random, parents: list[Value], share: float) -> None:
         shuffled = random.sample(parents, len(parents))
@@ -117,7 +117,7 @@ def _values(random: Random, table: TableSpec, column: ColumnSpec) -> list[Value]
     if column.role == "label":
         return random.sample(column.values, count)
     if column.values:
-        # Every value at least once, the rest by weight.
+        # Every value occurs at least once; the others are drawn by weight.
         drawn = list(column.values)[:count]
         drawn += random.choices(column.values, column.weights or None, k=count - len(drawn))
         return random.sample(drawn, count)
@@ -143,7 +143,7 @@ def _pool_words(name: str) -> list[str]:
 
 
 def _made(random: Random, kind: str, count: int) -> Iterator[str]:
-    """``count`` distinct values of a kind that every database needs."""
+    """``count`` distinct values of a general kind, such as names of people."""
     first, last = _pool_words("first"), _pool_words("last")
     words, streets = _pool_words("words"), ["Street", "Lane", "Road", "Avenue", "Court", "Square"]
     seen: set[str] = set()

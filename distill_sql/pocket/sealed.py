@@ -1,9 +1,9 @@
-"""Pocket's test split: questions written by hand on databases of their own, read once a release.
+"""Pocket's test split: hand-written questions on separate databases, read once per release.
 
-Its sources are in ``test/``: ``<db_id>.sql`` makes a database, ``<db_id>.questions.sql`` has its
-questions and gold queries. Its README says how they came about. ``load_dataset`` gives the
-questions without their gold queries, which is enough to answer them; only
-:mod:`~distill_sql.pocket.reading` scores answers, and writes down that it did.
+Its sources are in ``test/``: ``<db_id>.sql`` creates a database, and ``<db_id>.questions.sql`` has
+its questions and gold queries. The README there says how they were written. ``load_dataset``
+returns the questions without gold queries, which is enough to answer them. Only
+:mod:`~distill_sql.pocket.reading` scores answers, and it logs each reading.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from distill_sql.pocket.domains import SOURCES
 from distill_sql.pocket.questions import Question, read_handwritten
 from distill_sql.settings import cache_dir
 
-#: The split's own version, and the SHA-256 of its sources. A change of the split is a new version:
-#: figures of two versions are figures of two benchmarks.
+#: The split's version, and the SHA-256 of its sources. A changed split is a new version, whose
+#: figures are not comparable with those of the old one.
 VERSION = 1
 SHA256 = "c4f739b89dbb5fce28318895ef37e79b33722e8c79805e97dbb3458558f94aa1"
 
@@ -46,7 +46,7 @@ def questions() -> list[Question]:
 
 
 def digest() -> str:
-    """SHA-256 (hex) over questions, queries, schemas and rows."""
+    """The SHA-256 (hex) of questions, queries, schemas and rows."""
     found = hashlib.sha256()
     for path in sorted(FOLDER.glob("*.sql")):
         text = "\n".join(read_text(path).splitlines())
@@ -55,17 +55,17 @@ def digest() -> str:
 
 
 def check_frozen() -> None:
-    """Raise :class:`DatasetError` if the split is not what it was frozen as."""
+    """Raise :class:`DatasetError` if the split differs from its frozen version."""
     if (found := digest()) != SHA256:
         raise DatasetError(
-            f"Pocket's test split was changed: its sources in {FOLDER} have the SHA-256 "
-            f"{found[:16]}..., and version {VERSION} was frozen with {SHA256[:16]}.... Take the "
-            "change back, or make it a new version: raise VERSION and set SHA256 in sealed.py."
+            f"Pocket's test split has changed: its sources in {FOLDER} have the SHA-256 "
+            f"{found[:16]}..., but version {VERSION} was frozen with {SHA256[:16]}.... Revert the "
+            "change, or make it a new version: raise VERSION and set SHA256 in sealed.py."
         )
 
 
 def materialized_test() -> Path:
-    """The split's folder in Spider's layout, gold queries left out; built on first use."""
+    """The split's folder in Spider's layout, without gold queries; built on first use."""
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     target = cache_dir() / "pocket-test" / f"{digest()[:16]}-{code[:8]}"
     if not (target / "test.json").exists():
@@ -89,13 +89,13 @@ def _build(target: Path) -> None:
         write_json(folder / "test.json", asked)
         try:
             folder.rename(target)
-        except OSError:  # another process built it meanwhile: the same content
+        except OSError:  # another process has built the same content
             if not (target / "test.json").exists():
                 raise
 
 
 def with_gold() -> Dataset:
-    """The split with its gold queries: for scoring, and for the tests of the split itself."""
+    """The split with its gold queries, for scoring and for the tests of the split."""
     dataset = load_dataset("pocket", split="test")
     return dataset.with_examples(
         replace(example, query=question.query)

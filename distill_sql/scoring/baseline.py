@@ -1,9 +1,9 @@
-"""A floor for every model: answer with the nearest training question's query, names exchanged.
+"""A baseline without a model: the query of the nearest training question, with names replaced.
 
-No model, nothing is learned. The training question that BM25 finds nearest gives its query; its
-tables, columns and values are exchanged for those of the database that is asked, chosen by the
-words they share with the question. What a student does not do better than this, it did not learn.
-Left out: any use of sample rows beyond text values that occur in the question.
+BM25 finds the nearest training question. The tables, columns and values of its query are replaced
+by those of the question's database, chosen by the words that they share with the question. A
+student that scores no better has learned no more than this. The baseline uses no sample rows, only
+text values that occur in the question.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from distill_sql.sql.parsing import parse_query
 
 
 class NearestQuestion:
-    """Answers questions from the examples of a training split.
+    """Predicts queries from the examples of a training split.
 
-    Examples whose query cannot be parsed, or reads no table, lend nothing. Without any other, the
-    answer is empty.
+    Examples whose query cannot be parsed, or reads no table, are skipped. If no other example is
+    left, the prediction is empty.
     """
 
     def __init__(self, train: Dataset) -> None:
@@ -86,7 +86,7 @@ class NearestQuestion:
 
 
 def _exchange_tables(tree: exp.Expr, schema: Schema, ranked: Sequence[str]) -> dict[str, str]:
-    """Put the best ranked tables in, each next one joined to the first where there is such."""
+    """Replace the tables by the best ranked ones, those joined to the first one first."""
     names = list(dict.fromkeys(table.name for table in tree.find_all(exp.Table)))
     near = set(schema.neighbours(ranked[0]))
     order = [ranked[0], *sorted(ranked[1:], key=lambda name: name not in near)]
@@ -117,7 +117,7 @@ def _exchange_columns(
 
 
 def _exchange_join(join: exp.Expr, schema: Schema) -> None:
-    """Join on the foreign key between the two tables, if there is one."""
+    """Replace a join's columns by the foreign key between the two tables, if there is one."""
     select = join.find_ancestor(exp.Select)
     condition: Any = join.args.get("on")
     if select is None or not isinstance(condition, exp.EQ):
@@ -142,7 +142,7 @@ def _column(schema: Schema, table: str, name: str) -> Column | None:
 
 
 def _best(table: Table, old: Column | None, asked: set[str], used: set[str]) -> str:
-    """The column that shares most words with the question; of the same type if there is a tie."""
+    """The column that shares the most words with the question; ties prefer the same type."""
 
     def rank(column: Column) -> tuple[bool, int, bool, bool]:
         shared = len(asked & set(words(f"{column.name} {column.description}")))
@@ -155,7 +155,7 @@ def _best(table: Table, old: Column | None, asked: set[str], used: set[str]) -> 
 
 
 def _exchange_values(tree: exp.Expr, question: str, values: Sequence[str]) -> None:
-    """Put in the values and numbers that the question names, in its order."""
+    """Replace literals by the values and numbers in the question, in its order."""
     lower = question.lower()
     named = [
         value

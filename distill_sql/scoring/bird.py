@@ -1,9 +1,10 @@
 """BIRD's metrics: execution accuracy over sets of rows, soft F1, and R-VES, which rewards speed.
 
-Li et al., "Can LLM Already Serve as A Database Interface?" (NeurIPS 2023) and the scripts of
-bird-bench/mini_dev (``evaluation_ex.py``, ``evaluation_f1.py``, ``evaluation_ves.py``). They differ
-from Spider's: rows are a set, columns stay in their order, nothing is done to the texts. Soft F1
-depends on the order of rows, R-VES on the machine: compare it only with itself.
+The metrics are from Li et al., "Can LLM Already Serve as A Database Interface?" (NeurIPS 2023) and
+the scripts of bird-bench/mini_dev (``evaluation_ex.py``, ``evaluation_f1.py``,
+``evaluation_ves.py``). They differ from Spider's: rows are compared as a set, columns in their
+order, and the queries run unchanged. Soft F1 depends on the order of rows. R-VES depends on the
+machine, so compare only values from one machine.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from distill_sql.scoring.predictions import Prediction
 from distill_sql.scoring.verdicts import gives_table, gold_error
 from distill_sql.sql.sandbox import Row, Sandbox
 
-#: How often both queries are timed for R-VES, and seconds a query may take, as published.
+#: The published number of timings per query for R-VES, and the timeout of a query in seconds.
 ITERATIONS = 100
 DEADLINE = 30.0
 
 
 @dataclass(frozen=True)
 class BirdVerdict:
-    """One prediction by BIRD's metrics.
+    """The verdict of BIRD's metrics on one prediction.
 
-    ``exec`` is execution accuracy's verdict, ``soft_f1`` lies between 0 and 1, and ``reward`` is
-    R-VES's, between 0 and 1.25; None if nothing was timed.
+    ``exec`` is the verdict of execution accuracy, ``soft_f1`` is between 0 and 1, and ``reward`` is
+    that of R-VES, between 0 and 1.25, or None if nothing was timed.
     """
 
     question_id: int
@@ -42,7 +43,7 @@ class BirdVerdict:
 
 @dataclass(frozen=True)
 class BirdReport:
-    """All verdicts of one file; the properties are the published scores, from 0 to 100 (or 112)."""
+    """The verdicts of one file; its properties are the published scores, 0 to 100 (R-VES: 112)."""
 
     verdicts: tuple[BirdVerdict, ...]
 
@@ -58,7 +59,7 @@ class BirdReport:
 
     @property
     def r_ves(self) -> float | None:
-        """The mean square root of the rewards, or None if nothing was timed."""
+        """The mean of the rewards' square roots, or None if nothing was timed."""
         rewards = [verdict.reward for verdict in self.verdicts if verdict.reward is not None]
         return 100 * float(np.mean(np.sqrt(rewards))) if rewards else None
 
@@ -74,9 +75,9 @@ def score_bird(
 ) -> BirdReport:
     """Score predictions, one per example of ``dataset`` and in its order, by BIRD's metrics.
 
-    ``iterations`` of 0 leaves R-VES out. Queries run one at a time, since they are timed.
-    ``skip_failing_gold`` leaves questions out of the report whose gold query fails; else that is a
-    :class:`~distill_sql.errors.GoldQueryError`.
+    With ``iterations`` of 0, R-VES is left out. Queries run one at a time, since they are timed. A
+    gold query that fails raises :class:`~distill_sql.errors.GoldQueryError`; with
+    ``skip_failing_gold``, its question is left out of the report.
     """
     verdicts = []
     pairs = list(zip(dataset, predictions, strict=True))
@@ -107,10 +108,9 @@ def score_bird(
 
 
 def soft_f1(gold: Sequence[Row], pred: Sequence[Row]) -> float:
-    """F1 over the cells of rows that stand in the same place, duplicates aside.
+    """F1 over the cells of rows at the same position, after duplicate rows are removed.
 
-    A cell counts as found if its value occurs anywhere in the other row. Results without any row
-    are equal.
+    A cell is found if its value occurs anywhere in the other row. Two empty results are equal.
 
     >>> soft_f1([("Ann", 1), ("Bo", 2)], [("Ann", 1), ("Bo", 3)])
     0.75
@@ -136,7 +136,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def reward(ratio: float) -> float:
-    """R-VES's reward for a right query that takes 1 / ``ratio`` of the gold query's time.
+    """The reward of R-VES for a correct query that takes 1 / ``ratio`` of the gold query's time.
 
     >>> [reward(ratio) for ratio in (0, 0.1, 0.3, 0.6, 1.0, 2.5)]
     [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
@@ -152,7 +152,7 @@ _REWARDS = ((2, 1.25), (1, 1.0), (0.5, 0.75), (0.25, 0.5))
 def _time_ratio(
     sandbox: Sandbox, database: Path, gold_sql: str, pred_sql: str, iterations: int
 ) -> float:
-    """The mean of gold time over prediction time, without what is 3 deviations away."""
+    """The mean ratio of gold time to prediction time, without outliers beyond 3 deviations."""
     ratios = []
     for _ in range(iterations):
         pred = sandbox.run(database, pred_sql).seconds

@@ -1,7 +1,7 @@
-"""The seconds that one prediction has, for its queries and for all the work around them.
+"""The deadline of one prediction, for its queries and for all other work on it.
 
-Texts and results can be made to cost a lot outside SQLite, too: a text of brackets is slow to
-split, and rows that differ late are slow to compare. Such work looks at the clock as it goes.
+Some predictions are expensive outside SQLite: a text of brackets is slow to split, and rows that
+differ late are slow to compare. Such work checks the clock regularly.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from __future__ import annotations
 import math
 import time
 
-#: Seconds after the deadline that the work around the queries may take.
+#: Seconds that work outside SQLite may take after the deadline.
 GRACE = 0.5
 
 
 class OutOfTime(Exception):
-    """The deadline and its grace have passed. The judge makes a timeout of it."""
+    """The deadline and its grace period have passed. The judge reports a timeout."""
 
 
 class Clock:
-    """Counts down from ``seconds``; time that is not the prediction's own can be given back."""
+    """Counts down from ``seconds``; time that the prediction did not cause can be given back."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     @property
     def left(self) -> float:
-        """Seconds until the deadline, 0 when it has passed."""
+        """Seconds until the deadline, 0 after it."""
         return max(self._end - time.monotonic(), 0.0)
 
     def give_back(self, seconds: float) -> None:
-        """Put the deadline off."""
+        """Postpone the deadline."""
         self._end += seconds
 
     def check(self) -> None:
-        """Raise :class:`OutOfTime` when the grace has passed, too."""
+        """Raise :class:`OutOfTime` if the grace period has passed."""
         if time.monotonic() > self._end + GRACE:
             raise OutOfTime
 

@@ -1,20 +1,21 @@
-"""Intervals and a test over databases: questions on one database succeed or fail together.
+"""Confidence intervals and a test clustered by database: results on one database are correlated.
 
-An interval over questions takes each as drawn by itself. Benchmarks draw databases and ask many
-questions on each, so what varies is the database, and there are few: 6 in pocket's dev split, 20 in
-Spider's. Miller ("Adding error bars to evals", 2024) asks for clustered standard errors for this
-reason. With so few clusters a bootstrap over them is too narrow, and so are normal quantiles
-(Cameron, Gelbach and Miller 2008). Used here instead:
+An interval over questions treats them as independent. A benchmark samples databases and asks many
+questions on each, so the databases are the sample, and there are few: 6 in pocket's dev split, 20
+in Spider's. Miller ("Adding error bars to evals", 2024) recommends clustered standard errors for
+this reason. With so few clusters, bootstrap intervals and intervals from normal quantiles are too
+narrow (Cameron, Gelbach and Miller 2008). This module uses instead:
 
-- the variance CR2 with Student's t and the degrees of freedom of Bell and McCaffrey (2002), which
-  fall where a few databases have most of the questions;
-- for an accuracy, Wilson's form with the effective number of questions that this variance implies,
-  never more than there are (Korn and Graubard 1998; Franco et al. 2019): it stays between 0 and 1;
-- for a difference, a test that exchanges the two models on whole databases, in every way there is
-  (Canay, Romano and Shaikh 2017). It is exact for any number of databases.
+- the CR2 variance with Student's t and the degrees of freedom of Bell and McCaffrey (2002), which
+  decrease if a few databases have most of the questions;
+- for an accuracy, Wilson's interval with the effective sample size that this variance implies, at
+  most the number of questions (Korn and Graubard 1998; Franco et al. 2019). It stays between 0
+  and 1;
+- for a difference, a permutation test that swaps the two models on whole databases, over all
+  combinations (Canay, Romano and Shaikh 2017). It is exact for any number of databases.
 
-``tests/scoring/test_clusters.py`` simulates how often the intervals hold the truth. A cluster is
-the number of a database's questions, one or more, and the sum of their values.
+``tests/scoring/test_clusters.py`` simulates the coverage of the intervals. A cluster is the number
+of questions on a database, at least one, and the sum of their values.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from typing import TypeAlias
 
 import numpy as np
 
-#: The number of a database's questions, and the sum of their values.
+#: The number of questions on a database, and the sum of their values.
 Cluster: TypeAlias = tuple[int, float]
 Interval: TypeAlias = tuple[float, float]
-#: No interval: there is nothing to measure, or only one database.
+#: No interval: there are no questions, or only one database.
 NONE: Interval = (math.nan, math.nan)
-#: How often an interval is to hold the truth.
+#: The confidence level.
 LEVEL = 0.95
-#: The two-sided quantile of the normal distribution for it.
+#: The two-sided quantile of the normal distribution at this level.
 NORMAL = 1.959964
 _STEPS = 20_001
 
 
 @dataclass(frozen=True)
 class Variance:
-    """The variance of an estimate and the degrees of freedom that it is known with."""
+    """The estimated variance of an estimate, and its degrees of freedom."""
 
     value: float
     dof: float
@@ -54,16 +55,16 @@ class Variance:
         return Variance(total, total**2 / (self.value**2 / self.dof + other.value**2 / other.dof))
 
     def interval(self, estimate: float) -> Interval:
-        """The interval around a difference of shares, by Student's t; never beyond -1 and 1."""
+        """Student's t interval of a difference of shares, clipped to -1 and 1."""
         spread = student_t(self.dof) * math.sqrt(self.value)
         return max(estimate - spread, -1.0), min(estimate + spread, 1.0)
 
 
 def mean_variance(clusters: Sequence[Cluster], *, least: float = 0.0) -> Variance:
-    """The variance of the mean over all questions, if databases vary (CR2); two of them or more.
+    """The CR2 variance of the mean over all questions, clustered by database; two or more.
 
-    ``least`` is the variance over questions. Databases cannot vary less, except by chance, so it is
-    taken if it is the larger one.
+    ``least`` is the variance over questions. The clustered variance is smaller only by chance, so
+    the larger of the two is returned.
     """
     sizes = np.array([size for size, _ in clusters], dtype=float)
     totals = np.array([total for _, total in clusters], dtype=float)
@@ -71,7 +72,7 @@ def mean_variance(clusters: Sequence[Cluster], *, least: float = 0.0) -> Varianc
     residuals = totals - sizes * totals.sum() / n
     weights = 1 / (1 - sizes / n)
     value = float((weights * residuals**2).sum() / n**2)
-    # Bell and McCaffrey's degrees of freedom, for questions that do not depend on one another.
+    # Bell and McCaffrey's degrees of freedom under independent questions.
     spread = np.diag(sizes) - np.outer(sizes, sizes) / n
     spread *= np.sqrt(np.outer(weights, weights))
     dof = float(np.trace(spread) ** 2 / (spread**2).sum())
@@ -79,7 +80,7 @@ def mean_variance(clusters: Sequence[Cluster], *, least: float = 0.0) -> Varianc
 
 
 def share_interval(clusters: Sequence[Cluster]) -> Interval:
-    """The interval of a share; a cluster's sum is its number of right answers.
+    """The interval of a share, clustered by database; a cluster's sum counts its right answers.
 
     >>> low, high = share_interval([(85, 60), (85, 70), (85, 62), (85, 75)])
     >>> f"{low:.3f} {high:.3f}"
@@ -96,7 +97,7 @@ def share_interval(clusters: Sequence[Cluster]) -> Interval:
 
 
 def wilson_interval(share: float, n: float, quantile: float) -> Interval:
-    """The interval of a share of ``n`` (Wilson 1927), for a quantile of the distribution."""
+    """Wilson's interval (1927) of a share of ``n``, for a quantile of the distribution."""
     centre = share + quantile**2 / (2 * n)
     spread = quantile * math.sqrt(share * (1 - share) / n + (quantile / (2 * n)) ** 2)
     scale = 1 + quantile**2 / n
@@ -104,18 +105,18 @@ def wilson_interval(share: float, n: float, quantile: float) -> Interval:
 
 
 def sign_flip_p(sums: Sequence[int]) -> float:
-    """The two-sided p of no difference, from each database's sum of differences, in any unit.
+    """The two-sided p-value of no difference, from the sum of differences on each database.
 
-    If the two models are alike, each sum could as well have the other sign. The p is the share of
-    all choices of signs whose total is as far from 0 as the observed one. So it cannot be less than
-    2 / 2 ** databases: with 6 databases no p is below 2 / 64.
+    Under the null hypothesis each sum is as likely to have the other sign. The p-value is the share
+    of all combinations of signs whose total is at least as far from 0 as the observed one. It is
+    never below 2 / 2 ** databases: with 6 databases it is at least 2 / 64.
 
     >>> sign_flip_p([3, 5, 2, 4, 1, 6]) == 2 / 64
     True
     """
     whole = [abs(each) for each in sums]
     reach = sum(whole)
-    shares = np.zeros(2 * reach + 1)  # of the choices of signs, by their total
+    shares = np.zeros(2 * reach + 1)  # of the combinations of signs, by their total
     shares[reach] = 1.0
     for each in whole:
         if each:
@@ -126,10 +127,10 @@ def sign_flip_p(sums: Sequence[int]) -> float:
 
 @lru_cache(maxsize=1024)
 def student_t(dof: float) -> float:
-    """The two-sided 95 % quantile of Student's t; ``dof`` is 1 or more, and need not be whole.
+    """The two-sided 95 % quantile of Student's t; ``dof`` is a real number, at least 1.
 
     With t = sqrt(dof) * tan(angle), the density of the angle is cos(angle) ** (dof - 1), which is
-    added up in steps; the quantile is right to 6 digits.
+    integrated numerically; the quantile is accurate to 6 digits.
 
     >>> f"{student_t(1):.3f} {student_t(5):.4f} {student_t(19):.4f}"
     '12.706 2.5706 2.0930'

@@ -1,7 +1,7 @@
-"""Answers that are right but for columns that nobody asked for.
+"""Answers that are right except for extra columns.
 
-Execution accuracy counts them as wrong. How many there are tells a model that does not understand
-questions from one that understands them and has another idea of what a table should show.
+Execution accuracy counts them as wrong. Their number distinguishes a model that misunderstands
+questions from one that understands them but returns other columns than the gold query.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from distill_sql.scoring.report import ScoreReport
 from distill_sql.sql.parsing import parse_query
 from distill_sql.sql.sandbox import DEADLINE
 
-#: Columns that a query may show and still be taken apart: their choices are many.
+#: Queries with more columns than this are skipped: they have too many subsets.
 MOST = 8
 
 
 def with_columns(sql: str, count: int) -> Iterator[str]:
-    """The query with ``count`` of its columns, in every way that leaves some out, in their order.
+    """The query with every selection of ``count`` of its columns, in their order.
 
-    Nothing for a query that does not parse, that has no more than ``count`` columns or more than
-    :data:`MOST`, or that is no plain SELECT: a set operation compares whole rows.
+    Yields nothing for a query that does not parse, that has at most ``count`` columns or more than
+    :data:`MOST`, or that is not a plain SELECT: a set operation compares whole rows.
 
     >>> list(with_columns("SELECT id, name FROM singer", 1))
     ['SELECT id FROM singer', 'SELECT name FROM singer']
@@ -48,11 +48,11 @@ def but_for_columns(
     *,
     neighbours: Mapping[str, Sequence[Path]] | None = None,
 ) -> list[int]:
-    """Question ids of a report's wrong answers that are right once some columns are left out.
+    """The question ids of a report's wrong answers that become right without some columns.
 
-    They are judged by the report's rules. ``neighbours`` are those that the report was judged on,
-    if it was: of many choices of columns, one may have the gold rows by luck on one database alone.
-    The choices of one answer's columns share one deadline.
+    They are judged by the report's rules. Pass the ``neighbours`` that the report was judged on, if
+    any: on a single database, one of many selections may have the gold rows by chance. All
+    selections of one answer share one deadline.
     """
     examples = {example.question_id: example for example in dataset}
     found = []
@@ -73,10 +73,10 @@ def forgiven(
     *,
     neighbours: Mapping[str, Sequence[Path]] | None = None,
 ) -> ScoreReport:
-    """The report as it is if further columns do not make an answer wrong.
+    """The report under a metric that forgives extra columns.
 
-    Execution accuracy of what :func:`but_for_columns` finds becomes right and nothing else changes,
-    so tables, intervals and comparisons of the new report are those of this kinder metric.
+    The verdict ``exec`` of the answers found by :func:`but_for_columns` becomes true, and nothing
+    else changes, so tables, intervals and comparisons of the new report are those of this metric.
     """
     kept = set(but_for_columns(report, dataset, neighbours=neighbours))
     verdicts = (

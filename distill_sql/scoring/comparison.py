@@ -1,7 +1,7 @@
-"""Two prediction files on the same questions: is the difference more than noise?
+"""Paired comparisons of prediction files on the same questions, with intervals and tests.
 
-:func:`compare` pairs two of them. :func:`compare_means` pairs two groups of runs that differ in
-their seeds; a table of gains over several seeds takes its interval from there.
+:func:`compare` compares two files. :func:`compare_means` compares two groups of runs with different
+seeds, such as the gains in a table over several seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from distill_sql.scoring.clusters import (
 )
 from distill_sql.scoring.report import Metric, ScoreReport, numbers
 
-#: Resamples of the questions behind an interval, and their seed.
+#: The number of bootstrap resamples, and their seed.
 RESAMPLES = 20_000
 SEED = 42
 
@@ -36,9 +36,9 @@ SEED = 42
 class Comparison:
     """The paired difference of two accuracies, B minus A.
 
-    ``only_a`` and ``only_b`` count the questions that only one of them answers rightly; all others
-    say nothing about which is better. ``databases`` has the number of questions and the difference
-    of right answers on each database; two comparisons are equal if their own counts are.
+    ``only_a`` and ``only_b`` count the questions that only A or only B answers correctly.
+    ``databases`` has the number of questions and the difference of right answers on each database;
+    it is ignored when two comparisons are tested for equality.
     """
 
     n: int
@@ -50,15 +50,15 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """The accuracy of B less that of A, between -1 and 1; not a number without questions."""
+        """The accuracy of B minus that of A, between -1 and 1; NaN without questions."""
         return (self.only_b - self.only_a) / self.n if self.n else math.nan
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval of the difference, by a bootstrap over the questions (percentiles).
+        """The 95 % percentile bootstrap interval of the difference, over questions.
 
-        Two that never differ could still differ on other questions: then it reaches as far as the
-        exact interval of 0 in ``n`` (Clopper and Pearson 1934).
+        Two files that never differ here could differ on other questions. In that case the interval
+        is the exact one for 0 of ``n`` (Clopper and Pearson 1934), on both sides.
         """
         if not self.n:
             return NONE
@@ -71,9 +71,9 @@ class Comparison:
 
     @property
     def clustered_interval(self) -> Interval:
-        """The 95 % interval of the difference over databases; not numbers if there is only one.
+        """The 95 % interval of the difference, clustered by database; NaN for a single one.
 
-        :mod:`~distill_sql.scoring.clusters` says how and why.
+        :mod:`~distill_sql.scoring.clusters` explains the method.
         """
         if len(self.databases) < 2:
             return NONE
@@ -82,9 +82,9 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
-        """McNemar's exact test, two-sided (McNemar 1947): of no difference between the two.
+        """The two-sided p-value of McNemar's exact test (McNemar 1947) of no difference.
 
-        It takes each question as drawn by itself.
+        The test treats questions as independent.
 
         >>> round(Comparison(100, 40, 46, only_a=2, only_b=8).p_value, 3)
         0.109
@@ -95,19 +95,19 @@ class Comparison:
 
     @property
     def clustered_p_value(self) -> float:
-        """The exact test that exchanges A and B on whole databases, two-sided.
+        """The two-sided p-value of the permutation test that swaps A and B on whole databases.
 
-        It cannot be below :attr:`least_p`. Not a number if there is only one database.
+        It is at least :attr:`least_p`, and NaN if there is only one database.
         """
         return _p_value(self.databases)
 
     @property
     def least_p(self) -> float:
-        """The smallest p that the test over databases can give for so many of them."""
+        """The smallest p-value that the test over databases can give for this number of them."""
         return 2 / 2 ** len(self.databases) if len(self.databases) > 1 else math.nan
 
     def summary(self) -> dict[str, Any]:
-        """The numbers as ``distill-sql score --json`` writes them; None where there are none."""
+        """The numbers that ``distill-sql score --json`` writes, with None for missing ones."""
         clustered = len(self.databases) > 1
         return {
             "n": self.n,
@@ -138,13 +138,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class MeanComparison:
-    """The mean accuracy of several runs B less that of several runs A, on the same questions.
+    """The mean accuracy of runs B minus that of runs A, on the same questions.
 
-    ``runs_a`` and ``runs_b`` are the accuracies of the runs. Both 95 % intervals let seeds vary:
-    ``interval`` seeds and questions, ``clustered_interval`` seeds and databases (not numbers if
-    there is only one). ``clustered_p_value`` is :attr:`Comparison.clustered_p_value` of the means.
-    Where one side is a single run, its seed adds nothing to the intervals. That is right for a
-    model that was not trained; of a trained one, the intervals are then about this run only.
+    ``runs_a`` and ``runs_b`` are the accuracies of the runs. Both 95 % intervals include the
+    variance over seeds: ``interval`` with that over questions, ``clustered_interval`` with that
+    over databases (NaN for a single one). ``clustered_p_value`` is
+    :attr:`Comparison.clustered_p_value` of the means. The seed of a side with a single run adds no
+    variance. That is correct for an untrained model; for a trained one, the intervals are about
+    this run only.
     """
 
     n: int
@@ -157,12 +158,12 @@ class MeanComparison:
 
     @property
     def difference(self) -> float:
-        """The mean accuracy of B less that of A, between -1 and 1."""
+        """The mean accuracy of B minus that of A, between -1 and 1."""
         return float(np.mean(self.runs_b) - np.mean(self.runs_a)) if self.n else math.nan
 
 
 def compare(a: ScoreReport, b: ScoreReport, *, metric: Metric = "exec") -> Comparison:
-    """Pair the verdicts of two reports on the same questions; those without one are left out."""
+    """Compare two reports on the same questions; questions without a verdict are left out."""
     db_ids, (left, right) = _paired([a, b], metric)
     difference = right - left
     return Comparison(
@@ -178,24 +179,25 @@ def compare(a: ScoreReport, b: ScoreReport, *, metric: Metric = "exec") -> Compa
 def compare_means(
     a: Sequence[ScoreReport], b: Sequence[ScoreReport], *, metric: Metric = "exec"
 ) -> MeanComparison:
-    """Pair two groups of runs on the same questions: what a model gains in the mean over seeds.
+    """Compare two groups of runs on the same questions: the mean gain over seeds.
 
-    Each question counts with the share of a group's runs that answer it, B less A, so that all
-    seeds meet the same questions and databases. To the variance of the mean over questions, or over
-    databases, comes that of the mean over seeds: the variance of the runs' accuracies over their
-    number. It holds a little of the first once more, so the intervals are rather too wide than too
-    narrow. With three seeds their own spread is not known well; Student's t takes that in.
+    The value of a question is the share of a group's runs that answer it correctly, B minus A, so
+    all seeds are paired on questions and databases. The total variance is the variance of the mean
+    over questions, or over databases, plus that over seeds: the variance of the runs' accuracies
+    divided by their number. The second includes a little of the first, so the intervals are
+    slightly too wide rather than too narrow. Student's t accounts for the uncertain variance of a
+    few seeds.
     """
     if not a or not b:
         raise PredictionError(
-            f"Found {len(a)} and {len(b)} runs to compare; give one or more on each side."
+            f"Found {len(a)} and {len(b)} runs to compare; pass at least one on each side."
         )
     db_ids, rights = _paired([*a, *b], metric)
     left, right = rights[: len(a)], rights[len(a) :]
     n = len(db_ids)
     if not n:
         return MeanComparison(0, (), (), 0, NONE, NONE, math.nan)
-    # Whole numbers: the difference of each question's means, times both numbers of runs.
+    # Integers: each question's difference of means, multiplied by both numbers of runs.
     scale = len(a) * len(b)
     counted = right.sum(axis=0) * len(a) - left.sum(axis=0) * len(b)
     clusters = _clusters(db_ids, counted)
@@ -227,16 +229,16 @@ def compare_means(
 def _paired(
     reports: Sequence[ScoreReport], metric: Metric
 ) -> tuple[list[str], npt.NDArray[np.int_]]:
-    """The databases of the questions with a verdict in every run, and the verdicts.
+    """The databases and verdicts of the questions that have a verdict in every run.
 
-    The verdicts have the shape (runs, questions), 1 for right.
+    The verdicts have the shape (runs, questions); 1 is right.
     """
     asked = [verdict.question_id for verdict in reports[0].verdicts]
     for other in reports[1:]:
         if [verdict.question_id for verdict in other.verdicts] != asked:
             raise PredictionError(
-                f"The two reports have {len(asked)} and {len(other.verdicts)} verdicts and not on "
-                "the same questions. Score both files on the same dataset and split."
+                f"The two reports have {len(asked)} and {len(other.verdicts)} verdicts on "
+                "different questions. Score both files on the same dataset and split."
             )
     columns = [
         (verdicts[0].db_id, rights)
@@ -249,7 +251,7 @@ def _paired(
 
 
 def _clusters(db_ids: Sequence[str], values: npt.NDArray[np.int_]) -> tuple[tuple[int, int], ...]:
-    """The number of each database's questions, and the sum of their values."""
+    """For each database, the number of questions and the sum of their values."""
     found: dict[str, list[int]] = {}
     for db_id, value in zip(db_ids, values, strict=True):
         found.setdefault(db_id, []).append(int(value))
@@ -259,7 +261,7 @@ def _clusters(db_ids: Sequence[str], values: npt.NDArray[np.int_]) -> tuple[tupl
 def _variance_over_questions(n: int, mean: float, squares: float) -> float:
     """The variance of a mean of ``n`` values whose squares sum to ``squares``.
 
-    Where all values are 0, that which the exact interval of 0 in ``n`` stands for.
+    If all values are 0, it is the variance that the exact interval for 0 of ``n`` implies.
     """
     if not squares:
         return (_never(n) / NORMAL) ** 2
@@ -267,7 +269,7 @@ def _variance_over_questions(n: int, mean: float, squares: float) -> float:
 
 
 def _never(n: int) -> float:
-    """The largest share that is not seen in ``n`` questions with a probability of 2.5 %."""
+    """The share that occurs in none of ``n`` questions with a probability of 2.5 %."""
     return 1 - float(0.025 ** (1 / n))
 
 

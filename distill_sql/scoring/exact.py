@@ -1,14 +1,13 @@
-"""Exact set match and its component scores, as Spider's official evaluator judges them.
+"""Exact set match and its component scores, with the semantics of Spider's official evaluator.
 
-Two queries match if every component of one is found in the other, whatever the order: SELECT,
-WHERE, GROUP BY, HAVING, ORDER BY, AND/OR, set operations, keywords, tables. The rules are those of
-``evaluation.py`` of taoyds/test-suite-sql-eval (commit e97acc5) with its default flags: values and
-DISTINCT are not compared, and columns joined by a foreign key are one column. The metric is from Yu
-et al., "Spider" (EMNLP 2018), section 5; it calls many a right query wrong, and a few wrong ones
-right.
+Two queries match if their components are equal in any order: SELECT, WHERE, GROUP BY, HAVING, ORDER
+BY, AND/OR, set operations, keywords, tables. The rules are those of ``evaluation.py`` of
+taoyds/test-suite-sql-eval (commit e97acc5) with its default flags: values and DISTINCT are not
+compared, and columns linked by a foreign key count as one. The metric is from Yu et al., "Spider"
+(EMNLP 2018), section 5. It rejects many correct queries and accepts a few wrong ones.
 
-Kept though odd, each where it is done: ON conditions are not compared; nested queries are compared
-with DISTINCT and without foreign keys, and those in FROM with their values too.
+Some odd rules are kept. ON conditions are not compared. Nested queries are compared with DISTINCT
+and without foreign keys, and those in FROM also with their values.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from dataclasses import dataclass, replace
 
 from distill_sql.data.schema import Schema
 from distill_sql.scoring.execution import prediction_text
-from distill_sql.scoring.spider_sql import (
+from distill_sql.scoring.spider_parser import parse_query
+from distill_sql.scoring.spider_query import (
     ColumnUnit,
     Condition,
     Conditions,
@@ -29,7 +29,6 @@ from distill_sql.scoring.spider_sql import (
     SpiderSqlError,
     Value,
     ValueUnit,
-    parse_query,
 )
 from distill_sql.sql.sandbox import SQL_BYTES
 
@@ -50,10 +49,10 @@ COMPONENTS = (
 
 @dataclass(frozen=True)
 class ComponentScore:
-    """One component of one pair: right or wrong, and how many parts gold and prediction have.
+    """The score of one component of one pair, and its number of parts in gold and prediction.
 
-    Accuracy, recall and F1 of a single pair are all 1 or all 0 (``get_scores``): there is no credit
-    for a part of the parts.
+    Accuracy, recall and F1 of a single pair are all 1 or all 0 (``get_scores``); there is no
+    partial credit.
     """
 
     correct: bool
@@ -62,24 +61,24 @@ class ComponentScore:
 
 
 def exact_set_match(pred_sql: str, gold_sql: str, schema: Schema) -> bool:
-    """Whether a prediction matches the gold query, component by component.
+    """Whether a prediction matches the gold query in every component.
 
-    A prediction that Spider's parser does not accept, or that is too long to be run, counts as an
-    empty query, which matches no gold query; no prediction raises. A gold query that it does not
-    accept raises :class:`SpiderSqlError`: the official evaluator ends there, and the pair has no
+    A prediction that Spider's parser rejects, or that is too long to be run, counts as an empty
+    query, which matches no gold query; no prediction raises an error. A gold query that the parser
+    rejects raises :class:`SpiderSqlError`: the official evaluator stops there, and the pair has no
     verdict.
     """
     pred, gold = _comparable_pair(pred_sql, gold_sql, schema)
     try:
         return _match(pred, gold)
-    except RecursionError:  # nested almost too deeply to parse, so unlike any gold query
+    except RecursionError:  # almost too deeply nested to parse, so it matches no gold query
         return False
 
 
 def component_scores(pred_sql: str, gold_sql: str, schema: Schema) -> dict[str, ComponentScore]:
-    """The scores of one pair by the names in :data:`COMPONENTS`; errors as :func:`exact_set_match`.
+    """The scores of one pair, by the names in :data:`COMPONENTS`.
 
-    A component that neither query has is right.
+    A component that neither query has is right. Errors are those of :func:`exact_set_match`.
     """
     pred, gold = _comparable_pair(pred_sql, gold_sql, schema)
     try:
@@ -91,10 +90,11 @@ def component_scores(pred_sql: str, gold_sql: str, schema: Schema) -> dict[str, 
 def partial_match(
     scores: Iterable[Mapping[str, ComponentScore]],
 ) -> dict[str, tuple[float, float, float]]:
-    """Accuracy, recall and F1 of each component over many pairs, as the official report has them.
+    """Accuracy, recall and F1 of each component over many pairs, as in the official report.
 
-    Accuracy is the share right of the pairs whose prediction has the component, recall of those
-    whose gold query has it; F1 is their harmonic mean, and 1 if both are 0 (as printed there).
+    Accuracy is the share of right pairs among those whose prediction has the component, and recall
+    among those whose gold query has it. F1 is their harmonic mean, and 1 if both are 0, as the
+    official report prints it.
     """
     rows = list(scores)
     table = {}
@@ -126,11 +126,11 @@ def _comparable_pair(pred_sql: str, gold_sql: str, schema: Schema) -> tuple[Quer
 
 
 def foreign_key_map(schema: Schema) -> dict[str, str]:
-    """Each column of a foreign key, and the column that stands for it (``build_foreign_key_map``).
+    """Map each column of a foreign key to its representative (``build_foreign_key_map``).
 
-    The first column, in the schema's order, of a group of columns linked by keys. Groups grow as
-    the keys are read and are never merged: a key between two groups joins the older, and a column
-    in both follows the newer.
+    The representative is the first column, in the schema's order, of a group of columns linked by
+    keys. Groups grow as keys are read and are never merged: a key between two groups is added to
+    the older one, and a column in both belongs to the newer one.
     """
     order = {
         f"{table.name}.{column.name}".lower(): position
@@ -165,8 +165,8 @@ def _read(sql: str, schema: Schema, keys: Mapping[str, str]) -> Query:
 def _without_values(query: Query) -> Query:
     """A query without the values of its conditions, at every depth (``rebuild_sql_val``).
 
-    Queries that conditions compare with stay, without their values. Queries in FROM are left as
-    they are, values included.
+    Queries on the right side of conditions are kept, without their values. Queries in FROM keep
+    their values.
     """
     return replace(
         query,
@@ -200,11 +200,11 @@ def _nested_only(value: Value) -> Query | None:
 
 
 def _with_keys(query: Query, keys: Mapping[str, str]) -> Query:
-    """A query with one column for all that a key links, and no DISTINCT (``rebuild_sql_col``).
+    """A query with linked columns replaced by one, and without DISTINCT (``rebuild_sql_col``).
 
     ``keys`` is limited to the tables in the FROM of the outermost, leftmost query, also for the
-    queries after a UNION. Queries in conditions and in FROM are left as they are, so DISTINCT and
-    the choice between linked columns do count in them.
+    queries after a UNION. Queries in conditions and in FROM are not changed, so DISTINCT and the
+    choice between linked columns matter there.
     """
 
     def column(unit: ColumnUnit) -> ColumnUnit:
@@ -243,10 +243,10 @@ def _with_keys(query: Query, keys: Mapping[str, str]) -> Query:
 
 
 def _match(pred: Query, gold: Query) -> bool:
-    """Every component right, and the same tables in any order (``eval_exact_match``).
+    """Every component is right, and the tables are the same in any order (``eval_exact_match``).
 
-    A gold query without tables matches any. The official evaluator crashes on two different queries
-    in one FROM; here they compare like tables.
+    A gold query without tables matches any tables. The official evaluator crashes on two different
+    queries in one FROM; here they are compared like tables.
     """
     if not all(score.correct for score in _components(pred, gold).values()):
         return False
@@ -274,7 +274,7 @@ def _components(pred: Query, gold: Query) -> dict[str, ComponentScore]:
 
 
 def _parts(pred: Iterable[Hashable], gold: Iterable[Hashable]) -> ComponentScore:
-    """Right if the parts are the same, as multisets."""
+    """Right if the parts are equal as multisets."""
     left, right = Counter(pred), Counter(gold)
     return ComponentScore(left == right, right.total(), left.total())
 
@@ -285,9 +285,9 @@ def _group_names(query: Query) -> list[str]:
 
 
 def _group(pred: Query, gold: Query) -> ComponentScore:
-    """GROUP BY in order and with tables, and HAVING in order (``eval_having``).
+    """GROUP BY with tables, and HAVING; both are compared in order (``eval_having``).
 
-    Where neither query has GROUP BY, HAVING is not compared.
+    HAVING is not compared if neither query has GROUP BY.
     """
     same = [unit.column for unit in pred.group_by] == [unit.column for unit in gold.group_by]
     correct = same and (not gold.group_by or pred.having == gold.having)
@@ -297,7 +297,7 @@ def _group(pred: Query, gold: Query) -> ComponentScore:
 def _order(pred: Query, gold: Query) -> ComponentScore:
     """ORDER BY, and whether there is a LIMIT (``eval_order``).
 
-    Where neither query has ORDER BY, LIMIT is left to the keywords.
+    If neither query has ORDER BY, LIMIT is only compared as a keyword.
     """
     same = pred.order_by == gold.order_by
     correct = same and (gold.order_by is None or pred.limit == gold.limit)
@@ -305,9 +305,9 @@ def _order(pred: Query, gold: Query) -> ComponentScore:
 
 
 def _connectors(pred: Query, gold: Query) -> ComponentScore:
-    """Whether AND and OR occur in WHERE, not where or how often (``eval_and_or``).
+    """Whether AND and OR occur in WHERE, regardless of place and number (``eval_and_or``).
 
-    The official evaluator swaps the totals of gold and prediction where they differ; so do we.
+    If they differ, the totals of gold and prediction are swapped, as in the official evaluator.
     """
     left, right = set(pred.where.connectors), set(gold.where.connectors)
     if left == right:
@@ -329,9 +329,9 @@ def _set_operations(pred: Query, gold: Query) -> ComponentScore:
 
 
 def keywords(query: Query) -> set[str]:
-    """The keywords of the outermost query (``get_keywords``); NOT, IN, LIKE and OR count in ON too.
+    """The keywords of the outermost query (``get_keywords``); NOT, IN, LIKE and OR also from ON.
 
-    JOIN, GROUP BY's columns and what is inside nested queries do not show here.
+    JOIN, the columns of GROUP BY and the keywords of nested queries are not included.
     """
     found = {
         word

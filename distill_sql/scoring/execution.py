@@ -1,12 +1,12 @@
-"""Execution accuracy as Spider's official evaluator judges it, and a strict mode of our own.
+"""Execution accuracy with the semantics of Spider's official evaluator, and a strict mode.
 
 The rules are those of taoyds/test-suite-sql-eval (commit e97acc5, ``exec_eval.py`` and
-``evaluation.py``): a prediction is right if its rows equal the gold rows as a multiset, for some
-order of its columns, in the gold's row order where the gold text says ``order by``. Before that the
-texts are prepared, leniently: see :func:`prepare`.
+``evaluation.py``). A prediction is right if its rows equal the gold rows as a multiset for some
+order of its columns, or as a list if the gold text contains ``order by``. Before execution the
+texts are prepared leniently: see :func:`prepare`.
 
-One difference is on purpose. The official evaluator opens databases for writing, so ``DELETE FROM
-t`` runs and has no rows, which is right where the gold query has none. Here it is refused.
+One difference is intended. The official evaluator opens databases for writing, so ``DELETE FROM t``
+runs and returns no rows, which is right if the gold query returns none. Here it is an error.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from distill_sql.scoring.clock import UNLIMITED, Clock
 from distill_sql.scoring.plugging import first_statement
 from distill_sql.sql.sandbox import SQL_BYTES, Row
 
-# Numbers of gold's and of pred's rows, and the columns of each that have no partner yet.
+# Group numbers of the rows of gold and of pred, and the columns of each that are not paired yet.
 _Paired: TypeAlias = tuple[list[int], list[int], frozenset[int], frozenset[int]]
 
-#: Texts up to this many characters are prepared without a look at the clock, and remembered.
+#: Texts up to this many characters are prepared without checking the clock, and cached.
 SHORT = 5_000
 
-# Where ``sqlparse`` may end a statement before the end of a text: it takes GO for an end, too.
+# Where ``sqlparse`` may end a statement before the end of a text; GO ends one, too.
 _SPLIT = re.compile(r";(?!\s*\Z)|\bGO\b")
 _CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
 
@@ -35,10 +35,11 @@ _CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECA
 def prepare(sql: str, *, keep_distinct: bool = False, clock: Clock = UNLIMITED) -> str:
     """A query as the official evaluator executes it.
 
-    ``> =``, ``< =`` and ``! =`` are closed up and ``YEAR(CURDATE())`` is the year 2020. Unless
-    ``keep_distinct``, every DISTINCT is dropped, and with it all that follows the first statement:
-    ``SELECT 1;;`` is right where ``SELECT 1`` is. SQLite itself refuses a second semicolon, but no
-    comment after the first. A text that the sandbox would refuse for its length is only closed up.
+    The spaces in ``> =``, ``< =`` and ``! =`` are removed and ``YEAR(CURDATE())`` becomes 2020.
+    Unless ``keep_distinct``, every DISTINCT is removed, and so is everything after the first
+    statement: ``SELECT 1;;`` is right if ``SELECT 1`` is. SQLite itself rejects a second semicolon
+    but accepts a comment after the first. In a text too long for the sandbox, only the spaces are
+    removed.
 
     >>> prepare("SELECT DISTINCT a FROM t WHERE b > = 'distinct'; ;")
     "SELECT  a FROM t WHERE b >= 'distinct'; "
@@ -63,18 +64,18 @@ prepare_short = lru_cache(maxsize=8192)(_prepare)
 
 
 def prepare_gold(sql: str, *, keep_distinct: bool = False) -> str:
-    """:func:`prepare` for a gold query, which may end on any number of semicolons.
+    """:func:`prepare` for a gold query, which may end with any number of semicolons.
 
-    SQLite refuses ``;;``. The official evaluator ends there if DISTINCT is kept.
+    SQLite rejects ``;;``. The official evaluator stops there if DISTINCT is kept.
     """
     return prepare(sql.rstrip("; \t\r\n"), keep_distinct=keep_distinct)
 
 
 def prediction_text(sql: str, *, strict: bool = False) -> str:
-    """The text of a prediction that is judged: up to the first tab, ``SELECT 1`` if it is empty.
+    """The judged text of a prediction: up to the first tab, or ``SELECT 1`` if it is empty.
 
-    The official evaluator also replaces the letters ``value``, in lower case, by ``1`` wherever
-    they stand: a column ``value_points`` becomes ``1_points``. ``strict`` does not.
+    The official evaluator also replaces the lower-case letters ``value`` by ``1`` everywhere: a
+    column ``value_points`` becomes ``1_points``. ``strict`` does not.
 
     >>> prediction_text("SELECT a FROM t WHERE b = value\\tmodel-x")
     'SELECT a FROM t WHERE b = 1'
@@ -84,19 +85,19 @@ def prediction_text(sql: str, *, strict: bool = False) -> str:
 
 
 def order_matters(gold_sql: str) -> bool:
-    """Whether rows must come in order: the gold text says so anywhere, a subquery included."""
+    """Whether the order of rows matters: the gold text contains ``order by`` anywhere."""
     return "order by" in gold_sql.lower()
 
 
 def rows_equal(
     gold: Sequence[Row], pred: Sequence[Row], *, ordered: bool, clock: Clock = UNLIMITED
 ) -> bool:
-    """Whether two results are the same rows for some order of the columns of ``pred``.
+    """Whether two results have the same rows for some order of the columns of ``pred``.
 
-    Rows are a multiset, or a list if ``ordered``; values compare as in Python, so 1 equals 1.0. Two
-    empty results are equal whatever their columns. Raises
-    :class:`~distill_sql.scoring.clock.OutOfTime` if ``clock`` runs out: columns that hold the same
-    values in other rows can be tried in very many orders.
+    Rows are compared as a multiset, or as a list if ``ordered``, and values as in Python, so 1
+    equals 1.0. Two empty results are equal, whatever their columns. Raises
+    :class:`~distill_sql.scoring.clock.OutOfTime` if ``clock`` runs out: columns with the same
+    values in different rows have very many orders to try.
 
     >>> rows_equal([(1, "a"), (2, "b")], [("b", 2), ("a", 1)], ordered=False)
     True
@@ -123,9 +124,9 @@ def rows_equal(
 def _same_unordered_rows(
     gold: Sequence[Row], pred: Sequence[Row], *, ordered: bool, clock: Clock
 ) -> bool:
-    """The evaluator's quick test: the rows agree when the values in each are sorted.
+    """The official evaluator's quick test: the rows are equal after each row's values are sorted.
 
-    It sorts by their texts, where 1 and 1.0 differ, so it refuses some rows that are equal.
+    Values are sorted by their text, where 1 and 1.0 differ, so some equal rows are rejected.
     """
     first, second = _sorted(gold, clock), _sorted(pred, clock)
     return first == second if ordered else set(first) == set(second)
@@ -144,14 +145,14 @@ def _some_order_fits(
 ) -> bool:
     """Whether the columns of ``pred`` can be ordered so that its rows are those of ``gold``.
 
-    Columns are paired step by step. Rows that agree in the columns paired so far have one number,
-    and a column's key is the multiset of its values with those numbers: only columns with one key
-    can be a pair. Where all of pred's columns with a key are the same column there is nothing to
-    choose, which settles most results at once; else the choices for one column are tried in turn,
-    and each makes the keys of the others more telling.
+    Columns are paired step by step. Rows that are equal in the columns paired so far share a group
+    number, and the key of a column is the multiset of its values with those numbers. Only columns
+    with equal keys can be paired. If all columns of ``pred`` with a key are equal, there is no
+    choice; this settles most results in one step. Otherwise every choice for one column is tried,
+    and each refines the keys of the other columns.
 
-    The evaluator tries the permutations that a sample of rows leaves possible, so the verdict is
-    the same and does not depend on chance.
+    The official evaluator tries the permutations that a sample of rows leaves possible. The verdict
+    is the same, and here it does not depend on chance.
     """
     start = [0] * len(gold[0])
     everything = frozenset(range(len(gold)))
@@ -199,4 +200,4 @@ def _multiset(column: Iterable[object]) -> frozenset[tuple[object, int]]:
 
 
 def _counts(items: Iterable[object]) -> dict[object, int]:
-    return dict(Counter(items))  # two Counters are slow to compare, two dicts are not
+    return dict(Counter(items))  # dicts compare faster than Counters

@@ -1,8 +1,8 @@
 """Spider's hardness of a gold query: easy, medium, hard or extra.
 
 The official evaluator (taoyds/test-suite-sql-eval, commit e97acc5, ``evaluation.py``) counts the
-components of the outermost, leftmost SELECT. We count the same on sqlglot's tree, its quirks
-included: a ``NOT`` in WHERE and an ``AND`` in HAVING count like aggregates.
+components of the outermost, leftmost SELECT. This module counts the same on sqlglot's tree,
+including the quirks: a ``NOT`` in WHERE and an ``AND`` in HAVING count as aggregates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEVELS: tuple[Hardness, ...] = ("easy", "medium", "hard", "extra")
 
 @lru_cache(maxsize=16384)
 def hardness(sql: str) -> Hardness | None:
-    """The hardness of a query; None if it cannot be parsed, or is no SELECT (``VALUES``).
+    """The hardness of a query; None if it cannot be parsed or is not a SELECT (``VALUES``).
 
     >>> hardness("SELECT count(*) FROM singer")
     'easy'
@@ -93,7 +93,7 @@ def _expressions(select: exp.Select, name: str) -> list[exp.Expr]:
 
 
 def _conditions(node: exp.Expr | None) -> Iterator[exp.Expr]:
-    """The leaves of a tree of AND and OR, left to right."""
+    """The leaves of a tree of AND and OR, from left to right."""
     return (part for part in _parts(node) if not isinstance(part, exp.And | exp.Or))
 
 
@@ -102,7 +102,7 @@ def _ors(node: exp.Expr | None) -> int:
 
 
 def _parts(node: exp.Expr | None) -> Iterator[exp.Expr]:
-    """A tree of AND and OR: these and their leaves, left to right. A long one is deep, too."""
+    """The nodes of a tree of AND and OR, from left to right; iterative, since trees can be deep."""
     waiting = [node] if node is not None else []
     while waiting:
         part = waiting.pop().unnest()
@@ -116,7 +116,7 @@ def _positive(leaf: exp.Expr) -> exp.Expr:
 
 
 def _subqueries(node: exp.Expr) -> int:
-    """How many queries a condition compares with; those inside them do not count."""
+    """The number of subqueries in a condition; nested ones do not count."""
     count, waiting = 0, [node]
     while waiting:
         part = waiting.pop()

@@ -1,4 +1,4 @@
-"""Judging predictions one by one, several at a time, by running them beside the gold queries."""
+"""Judging predictions in parallel, by executing them and the gold queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 
 from distill_sql.data.datasets import Dataset, Example
 from distill_sql.data.neighbours import has_ties, tie_query
@@ -29,21 +28,21 @@ from distill_sql.scoring.execution import (
 )
 from distill_sql.scoring.hardness import hardness
 from distill_sql.scoring.plugging import fillings
-from distill_sql.scoring.spider_sql import SpiderSqlError
+from distill_sql.scoring.spider_query import SpiderSqlError
 from distill_sql.scoring.verdicts import FailureMode, Rules, Verdict, gives_table, gold_error
 from distill_sql.sql.sandbox import DEADLINE, Result, Row, Sandbox
 
 
 class Judge:
-    """Judges predictions on a dataset, several at a time; use it as a context manager.
+    """Judges predictions on a dataset in parallel; use it as a context manager.
 
-    Workers and gold rows are kept from one call to the next, so a second file costs less than the
-    first. ``jobs`` worker processes run the queries (default: one per core); ``deadline`` is in
-    seconds and per prediction, however many databases it is run on. What is done to its text and
-    its rows counts as its queries do, and ends within a second after the deadline. Every
-    ``*.sqlite`` file in a database's folder counts, so a folder with the official test suite gives
-    test-suite accuracy; so do those that ``neighbours`` has for its db_id, but for a question whose
-    gold query fails on them.
+    Workers and gold results are kept between calls, so a second file costs less than the first.
+    ``jobs`` worker processes run the queries (default: one per core). ``deadline`` is in seconds
+    per prediction, for all databases together. It includes the work on texts and rows, which stops
+    within a second after it. A prediction must be right on every ``*.sqlite`` file in its
+    database's folder, so a folder with the official test suite gives test-suite accuracy. It must
+    also be right on the databases that ``neighbours`` lists for its db_id, except those on which
+    the gold query fails.
     """
 
     def __init__(
@@ -57,9 +56,9 @@ class Judge:
     ) -> None:
         self.dataset = dataset
         self._neighbours = neighbours or {}
-        #: How many neighbours a database has, at most.
-        self.neighbours = max(map(len, self._neighbours.values()), default=0)
-        self._made = {path for paths in self._neighbours.values() for path in paths}
+        #: The largest number of neighbours of a database.
+        self.neighbour_count = max(map(len, self._neighbours.values()), default=0)
+        self._neighbour_paths = {path for paths in self._neighbours.values() for path in paths}
         self.rules = rules or Rules()
         self._keep_distinct = self.rules.keep_distinct or self.rules.strict
         self._jobs = jobs or os.cpu_count() or 1
@@ -75,16 +74,11 @@ class Judge:
     def __enter__(self) -> Judge:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """End every worker."""
+        """Stop all workers."""
         self._pool.shutdown(cancel_futures=True)
         for sandbox in self._sandboxes:
             sandbox.close()
@@ -92,7 +86,7 @@ class Judge:
     def verdicts(self, pairs: Iterable[tuple[Example, str]]) -> Iterator[Verdict]:
         """The verdict on each pair of an example and a prediction, in order.
 
-        Pairs are taken as verdicts are, a few ahead, so memory does not grow with their number.
+        Pairs are read only a few ahead of the verdicts, so memory does not grow with their number.
         Raises :class:`GoldQueryError` if a gold query fails, unless the rules skip such questions.
         """
         waiting: deque[Future[Verdict]] = deque()
@@ -108,7 +102,7 @@ class Judge:
                 future.cancel()
 
     def verdict(self, example: Example, pred_sql: str) -> Verdict:
-        """The verdict on one prediction; any thread may call."""
+        """The verdict on one prediction; thread-safe."""
         level = hardness(example.query)
         notes = [] if level else ["no level of hardness, since the gold query cannot be parsed"]
         exact = None
@@ -145,22 +139,24 @@ class Judge:
         )
 
     def execute(self, db_id: str, sql: str) -> Result:
-        """Run a query on the main database within the deadline; any thread may call."""
+        """Run a query on the main database within the deadline; thread-safe."""
         return self._sandbox.run(self.dataset.database_path(db_id), sql)
 
     def _exact(self, example: Example, pred_sql: str) -> tuple[bool | None, list[str]]:
-        """Exact set match's verdict, or None and the reason why there is none."""
+        """The verdict of exact set match, or None and the reason."""
         schema = self.dataset.schema(example.db_id)
         try:
             return exact_set_match(pred_sql, example.query, schema), []
         except SpiderSqlError as error:
-            return None, [f"no exact set match, since Spider's parser fails on the gold: {error}"]
+            return None, [
+                f"no exact set match, since Spider's parser rejects the gold query: {error}"
+            ]
 
     def _prepare(self, gold_sql: str) -> str:
         return prepare_gold(gold_sql, keep_distinct=self._keep_distinct)
 
     def _text(self, pred_sql: str, clock: Clock) -> str:
-        """The text that is executed; the prediction as it is if there is no time to prepare it."""
+        """The text that is executed; the prediction itself if preparing it takes too long."""
         text = prediction_text(pred_sql, strict=self.rules.strict)
         try:
             return prepare(text, keep_distinct=self._keep_distinct, clock=clock)
@@ -170,11 +166,12 @@ class Judge:
     def passes(
         self, example: Example, pred_sql: str, *, clock: Clock | None = None
     ) -> tuple[bool, Result]:
-        """Whether it gives the gold rows everywhere, and its result on the main database.
+        """Whether a prediction gives the gold rows on all databases, and its main result.
 
-        The deadline is for all that is done here, or ``clock`` if several queries share one. A
-        timeout is the result, wherever it was. Of a wrong result no more rows are fetched than tell
-        it from the gold rows. Raises :class:`GoldQueryError` if the gold query fails.
+        The deadline covers all work here; pass a ``clock`` if several queries share one. A timeout
+        on any database is the result. Only as many rows of a wrong result are fetched as are
+        needed to tell it from the gold rows. Raises :class:`GoldQueryError` if the gold query
+        fails.
         """
         clock = clock or Clock(self._deadline)
         return self._passes(example, self._text(pred_sql, clock), clock)
@@ -191,13 +188,13 @@ class Judge:
                     if not self._is_decisive(path, gold_sql):
                         continue
                     gold = self._gold(path, gold_sql, example)
-                    clock.give_back(time.monotonic() - began)  # gold has a deadline of its own
+                    clock.give_back(time.monotonic() - began)  # gold has its own deadline
                     if not clock.left:
                         return False, judged
                     began = time.monotonic()
                     result = self._run(path, candidate, gold, clock)
-                    # Of thousands of fillings the way to the worker and back takes longer than the
-                    # queries; of the first one it may include the worker's start.
+                    # For thousands of fillings, the round trip to the worker takes longer than the
+                    # queries, so it counts. That of the first may include the worker's start.
                     if number == 0:
                         clock.give_back(time.monotonic() - began - result.seconds)
                         if path == database or result.kind == "timeout":
@@ -218,8 +215,8 @@ class Judge:
         return (*suite(self.dataset.database_path(db_id)), *self._neighbours.get(db_id, ()))
 
     def _find_decisive(self, path: Path, gold_sql: str) -> bool:
-        """Whether a neighbour counts: its gold rows are there, and are no matter of chance."""
-        if path not in self._made:
+        """Whether a database is used: on a neighbour, gold must have a result and no ties."""
+        if path not in self._neighbour_paths:
             return True
         if not gives_table(self._gold_result(path, gold_sql)):
             return False
@@ -237,14 +234,14 @@ class Judge:
     def _failure_mode(
         self, example: Example, pred_sql: str, text: str, judged: Result, clock: Clock
     ) -> FailureMode:
-        """The mode by the strict comparison: the texts as they are, columns in order."""
+        """The failure mode by a strict comparison: unchanged texts, columns in order."""
         if not pred_sql.strip():
             return "empty"
         if judged.kind == "timeout":
             return "timeout"
         database = self.dataset.database_path(example.db_id)
         gold = self._gold_result(database, example.query)
-        if not gives_table(gold):  # SQLite refuses ``> =`` and YEAR(CURDATE())
+        if not gives_table(gold):  # SQLite rejects ``> =`` and YEAR(CURDATE())
             gold = self._gold(database, self._prepare(example.query), example)
         result = judged if text == pred_sql else self._run(database, pred_sql, gold, clock)
         if not result.ok:
@@ -258,7 +255,7 @@ class Judge:
         return "ok" if same else "wrong-result"
 
     def _run(self, path: Path, sql: str, gold: Result, clock: Clock) -> Result:
-        """Run a prediction, fetching no more rows than tell it from the gold ones."""
+        """Run a prediction, fetching only as many rows as are needed to tell it from gold."""
         rows = max(len(gold.rows), 1)
         result = self._sandbox.run(path, sql, deadline=clock.left, max_rows=rows)
         if result.kind == "timeout":
@@ -268,7 +265,7 @@ class Judge:
         return result
 
     def _gold(self, path: Path, sql: str, example: Example) -> Result:
-        """A gold query's result; :class:`GoldQueryError` if it has none."""
+        """The result of a gold query; :class:`GoldQueryError` if it has none."""
         result = self._gold_result(path, sql)
         if not gives_table(result):
             raise gold_error(self.dataset, example, path, result)
@@ -287,9 +284,9 @@ class Judge:
 
 
 def suite(database: Path) -> tuple[Path, ...]:
-    """The databases that a verdict looks at: this one, then all with ``.sqlite`` beside it.
+    """The databases of a verdict: this one, then all other ``.sqlite`` files in its folder.
 
-    Not hidden files, nor those that SQLite itself puts beside a database (``-wal``, ``-journal``).
+    Hidden files and those that SQLite itself creates (``-wal``, ``-journal``) are left out.
     """
     beside = sorted(
         path for path in database.parent.iterdir() if _SUITE.search(path.name) and path.is_file()

@@ -1,4 +1,4 @@
-"""Running a checkout of the official evaluator beside ours, and listing where they disagree."""
+"""Running a checkout of the official evaluator, and listing its disagreements with ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distill_sql.errors import PredictionError
 from distill_sql.scoring.execution import prediction_text
 from distill_sql.scoring.verdicts import Rules, Verdict
 
-#: Seconds that the official code may take for one example: it has no timeout that works.
+#: Seconds that the official code may take for one example; its own timeout does not work.
 DEADLINE = 120.0
 
 _DRIVER = Path(__file__).with_name("official_driver.py")
@@ -25,7 +25,7 @@ _DRIVER = Path(__file__).with_name("official_driver.py")
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One metric of one example on which the two differ; ``official`` is None if it crashed."""
+    """A metric and example on which the two differ; ``official`` is None if it crashed."""
 
     question_id: int
     metric: str
@@ -48,24 +48,25 @@ def disagreements(
 ) -> Iterator[Disagreement]:
     """Judge again with the official code (taoyds/test-suite-sql-eval), one example at a time.
 
-    Examples that ours skipped are left out. One that takes longer than ``deadline`` seconds counts
-    as a crash of the official code.
+    Examples that ours skipped are left out. An example that takes longer than ``deadline`` seconds
+    counts as a crash of the official code.
 
-    It runs in a process of its own, in ``checkout``, by ``python``, which needs what that code
-    imports (sqlparse, nltk with its ``punkt`` data). It opens the databases for writing and its
-    timeout does not fire, so give it a copy and predictions you trust. Raises
-    :class:`PredictionError` if there is no such code or it cannot start.
+    The code runs in a separate process in the folder ``checkout``. Its interpreter, ``python``,
+    needs the packages that the code imports (sqlparse, nltk with its ``punkt`` data). The code
+    opens the databases for writing and its timeout does not work, so use it on a copy and on
+    predictions that you trust. Raises :class:`PredictionError` if there is no such code or it
+    cannot start.
     """
     if not (checkout / "evaluation.py").is_file():
         raise PredictionError(
             f"No evaluation.py in {checkout}. Expected a checkout of taoyds/test-suite-sql-eval; "
-            "clone it and give its folder."
+            "clone it and pass its folder."
         )
     tables = dataset.root / "tables.json"
     if not tables.is_file():
         raise PredictionError(
-            f"No {tables}: the official evaluator takes foreign keys from it. Score Spider, or a "
-            "folder that has one."
+            f"No {tables}: the official evaluator reads foreign keys from it. Score Spider, or a "
+            "folder that has this file."
         )
     judged = [verdict for verdict in verdicts if not verdict.skipped]
     if not judged:
@@ -90,8 +91,8 @@ def disagreements(
             if not line:
                 raise PredictionError(
                     f"The official evaluator in {checkout} stopped at question "
-                    f"{verdict.question_id}: {_end(process).strip()[-500:]}. Install what it "
-                    "imports, and try its own command first."
+                    f"{verdict.question_id}: {_end(process).strip()[-500:]}. Install the packages "
+                    "that it imports, and run its own command first."
                 )
             yield from _differences(verdict, json.loads(line))
     finally:
@@ -110,13 +111,13 @@ def _start(checkout: Path, python: str) -> subprocess.Popen[str]:
 
 
 def _end(process: subprocess.Popen[str]) -> str:
-    """End the process; what it said on its standard error."""
+    """Kill the process and return its standard error."""
     process.kill()
     return process.communicate()[1]
 
 
 def _ask(process: subprocess.Popen[str], case: str, deadline: float) -> str | None:
-    """The answer's line, empty if the process ended; None if there is none within the deadline."""
+    """The answer's line: empty if the process ended, None if the deadline has passed."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:

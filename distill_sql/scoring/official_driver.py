@@ -1,8 +1,8 @@
-"""Runs inside a checkout of the official evaluator. Run as a script, never imported.
+"""Runs the official evaluator inside its checkout. It is a script and is never imported.
 
-It imports nothing of this package. Each line of its standard input is one example; it calls the
-official ``evaluate`` on files of one line each, notes what the two metrics said on the way, and
-writes them as a line of JSON.
+It imports nothing of this package. Each line of its standard input is one example. For each, it
+calls the official ``evaluate`` on files of one line, captures the results of the two metrics, and
+writes them as one line of JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 
 class Official:
-    """The checkout's evaluator, with what its two metrics say noted on the way."""
+    """The checkout's evaluator, patched to capture the results of its two metrics."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class Official:
         evaluator.eval_exact_match = self.note("exact", evaluator.eval_exact_match)
 
     def note(self, name: str, function: Any) -> Any:
-        """The function, its result noted; nested calls return before the outermost does."""
+        """Wrap a function to capture its result; the outermost of nested calls returns last."""
 
         def noted(*arguments: Any, **options: Any) -> Any:
             self.found[name] = function(*arguments, **options)
@@ -41,7 +41,7 @@ class Official:
         return noted
 
     def judge(self, case: dict[str, Any]) -> dict[str, Any]:
-        """Both metrics of one example, None where the official code does not get to them."""
+        """Both metrics of one example; None for one that the official code did not reach."""
         self.found.update(exec=None, exact=None, error="")
         gold, pred = self.folder / "gold", self.folder / "pred"
         try:
@@ -57,7 +57,7 @@ class Official:
                 case["keep_distinct"],
                 False,
             )
-        except Exception as error:  # whatever it is, the other examples have a verdict
+        except Exception as error:  # any failure must not stop the other examples
             self.found["error"] = f"{type(error).__name__}: {error}"
         return self.found
 
@@ -67,7 +67,7 @@ def _line(sql: str) -> str:
 
 
 def main() -> None:
-    """Answer every line of the standard input."""
+    """Judge every line of the standard input."""
     sys.path.insert(0, str(Path.cwd()))
     with tempfile.TemporaryDirectory() as folder:
         official = Official(Path(folder))

@@ -1,11 +1,11 @@
-"""The official evaluator's ``plug_value`` mode: a prediction is right if gold values make it so.
+"""The official evaluator's ``plug_value`` mode: gold values are plugged into a prediction.
 
-For systems that predict no values, and to see how much of a score is values. Literals in the
-prediction become slots, and every way to fill them with the gold query's literals is tried. What is
-a literal is decided by the evaluator's own text rules on the tokens of ``sqlparse``
-(taoyds/test-suite-sql-eval, commit e97acc5, ``parse.py``), kept here with their oddities: a number
-counts only if it stands alone, a word that begins with ``T`` and a number inside a longer name do
-not, and the whole text but the values is lowered.
+It is meant for systems that predict no values, and shows how much of a score depends on values. The
+literals of a prediction become slots, and all combinations of the gold query's literals are tried
+in them. The evaluator finds literals by text rules on the tokens of ``sqlparse``
+(taoyds/test-suite-sql-eval, commit e97acc5, ``parse.py``), which are kept with their quirks: a
+number counts only if it stands alone, and not after ``T`` or inside a longer name; all text except
+the values is lower-cased.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from sqlparse.tokens import Literal, Whitespace
 from distill_sql.scoring.clock import UNLIMITED, Clock
 from distill_sql.sql.sandbox import SQL_BYTES
 
-#: Stands for a value in a query without values. Fixed by the official evaluator.
+#: The placeholder of a value, as in the official evaluator.
 SLOT = "VALUERARE"
 
 _STRINGS = {Literal.String.Single, Literal.String.Symbol}
-# The evaluator's is ``[-+]?\d*\.\d+``, which finds the same, and looks at a long number again from
-# each of its digits.
+# The pattern of the evaluator, ``[-+]?\d*\.\d+``, finds the same in quadratic time.
 _DECIMAL = re.compile(r"[-+]?(?:(?<!\d)\d++)?\.\d+")
 _INTEGER = re.compile(r"[^tT]\d+")
 _ALIAS_DOT = re.compile(r"(T\d+\.)\s")
@@ -35,7 +34,7 @@ _STARS = ("t1.*", "t2.*", "t3.*", "T1.*", "T2.*", "T3.*")
 
 
 class _Watch:
-    """A filter of ``sqlparse`` that looks at the clock at every token."""
+    """A filter of ``sqlparse`` that checks the clock at every token."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -64,12 +63,12 @@ def _upper_keywords(sql: str, clock: Clock) -> str:
 
 
 def fillings(gold_sql: str, pred_sql: str, clock: Clock = UNLIMITED) -> Iterator[str]:
-    """The prediction with gold values in its slots, every way there is; in an order of its own.
+    """The prediction with every combination of gold values in its slots, in no particular order.
 
-    There are ``values ** slots`` of them, so take them one at a time. A prediction without literals
-    gives itself, spaced out; one with literals and a gold query without gives nothing, nor does one
-    that is too long to be run. Raises :class:`~distill_sql.scoring.clock.OutOfTime` if ``clock``
-    runs out on the way.
+    There are ``values ** slots`` of them, so consume them lazily. A prediction without literals
+    yields itself, with spaces between its tokens. Nothing is yielded for a prediction that is too
+    long to be run, or that has literals while the gold query has none. Raises
+    :class:`~distill_sql.scoring.clock.OutOfTime` if ``clock`` runs out.
 
     >>> list(fillings("SELECT a FROM t WHERE b = 3", "SELECT a FROM t WHERE b > 'x'"))
     ['select a from t where b > 3']
@@ -87,7 +86,7 @@ def fillings(gold_sql: str, pred_sql: str, clock: Clock = UNLIMITED) -> Iterator
 
 
 def _split(sql: str, clock: Clock) -> tuple[list[str], list[str]]:
-    """A query's tokens with slots for its values, and the values."""
+    """The tokens of a query with slots for its values, and the values."""
     sql = sql.strip().replace(";", "").replace("\t", "")
     sql = " ".join(text for kind, text in first_statement(sql, clock) if kind is not Whitespace)
     for star in _STARS:

@@ -1,4 +1,4 @@
-"""Scoring a list of predictions: accuracies with intervals, and the table by hardness."""
+"""Scoring predictions: accuracies with intervals, and the table by hardness."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from distill_sql.scoring.verdicts import FAILURE_MODES, FailureMode, Rules, Verd
 from distill_sql.sql.sandbox import DEADLINE
 
 Metric: TypeAlias = Literal["exec", "exact"]
-#: The metrics' names in tables.
+#: The names of the metrics in tables.
 METRICS: dict[Metric, str] = {"exec": "execution accuracy", "exact": "exact set match"}
-#: How many questions a remark names.
+#: The most questions that a remark lists.
 NAMED = 5
 
 
@@ -32,9 +32,9 @@ NAMED = 5
 class Accuracy:
     """``correct`` of ``n``, with a 95 % interval over questions and one over databases.
 
-    ``databases`` has the same two numbers for each database; two accuracies are equal if their own
-    are. The interval over questions says what other questions on these databases would give, the
-    one over databases what other databases would. The second is what a benchmark is asked for.
+    ``databases`` has the same two numbers for each database; it is ignored when two accuracies are
+    tested for equality. The interval over questions is for other questions on these databases, the
+    one over databases for other databases. The second answers what a benchmark is asked.
     """
 
     n: int
@@ -43,12 +43,12 @@ class Accuracy:
 
     @property
     def share(self) -> float:
-        """The accuracy, between 0 and 1; not a number if there are no examples."""
+        """The accuracy, between 0 and 1; NaN if there are no examples."""
         return self.correct / self.n if self.n else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper bound of the 95 % interval over questions (Wilson 1927).
+        """The bounds of the 95 % interval over questions (Wilson 1927).
 
         >>> low, high = Accuracy(1034, 721).interval
         >>> f"{low:.3f} {high:.3f}"
@@ -58,14 +58,14 @@ class Accuracy:
 
     @property
     def clustered_interval(self) -> Interval:
-        """Lower and upper bound of the 95 % interval over databases; not numbers if there is one.
+        """The bounds of the 95 % interval over databases; NaN if there is only one.
 
-        :mod:`~distill_sql.scoring.clusters` says how and why.
+        :mod:`~distill_sql.scoring.clusters` explains the method.
         """
         return share_interval(self.databases)
 
     def summary(self) -> dict[str, Any]:
-        """The numbers as ``distill-sql score --json`` writes them; None where there are none."""
+        """The numbers that ``distill-sql score --json`` writes, with None for missing ones."""
         return {
             "n": self.n,
             "correct": self.correct,
@@ -78,18 +78,19 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """All verdicts of one prediction file, and what they were reached by.
+    """All verdicts on one prediction file, and how they were reached.
 
-    ``neighbours`` is how many variants of each database counted beside it. Examples without a
-    verdict do not count in a metric, and those without a level of hardness count in "all" only.
+    ``neighbour_count`` is the largest number of variants on which an answer also had to be right.
+    Examples without a verdict do not count in a metric, and those without a level of hardness count
+    in "all" only.
     """
 
     verdicts: tuple[Verdict, ...]
     rules: Rules = field(default_factory=Rules)
-    neighbours: int = 0
+    neighbour_count: int = 0
 
     def accuracy(self, level: Hardness | None = None, *, metric: Metric = "exec") -> Accuracy:
-        """A metric's accuracy, overall or of one level; examples without a verdict do not count."""
+        """A metric's accuracy, overall or at one level; examples without a verdict do not count."""
         found: dict[str, list[bool]] = {}
         for verdict in self.verdicts:
             right = getattr(verdict, metric)
@@ -99,29 +100,29 @@ class ScoreReport:
         return Accuracy(sum(n for n, _ in databases), sum(c for _, c in databases), databases)
 
     def only(self, question_ids: Collection[int]) -> ScoreReport:
-        """The same report on some of the questions."""
+        """The report restricted to some of the questions."""
         kept = (verdict for verdict in self.verdicts if verdict.question_id in question_ids)
         return replace(self, verdicts=tuple(kept))
 
     @property
     def skipped(self) -> tuple[Verdict, ...]:
-        """The examples left out because their gold query fails."""
+        """The examples that were skipped because their gold query fails."""
         return tuple(verdict for verdict in self.verdicts if verdict.skipped)
 
     @property
     def without_level(self) -> tuple[Verdict, ...]:
-        """The others that have no level of hardness."""
+        """The other examples without a level of hardness."""
         return tuple(v for v in self.verdicts if v.hardness is None and not v.skipped)
 
     @property
     def without_exact(self) -> tuple[Verdict, ...]:
-        """The others that have no exact set match, if it was asked for."""
+        """The other examples without a verdict of exact set match, if it was computed."""
         if self.rules.etype == "exec":
             return ()
         return tuple(v for v in self.verdicts if v.exact is None and not v.skipped)
 
     def remarks(self) -> list[str]:
-        """What the table does not show: which examples count in part, or not at all, and why."""
+        """Notes on the table: which examples do not count, or only in part, and why."""
         found = []
         total = len(self.verdicts)
         if (databases := len({v.db_id for v in self.verdicts if not v.skipped})) > 1:
@@ -149,7 +150,7 @@ class ScoreReport:
         return found
 
     def failure_modes(self) -> dict[FailureMode, int]:
-        """How many predictions ended in each mode."""
+        """The number of predictions in each failure mode."""
         counts = Counter(v.failure_mode for v in self.verdicts)
         return {mode: counts[mode] for mode in FAILURE_MODES}
 
@@ -163,7 +164,7 @@ class ScoreReport:
 
     def summary(self) -> dict[str, Any]:
         """The counts, as ``distill-sql score --json`` writes them."""
-        counts: dict[str, Any] = {"n": len(self.verdicts), "neighbours": self.neighbours}
+        counts: dict[str, Any] = {"n": len(self.verdicts), "neighbours": self.neighbour_count}
         for metric in METRICS:
             total = self.accuracy(metric=metric)
             counts[metric] = total.summary() | {
@@ -189,8 +190,8 @@ class ScoreReport:
                 continue
             if len(rows) == 1 or rows[1][1:] != [str(score.n) for score in scores]:
                 rows.append(["count", *(str(score.n) for score in scores)])
-            also = f", {self.neighbours} neighbours too" if metric == "exec" else ""
-            title = name + also * bool(self.neighbours)
+            also = f", {self.neighbour_count} neighbours too" if metric == "exec" else ""
+            title = name + also * bool(self.neighbour_count)
             rows.append([title, *(f"{100 * s.share:.1f}" if s.n else "-" for s in scores)])
             rows.append(["95 % interval", *(as_percent(s.interval) for s in scores)])
             if len(scores[0].databases) > 1:
@@ -208,7 +209,7 @@ class ScoreReport:
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines of text, the first column to the left and the others to the right."""
+    """Rows of cells as lines of text; only the first column is left-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -231,7 +232,7 @@ def as_percent(interval: Interval) -> str:
 
 
 def numbers(interval: Interval) -> list[float] | None:
-    """An interval as JSON has it: None if there is none, since JSON has no word for it."""
+    """An interval for JSON; None if there is none, since JSON has no NaN."""
     return None if math.isnan(interval[0]) else list(interval)
 
 
@@ -248,8 +249,8 @@ def score(
     """Score predictions, one per example of ``dataset`` and in its order.
 
     For several files, or for more pairs than fit in memory, use a
-    :class:`~distill_sql.scoring.judge.Judge`, which explains the other parameters. Raises
-    :class:`PredictionError` if predictions and examples do not line up and :class:`GoldQueryError`
+    :class:`~distill_sql.scoring.judge.Judge`, which documents the other parameters. Raises
+    :class:`PredictionError` if predictions and examples do not line up, and :class:`GoldQueryError`
     if a gold query fails, unless the rules skip such questions.
     """
     with Judge(dataset, rules, neighbours=neighbours, jobs=jobs, deadline=deadline) as judge:
@@ -259,13 +260,13 @@ def score(
 def score_with(
     judge: Judge, predictions: Sequence[Prediction], *, progress: bool = False
 ) -> ScoreReport:
-    """:func:`score` with a judge that is kept for the next file."""
+    """:func:`score` with a judge that can be used for the next file."""
     dataset = judge.dataset
     if [p.question_id for p in predictions] != [e.question_id for e in dataset]:
         raise PredictionError(
             f"{len(predictions)} predictions do not line up with the {len(dataset)} examples of "
-            f"{dataset.name}: read them with read_predictions, which names the line that is wrong."
+            f"{dataset.name}. Read them with read_predictions, which names the wrong line."
         )
     pairs = ((e, p.pred_sql) for e, p in zip(dataset, predictions, strict=True))
     verdicts = tqdm(judge.verdicts(pairs), total=len(dataset), desc="scoring", disable=not progress)
-    return ScoreReport(tuple(verdicts), judge.rules, judge.neighbours)
+    return ScoreReport(tuple(verdicts), judge.rules, judge.neighbour_count)

@@ -1,4 +1,4 @@
-"""What a prediction is judged by, what becomes of it, and the error of a gold query that fails."""
+"""The rules that predictions are judged by, verdicts, and the error of a failing gold query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distill_sql.sql.sandbox import Result
 
 EvaluationType: TypeAlias = Literal["exec", "match", "all"]
 FailureMode: TypeAlias = Literal["ok", "wrong-result", "execution", "parse", "empty", "timeout"]
-#: Every failure mode, and what it means.
+#: Every failure mode and its meaning, in the words of the book.
 FAILURE_MODES: dict[FailureMode, str] = {
     "ok": "it gives the gold rows",
     "wrong-result": "it runs, and gives other rows",
@@ -28,12 +28,12 @@ FAILURE_MODES: dict[FailureMode, str] = {
 
 @dataclass(frozen=True)
 class Rules:
-    """How predictions are judged. The defaults are the official evaluator's.
+    """How predictions are judged. The defaults are those of the official evaluator.
 
-    ``etype`` chooses the metrics: execution accuracy (``exec``), exact set match (``match``), or
-    ``all``. ``keep_distinct`` and ``plug_value`` are the official flags; ``strict`` drops the
-    leniencies of execution accuracy: DISTINCT counts, and ``value`` is a word like any other.
-    ``skip_failing_gold`` leaves questions out whose gold query fails, which otherwise is an error.
+    ``etype`` selects the metrics: execution accuracy (``exec``), exact set match (``match``), or
+    ``all``. ``keep_distinct`` and ``plug_value`` are the official flags. ``strict`` turns off the
+    leniency of execution accuracy: DISTINCT counts, and the word ``value`` is not replaced. A gold
+    query that fails is an error; with ``skip_failing_gold``, its question is left out.
     """
 
     etype: EvaluationType = "all"
@@ -45,17 +45,17 @@ class Rules:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one prediction.
+    """The verdict on one prediction.
 
-    ``exec`` is execution accuracy's verdict and ``exact`` exact set match's; None where it was not
-    asked for, or where the gold query is outside the SQL that exact set match is defined on.
-    ``hardness`` is None where the gold query cannot be parsed. ``skipped`` says that the gold query
-    fails on its database, so that there is no verdict at all. ``note`` says why something is
-    missing.
-    ``failure_mode`` compares more strictly, as the published study does (no leniency in the text,
-    columns in order, values as text), so it can differ from "ok" where ``exec`` is true; None where
-    nothing was executed. ``error`` is what the database said. ``gold_is_empty`` flags examples
-    whose gold query has no rows, which a wrong query passes easily.
+    ``exec`` is the verdict of execution accuracy and ``exact`` that of exact set match. Each is
+    None if it was not computed; ``exact`` is also None if Spider's parser rejects the gold query.
+    ``hardness`` is None if the gold query cannot be parsed. ``skipped`` means that the gold query
+    fails on its database, so there is no verdict. ``note`` gives the reason for missing values.
+
+    ``failure_mode`` is stricter, as in the published study (unchanged texts, columns in order,
+    values as text), so it may differ from "ok" even if ``exec`` is true; it is None if nothing was
+    executed. ``error`` is the database's message. ``gold_is_empty`` flags examples whose gold query
+    returns no rows, which a wrong query often matches.
     """
 
     question_id: int
@@ -73,7 +73,7 @@ class Verdict:
 
     @cached_property
     def cause(self) -> str | None:
-        """What went wrong, one of :data:`distill_sql.sql.failures.CAUSES`; None if nothing did."""
+        """The cause of failure, one of :data:`distill_sql.sql.failures.CAUSES`; None if right."""
         right = self.exact if self.exec is None else self.exec
         if right or right is None:
             return None
@@ -81,16 +81,16 @@ class Verdict:
 
 
 def gives_table(gold: Result) -> bool:
-    """Whether there is a table, if an empty one: an empty text or a comment runs and gives none."""
+    """Whether a query returned a table, even an empty one; empty texts and comments return none."""
     return gold.ok and bool(gold.columns)
 
 
 def gold_error(dataset: Dataset, example: Example, path: Path, result: Result) -> GoldQueryError:
-    """The error of a gold query that gives no table."""
-    found = result.error.rstrip(".") or "it is no query, so it gives no table"
+    """The error for a gold query that returns no table."""
+    found = result.error.rstrip(".") or "it is not a query, so it returns no table"
     return GoldQueryError(
         f"The gold query of question {example.question_id} (db_id {example.db_id!r}, split "
         f"{dataset.split} in {dataset.root}) fails on {path}: {found}. The query is "
-        f"{example.query[:500]!r}. Correct it there, or skip the questions whose gold query fails "
+        f"{example.query[:500]!r}. Correct the query, or skip questions whose gold query fails "
         "(--skip-failing-gold)."
     )

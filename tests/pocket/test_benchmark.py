@@ -1,4 +1,4 @@
-"""The gates of the pocket benchmark: what it promises is checked on what is built."""
+"""The requirements of the pocket benchmark, checked on the built data."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_sizes(splits: dict[str, Dataset]) -> None:
                     assert 20 <= rows <= 300, (db_id, table.name)
 
 
-def test_tables_json_says_what_the_files_say(splits: dict[str, Dataset]) -> None:
+def test_tables_json_agrees_with_the_databases(splits: dict[str, Dataset]) -> None:
     for dataset in splits.values():
         for db_id in dataset.db_ids:
             live, stated = schema_from_sqlite(dataset.database_path(db_id)), dataset.schema(db_id)
@@ -81,7 +81,7 @@ def test_references_hold_and_some_values_are_missing(splits: dict[str, Dataset])
     assert missing > 500
 
 
-def test_every_gold_query_runs_and_gives_rows(splits: dict[str, Dataset]) -> None:
+def test_every_gold_query_runs_and_nearly_all_return_rows(splits: dict[str, Dataset]) -> None:
     with Sandbox() as sandbox:
         for dataset in splits.values():
             results = [sandbox.run(dataset.database_path(e.db_id), e.query) for e in dataset]
@@ -120,7 +120,7 @@ def test_hardness_is_spiders_mix(splits: dict[str, Dataset], split: str) -> None
         assert abs(counts[level] / len(splits[split]) - share) < 0.05
 
 
-def test_every_construct_is_there(splits: dict[str, Dataset]) -> None:
+def test_every_sql_construct_occurs(splits: dict[str, Dataset]) -> None:
     for record in constructs([splits["train"], splits["dev"]]):
         assert record["share"] > 0, record
     assert len(CONSTRUCTS) >= 14
@@ -134,7 +134,7 @@ def test_every_construct_is_there(splits: dict[str, Dataset]) -> None:
     assert set(kinds) == {"Union", "Intersect", "Except", "In"}
 
 
-def test_wording_varies_and_dev_has_its_own() -> None:
+def test_phrasings_vary_and_dev_has_its_own() -> None:
     for pattern in PATTERNS:
         assert len(set(pattern.train)) >= 4, pattern.name
         assert len(set(pattern.held_out)) >= 3, pattern.name
@@ -143,13 +143,13 @@ def test_wording_varies_and_dev_has_its_own() -> None:
     assert len(set().union(*openings)) > 40
 
 
-def test_a_quarter_of_dev_is_written_by_hand(records: dict[str, list[dict[str, str]]]) -> None:
+def test_a_quarter_of_dev_is_hand_written(records: dict[str, list[dict[str, str]]]) -> None:
     sources = Counter(record["source"] for record in records["dev"])
     assert sources["handwritten"] >= 120
     assert {r["source"] for r in records["train"]} == {"generated"}
 
 
-def test_sentences_read_as_sentences(records: dict[str, list[dict[str, str]]]) -> None:
+def test_questions_are_well_formed_sentences(records: dict[str, list[dict[str, str]]]) -> None:
     for split in records.values():
         for record in split:
             question = record["question"]
@@ -160,7 +160,7 @@ def test_sentences_read_as_sentences(records: dict[str, list[dict[str, str]]]) -
             assert not re.search(r"\ba [aeio]", question), question
 
 
-def test_a_plausible_wrong_query_gives_other_rows(splits: dict[str, Dataset]) -> None:
+def test_a_plausible_wrong_query_returns_other_rows(splits: dict[str, Dataset]) -> None:
     dev = splits["dev"]
     with Sandbox() as sandbox:
         for example in dev:
@@ -192,7 +192,7 @@ def test_superlatives_are_not_tied(splits: dict[str, Dataset]) -> None:
         assert len(set(leaders)) == len(leaders), example
 
 
-def test_built_twice_it_is_the_same(tmp_path: Path) -> None:
+def test_two_builds_are_identical(tmp_path: Path) -> None:
     first, second = materialized(), build(tmp_path / "again")
     for name in ("train.json", "validation.json", "dev.json", "tables.json"):
         assert _digest(first / name) == _digest(second / name)
@@ -209,7 +209,7 @@ def _dump(path: Path) -> list[str]:
         return list(connection.iterdump())
 
 
-def test_twenty_six_domains_from_everyday_life() -> None:
+def test_there_are_twenty_six_different_domains() -> None:
     domains = load_domains()
     assert len(domains) == 26
     assert len({domain.about for domain in domains}) == 26
@@ -236,15 +236,15 @@ name = { type = "text", role = "label", says = ["name"], make = "person" }
         ('many = ["as"]', 'many = ["as", "b"]', "one and many differ in length"),
         ("key = true", "role = 'measure'", "no primary key"),
         ('type = "text"', 'type = "string"', "type 'string' is none of"),
-        ('make = "person"', 'references = "b.id"', "no key of an earlier table"),
+        ('make = "person"', 'references = "b.id"', "not a key of an earlier table"),
         ('make = "person"', 'values = ["A", "B"]', "2 labels for 20 rows"),
-        ('says = ["name"], ', "", "nobody says its name"),
+        ('says = ["name"], ', "", "a role, but no names in says"),
         ('make = "person"', 'shape = "person"', "TypeError"),
         ("rows = 20", "", "KeyError: 'rows'"),
         ("[table.a]", "[table.a", "TOMLDecodeError"),
     ],
 )
-def test_a_broken_domain_names_file_and_fault(
+def test_the_error_of_a_broken_domain_names_the_file_and_the_problem(
     tmp_path: Path, found: str, written: str, message: str
 ) -> None:
     path = tmp_path / "x.toml"

@@ -1,6 +1,6 @@
-"""The test split is read once a version, and what is read is written down.
+"""The test split is read once per version, and each reading is logged.
 
-Predictions here are made of gold queries: no model answers.
+The predictions here are gold queries and wrong queries; no model runs.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from distill_sql.provenance import manifest
 from distill_sql.scoring import read_predictions, score
 
 CLEAN = {"commit": "a" * 40, "dirty": False}
-#: Questions that the small split of these tests keeps of each database.
+#: The number of questions per database in the small split of these tests.
 KEPT = 4
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    """The first questions of two databases in place of the split: judging all takes minutes."""
+    """Replace the split by the first questions on two databases: judging all takes minutes."""
     whole = sealed.with_gold()
     names = whole.db_ids[:2]
     kept = [e for name in names for e in [e for e in whole if e.db_id == name][:KEPT]]
@@ -47,7 +47,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def committed_log() -> Iterator[None]:
-    """No test writes to the log that is committed."""
+    """Check that no test writes to the committed log."""
     before = reading.LOG.read_bytes()
     yield
     assert reading.LOG.read_bytes() == before
@@ -55,7 +55,7 @@ def committed_log() -> Iterator[None]:
 
 @pytest.fixture
 def write(small: Dataset, tmp_path: Path) -> Write:
-    """Writes predictions that are right but for the first ``wrong``, with their manifest."""
+    """Writes predictions with a manifest; all are right except the first ``wrong``."""
 
     def written(name: str, *, wrong: int, about: Dataset | None = None) -> Path:
         file = tmp_path / f"{name}.jsonl"
@@ -75,7 +75,7 @@ def write(small: Dataset, tmp_path: Path) -> Write:
     return written
 
 
-def test_a_reading_is_logged_and_the_next_is_refused(write: Write, tmp_path: Path) -> None:
+def test_a_reading_is_logged_and_a_second_one_is_an_error(write: Write, tmp_path: Path) -> None:
     log = tmp_path / "results" / "log.jsonl"
     files = [write("base", wrong=6), write("student", wrong=3)]
     read = read_test_split(files, log=log, version="9.0", state=CLEAN)
@@ -110,19 +110,19 @@ def test_the_figures_are_those_of_the_scorer(write: Write, small: Dataset, tmp_p
     assert "25.0" in shown
     assert "62.5" in shown
     assert "over databases" in shown
-    # Which questions were right stands nowhere.
+    # Nothing says which questions were right.
     assert not any(e.query in json.dumps(read) for e in small)
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"commit": "b" * 40, "dirty": True}, "has edits"),
-        ({"commit": "b" * 40, "dirty": None}, "has edits"),
+        ({"commit": "b" * 40, "dirty": True}, "has uncommitted edits"),
+        ({"commit": "b" * 40, "dirty": None}, "has uncommitted edits"),
         ({"commit": None, "dirty": None}, "git checkout"),
     ],
 )
-def test_a_checkout_that_says_nothing_is_refused(
+def test_a_reading_needs_a_checkout_without_edits(
     write: Write, tmp_path: Path, state: dict[str, Any], message: str
 ) -> None:
     log = tmp_path / "log.jsonl"
@@ -131,29 +131,31 @@ def test_a_checkout_that_says_nothing_is_refused(
     assert not log.exists()
 
 
-def test_a_changed_split_is_refused(
+def test_a_changed_split_is_an_error(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealed, "SHA256", "0" * 64)
-    with pytest.raises(DatasetError, match="test split was changed"):
+    with pytest.raises(DatasetError, match="test split has changed"):
         read_test_split(
             [write("base", wrong=1)], log=tmp_path / "log.jsonl", version="9.0", state=CLEAN
         )
 
 
-def test_predictions_without_a_record_are_refused(write: Write, tmp_path: Path) -> None:
+def test_predictions_without_a_manifest_of_the_split_are_an_error(
+    write: Write, tmp_path: Path
+) -> None:
     log = tmp_path / "log.jsonl"
     file = write("base", wrong=1)
     file.with_name("base.jsonl.manifest.json").unlink()
-    with pytest.raises(PredictionError, match="no manifest beside it"):
+    with pytest.raises(PredictionError, match=r"no manifest \(base\.jsonl\.manifest\.json\)"):
         read_test_split([file], log=log, version="9.0", state=CLEAN)
     other = write("other", wrong=1, about=load_dataset("pocket").limit(4))
-    with pytest.raises(PredictionError, match="is about pocket dev"):
+    with pytest.raises(PredictionError, match="is for pocket dev; expected pocket test"):
         read_test_split([other], log=log, version="9.0", state=CLEAN)
     assert not log.exists()
 
 
-def test_a_failure_while_scoring_shows_and_logs_nothing(
+def test_a_failure_while_scoring_logs_nothing(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -166,7 +168,7 @@ def test_a_failure_while_scoring_shows_and_logs_nothing(
     assert not log.exists()
 
 
-def test_the_command_prints_what_it_logs(
+def test_the_command_logs_and_prints(
     write: Write,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -190,7 +192,7 @@ def test_the_command_prints_what_it_logs(
     assert "takes one FOLDER" in capsys.readouterr().err
 
 
-def test_score_refuses_the_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_rejects_the_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "p.sql"
     file.write_text("SELECT 1\n" * len(load_dataset("pocket", split="test")))
     assert main(["score", str(file), "--dataset", "pocket", "--split", "test"]) == 2
@@ -205,7 +207,7 @@ def test_its_questions_cannot_be_scored_by_mistake(tmp_path: Path) -> None:
         score(read_predictions(file, asked), asked)
 
 
-def test_a_copy_of_the_benchmark_leaves_it_out(
+def test_a_copy_of_the_benchmark_does_not_contain_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = {path.name for path in materialized().iterdir()}
@@ -213,14 +215,14 @@ def test_a_copy_of_the_benchmark_leaves_it_out(
     databases = {path.name for path in (materialized() / "database").iterdir()}
     assert len(databases) == 26
     assert not databases & set(sealed.db_ids())
-    # A folder may be called test.
+    # A folder may have the name test.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "build", lambda target, *, progress: target)
     assert main(["pocket", "./test"]) == 0
     assert capsys.readouterr().out == "test\n"
 
 
-def test_the_committed_log_has_one_reading_a_version() -> None:
+def test_the_committed_log_has_one_reading_per_version() -> None:
     entries = [json.loads(line) for line in reading.LOG.read_text().splitlines()]
     versions = [entry["version"] for entry in entries]
     assert len(set(versions)) == len(versions)

@@ -1,4 +1,4 @@
-"""Where pocket's questions come from, as their file says."""
+"""The field ``source`` of pocket's questions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distill_sql.pocket.domains import load_domains
 from distill_sql.pocket.questions import handwritten
 
 
-def test_every_question_has_the_source_that_it_came_from() -> None:
+def test_every_question_has_its_source() -> None:
     dev = load_dataset("pocket")
     written = {q.question for d in load_domains() if d.split == "dev" for q in handwritten(d)}
     assert {e.question for e in dev if e.source == "handwritten"} == written

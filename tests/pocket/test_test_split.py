@@ -1,4 +1,4 @@
-"""The test split is what it says it is; no model is asked here."""
+"""The properties of the test split that its README states; no model runs here."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from distill_sql.sql.skeletons import skeleton, skeletons
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("train", "validation", "dev")
-#: SHA-256 of the other splits' questions and rows, as they were before there was a test split.
+#: SHA-256 of the questions and rows of the other splits, from before the test split was added.
 BEFORE = {
     "train": "7f5c62381234c77d842aec6d3e9b3dce87ac9a9620fdf063668111b2574ea7eb",
     "validation": "dc5977ad19fa687fc1af7f8dda5d4f138f0ee49c4b35a815a521222dd5d99cc5",
     "dev": "8b91c7c22180b981326952d0433900cdbd03633ea279a90f73c0d2c613501d8d",
 }
-#: The join of each database that has no foreign key.
+#: The join without a foreign key in each database.
 UNDECLARED = {
     "court_docket": ("FeePd", "cs"),
     "dig_site": ("FindReg", "stf"),
@@ -42,7 +42,7 @@ UNDECLARED = {
     "sky_obs": ("expo", "PropSub"),
     "xl8_agency": ("Inv", "Prj"),
 }
-#: Names that say nothing about a domain.
+#: Names that are not specific to a domain.
 GENERIC = {"Job", "full name", "tag", "tier", "task", "area_m2"}
 
 
@@ -68,7 +68,7 @@ def test_it_is_frozen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         sealed.check_frozen()
 
 
-def test_line_ends_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_digest_ignores_line_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for path in sealed.FOLDER.glob("*.sql"):
         (tmp_path / path.name).write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     monkeypatch.setattr(sealed, "FOLDER", tmp_path)
@@ -76,7 +76,7 @@ def test_line_ends_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_the_other_splits_are_as_they_were(name: str) -> None:
+def test_the_other_splits_have_not_changed(name: str) -> None:
     dataset = load_dataset("pocket", split=name)
     digest = hashlib.sha256((dataset.root / f"{name}.json").read_bytes())
     for db_id in sorted(dataset.db_ids):
@@ -102,7 +102,7 @@ def test_hardness_is_roughly_spiders_mix(split: Dataset) -> None:
         assert abs(counts[level] / len(split) - share) < 0.05, counts
 
 
-def test_a_join_in_each_database_has_no_foreign_key(split: Dataset) -> None:
+def test_one_join_of_each_database_has_no_foreign_key(split: Dataset) -> None:
     assert set(UNDECLARED) == set(split.db_ids)
     for db_id, pair in UNDECLARED.items():
         schema = split.schema(db_id)
@@ -139,7 +139,7 @@ def test_every_gold_query_is_worth_asking(split: Dataset) -> None:
             assert any(r.ok and Counter(r.rows) != Counter(gold.rows) for r in results), example
 
 
-def test_nothing_is_tied(split: Dataset) -> None:
+def test_no_order_has_ties(split: Dataset) -> None:
     seen = 0
     for example in split:
         tree = parse_query(example.query)
@@ -156,8 +156,8 @@ def test_nothing_is_tied(split: Dataset) -> None:
     assert seen > 20
 
 
-def test_no_rounding_hangs_on_the_last_bit(split: Dataset) -> None:
-    """Another right way to compute a number rounds it as the gold query does."""
+def test_no_rounding_depends_on_the_last_bit(split: Dataset) -> None:
+    """Another correct way to compute a number is rounded to the same result."""
     halves: list[float] = []
 
     def rounded(value: float | None, digits: int = 0) -> float | None:
@@ -176,18 +176,20 @@ def test_no_rounding_hangs_on_the_last_bit(split: Dataset) -> None:
     assert len(halves) > 50
 
 
-def test_training_lacks_the_form_of_two_queries_in_five(split: Dataset, train: Dataset) -> None:
+def test_two_queries_in_five_have_a_skeleton_that_training_lacks(
+    split: Dataset, train: Dataset
+) -> None:
     known = skeletons(e.query for e in train)
     forms = [skeleton(e.query) for e in split]
     assert None not in forms
     assert sum(form not in known for form in forms) / len(forms) >= 0.4
-    # Nor do the new ones repeat a few forms: most stand alone.
+    # The new skeletons do not repeat: most occur once.
     new = Counter(form for form in forms if form not in known)
     assert sum(count == 1 for count in new.values()) / len(split) >= 0.4
 
 
 def _masked(text: str) -> frozenset[str]:
-    """The words of a question without its names and values, as a bag."""
+    """The set of words of a question, without slots and values."""
     text = re.sub(r"\{\w+\}", " ", text)
     text = re.sub(r"'[^']*'|\"[^\"]*\"|[\d.,]*\d", " ", text)
     return frozenset(re.findall(r"[a-z]+", text.lower()))
@@ -198,7 +200,7 @@ def _nearness(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def _filled(phrasing: str) -> re.Pattern[str]:
-    """What a phrasing makes, with up to five words in each slot."""
+    """A pattern that matches a phrasing with up to five words in each slot."""
     form = ""
     for text, slots in re.findall(r"([^{}]*)((?:\{\w+\} ?)*)", phrasing):
         words = 5 * slots.count("{") - 1
@@ -207,11 +209,11 @@ def _filled(phrasing: str) -> re.Pattern[str]:
     return re.compile(form, re.IGNORECASE)
 
 
-def test_no_question_is_one_of_the_generators(split: Dataset) -> None:
+def test_no_question_matches_a_phrasing_of_the_generator(split: Dataset) -> None:
     phrasings = [text for pattern in PATTERNS for text in (*pattern.train, *pattern.held_out)]
     assert _filled("How many {things} are there?").fullmatch("How many old red boats are there?")
     assert not _filled("How many {things} are there?").fullmatch("How many boats are there now?")
-    # One that is little but slots makes half of what can be asked.
+    # A phrasing of few words besides its slots matches too many questions.
     forms = [_filled(text) for text in phrasings if len(_masked(text)) >= 3]
     assert len(forms) > 0.9 * len(phrasings)
     for example in split:
@@ -219,7 +221,7 @@ def test_no_question_is_one_of_the_generators(split: Dataset) -> None:
             assert not form.fullmatch(example.question), (example.question, form.pattern)
 
 
-def test_no_question_comes_near_one_of_another_split(split: Dataset) -> None:
+def test_no_question_is_similar_to_one_of_another_split(split: Dataset) -> None:
     known = {
         _masked(text): text
         for text in (
@@ -233,7 +235,7 @@ def test_no_question_comes_near_one_of_another_split(split: Dataset) -> None:
         assert _nearness(words, near) < 0.6, (example.question, known[near])
 
 
-def test_questions_repeat_no_template_of_their_own(split: Dataset) -> None:
+def test_questions_share_no_template(split: Dataset) -> None:
     assert len({e.question.lower() for e in split}) == len(split)
     openings = Counter(" ".join(e.question.lower().split()[:3]) for e in split)
     assert max(openings.values()) <= 4, openings.most_common(5)
@@ -263,7 +265,7 @@ def test_names_are_new(split: Dataset) -> None:
         assert not shared, (db_id, shared)
 
 
-def test_the_questions_are_handed_out_without_gold() -> None:
+def test_the_questions_are_loaded_without_gold_queries() -> None:
     asked = load_dataset("pocket", split="test")
     assert asked.name == "pocket"
     assert {example.query for example in asked} == {""}
@@ -271,7 +273,7 @@ def test_the_questions_are_handed_out_without_gold() -> None:
     assert [e.question for e in asked] == [e.question for e in sealed.with_gold()]
 
 
-def test_nobody_else_reads_it() -> None:
+def test_no_other_module_reads_it() -> None:
     allowed = {"pocket/__init__.py", "pocket/sealed.py", "pocket/reading.py", "cli/pocket.py"}
     library = ROOT / "distill_sql"
     for path in [*library.rglob("*.py"), *(ROOT / "notebooks").glob("*.md")]:

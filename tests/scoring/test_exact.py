@@ -17,7 +17,9 @@ from distill_sql.scoring.exact import (
     foreign_key_map,
     partial_match,
 )
-from distill_sql.scoring.spider_sql import SpiderSqlError, parse_query, tokenize
+from distill_sql.scoring.spider_parser import parse_query
+from distill_sql.scoring.spider_query import SpiderSqlError
+from distill_sql.scoring.spider_tokens import tokenize
 
 
 @pytest.fixture(scope="module")

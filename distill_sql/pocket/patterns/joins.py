@@ -1,4 +1,4 @@
-"""Questions that need two tables or three."""
+"""Questions on two or three tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _link(speaker: Speaker) -> tuple[TableSpec, ColumnSpec, TableSpec] | None:
 
 
 def join(child: TableSpec, column: ColumnSpec, parent: TableSpec, *, first: str) -> str:
-    """FROM of a join; T1 is the child or the parent, T2 the other."""
+    """The FROM clause of a join; ``first`` is the table with the alias T1."""
     key = column.parent[1]
     if first == "child":
         return f"{child.name} AS T1 JOIN {parent.name} AS T2 ON T1.{column.name} = T2.{key}"
@@ -258,7 +258,7 @@ def through_bridge(speaker: Speaker) -> Draft | None:
 def drawn_link(
     speaker: Speaker, *, named: bool = False
 ) -> tuple[TableSpec, ColumnSpec, TableSpec, dict[str, str]] | None:
-    """A foreign key with the words for both of its ends; ``named``: the parent has a label."""
+    """A foreign key and the words for both tables; with ``named``, the parent has a label."""
     link = _link(speaker)
     if link is None or (named and (link[2].label is None or len(link[2].keys) > 1)):
         return None

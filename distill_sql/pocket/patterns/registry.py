@@ -1,8 +1,7 @@
-"""What a pattern is, and the list that all patterns register in.
+"""The definition of a pattern, and the list of all patterns.
 
-A pattern draws one question from a database: a canonical query and the words to fill into a
-phrasing. The phrasings are in ``phrasings.toml``, some for training and others for validation and
-dev.
+A pattern draws a question on a database: a query, and the words that fill a phrasing. The phrasings
+are in ``phrasings.toml``; training has other ones than validation and dev.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from distill_sql.pocket.phrases import Speaker, who
 
 @dataclass(frozen=True)
 class Draft:
-    """A drawn question: its query, its words, and a query whose two rows must not tie."""
+    """A drawn question: its query, its words, and a query whose two rows must differ (no tie)."""
 
     sql: str
     slots: Mapping[str, str]
@@ -29,7 +28,7 @@ Draw = Callable[[Speaker], Draft | None]
 
 @dataclass(frozen=True)
 class Pattern:
-    """A kind of question: how it is drawn and phrased; ``weight`` says how often it is tried."""
+    """A kind of question: how it is drawn, its phrasings, and its weight in the draw."""
 
     name: str
     draw: Draw
@@ -42,7 +41,7 @@ PHRASINGS: dict[str, dict[str, list[str]]] = tomllib.loads(
     (SOURCES / "phrasings.toml").read_text(encoding="utf-8")
 )
 PATTERNS: list[Pattern] = []
-#: Aggregate functions as questions name them.
+#: The words of aggregate functions in questions.
 FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "avg": ("average", "mean"),
     "max": ("maximum", "highest"),
@@ -52,7 +51,7 @@ FUNCTIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def pattern(*, weight: float = 1.0) -> Callable[[Draw], Draw]:
-    """Register a function as the pattern of its own name, with the phrasings of that name."""
+    """Register a function as a pattern with its own name, and the phrasings of that name."""
 
     def register(draw: Draw) -> Draw:
         name = draw.__name__.strip("_").replace("_", " ")
@@ -66,6 +65,6 @@ def pattern(*, weight: float = 1.0) -> Callable[[Draw], Draw]:
 
 
 def nouns(speaker: Speaker, table: TableSpec) -> dict[str, str]:
-    """The slots that every question on a table has."""
+    """The slots of every question on a table."""
     thing, things = speaker.nouns(table)
     return {"thing": thing, "things": things, "who": who(table)}

@@ -1,29 +1,38 @@
-"""Spider's own reading of a query: the component structure that exact set match compares.
+"""Spider's parser: it reads a query into the components that exact set match compares.
 
 The official evaluator (taoyds/test-suite-sql-eval, commit e97acc5, ``process_sql.py``) has a small
-tokenizer and parser. What they accept and how they read it decides the verdict, so their habits are
-kept here, each with the name of the official function it comes from. They read a subset of SQL:
+tokenizer and parser. Their behaviour decides the verdict, so it is reproduced here with its quirks,
+each with the name of the official function it comes from. The parser reads a subset of SQL:
 
-- a table must be named by its name or by an alias introduced with AS; ``FROM a, b``, ``a LEFT JOIN
+- A table is referred to by its name or by an alias introduced with AS. ``FROM a, b``, ``a LEFT JOIN
   b``, ``a x`` and CROSS, INNER or NATURAL joins do not parse. (LEFT after an ON condition between
-  columns is skipped without notice: see :meth:`_Parser.value`);
-- no alias in SELECT, no ``IS NULL``, no ``IN (1, 2)``, no CASE, no function but the five
-  aggregates;
-- an operator must stand between spaces: ``a=1`` is one token. ``<>`` and ``==`` are no operators;
-- whatever follows the last clause it knows (OFFSET, a second statement) is left unread.
+  columns is silently skipped: see :meth:`_Parser.value`.)
+- There are no aliases in SELECT, no ``IS NULL``, no ``IN (1, 2)``, no CASE, and no functions except
+  the five aggregates.
+- An operator needs spaces around it: ``a=1`` is one token. ``<>`` and ``==`` are not operators.
+- Text after the last known clause (OFFSET, a second statement) is ignored.
 
-Left out: two conditions with neither AND nor OR between them. The official parser accepts them,
-then crashes or can never match them; here they do not parse.
+One case differs: two conditions with neither AND nor OR between them. The official parser accepts
+them, then crashes or never matches them; here they do not parse.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from distill_sql.data.schema import Schema
-from distill_sql.errors import DistillSqlError
+from distill_sql.scoring.spider_query import (
+    ColumnUnit,
+    Condition,
+    Conditions,
+    OrderBy,
+    Query,
+    SelectItem,
+    SpiderSqlError,
+    Value,
+    ValueUnit,
+)
+from distill_sql.scoring.spider_tokens import tokenize
 
 AGGREGATES = frozenset({"none", "max", "min", "count", "sum", "avg"})
 ARITHMETIC = frozenset({"none", "-", "+", "*", "/"})
@@ -38,106 +47,16 @@ _CONDITION_ENDS = _CLAUSE_ENDS | _JOIN_WORDS
 _VALUE_ENDS = _CLAUSES | _JOIN_WORDS | {",", ")", "and"}
 
 
-class SpiderSqlError(DistillSqlError):
-    """A query that Spider's parser does not accept. Many a correct SQL query is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnUnit:
-    """A column, perhaps aggregated: ``count(DISTINCT t.c)``.
-
-    ``column`` is ``table.column`` in lower case, or ``*``; ``aggregate`` is ``none`` without one.
-    ``distinct`` is None once it has been set aside for comparison.
-    """
-
-    aggregate: str
-    column: str
-    distinct: bool | None = False
-
-
-@dataclass(frozen=True, slots=True)
-class ValueUnit:
-    """A column unit, or two of them with an arithmetic operator (``none`` if there is one)."""
-
-    operator: str
-    left: ColumnUnit
-    right: ColumnUnit | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SelectItem:
-    """An item of SELECT. Its aggregate stands here, not in the column unit: ``_Parser.select``."""
-
-    aggregate: str
-    value: ValueUnit
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """``left [NOT] operator value``, and ``AND second`` for BETWEEN."""
-
-    negated: bool
-    operator: str
-    left: ValueUnit
-    value: Value
-    second: Value = None
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """The conditions of one clause and the ``and``/``or`` between them, both in order, no nesting.
-
-    A query that ends on AND or OR has as many connectors as conditions.
-    """
-
-    terms: tuple[Condition, ...] = ()
-    connectors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OrderBy:
-    """ORDER BY: one direction for all items, the last one written (``asc`` if none is)."""
-
-    direction: str
-    items: tuple[ValueUnit, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query as Spider sees it. The default is the empty query, which stands for a failed parse.
-
-    ``tables`` holds table names in lower case and queries in FROM. ``limit`` says whether there is
-    a LIMIT: the official parser reads every limit as 1, whatever follows (``parse_limit``).
-    """
-
-    select: tuple[SelectItem, ...] = ()
-    distinct: bool | None = False
-    tables: tuple[str | Query, ...] = ()
-    on: Conditions = field(default_factory=Conditions)
-    where: Conditions = field(default_factory=Conditions)
-    group_by: tuple[ColumnUnit, ...] = ()
-    having: Conditions = field(default_factory=Conditions)
-    order_by: OrderBy | None = None
-    limit: bool = False
-    intersect: Query | None = None
-    union: Query | None = None
-    except_: Query | None = None
-
-
-#: What a condition compares with: a number, a string with its quotes, a column or a query.
-Value: TypeAlias = float | str | ColumnUnit | Query | None
-
-
 def parse_query(sql: str, schema: Schema) -> Query:
-    """Read a query against a schema.
+    """Parse a query on a schema.
 
-    Raises :class:`SpiderSqlError` where the official parser fails, and there only.
+    Raises :class:`SpiderSqlError` if and only if the official parser fails.
 
-    The official evaluator takes tables and columns from the SQLite file, with ``tables.json`` only
-    for foreign keys; in all of Spider's databases the two agree, and one ``schema`` serves here.
+    The official evaluator reads tables and columns from the SQLite file and foreign keys from
+    ``tables.json``. The two agree in all of Spider's databases, so one ``schema`` is used here.
 
-    Time and memory are linear in the text, save that nesting deeper than Python's recursion limit
-    is an error (as it is there).
+    Time and memory are linear in the length of the text. Nesting deeper than Python's recursion
+    limit is an error, as in the official parser.
     """
     tokens = tokenize(sql)
     names = _Names(schema)
@@ -145,92 +64,16 @@ def parse_query(sql: str, schema: Schema) -> Query:
         return _Parser(tokens, names, _aliases(tokens, names)).query()
     except RecursionError:
         raise SpiderSqlError(
-            f"A query of {len(tokens)} tokens is nested too deeply for Spider's parser, which can "
-            "read about 200 levels. Score it by execution."
+            f"A query of {len(tokens)} tokens is nested too deeply for Spider's parser, which "
+            "reads about 200 levels. Score it by execution."
         ) from None
-
-
-# --- Tokens -------------------------------------------------------------------------------------
-
-# Set off by spaces wherever they stand. Two backquotes are one token; a single one, as in `name`,
-# is a token too, so a name between backquotes never parses.
-_SEPARATE = re.compile(
-    r"``|[`\u00ab\u00bb\u2018\u2019\u201c\u201d\u201e]|[;@#$%&?!*\[\](){}<>]|[\u2012-\u2015]"
-)
-_COMMA = re.compile(r"([:,])([^\d])")
-_LAST_COMMA = re.compile(r"([:,])$")
-_DOTS = re.compile(r"\.{2,}")
-_FUSED = re.compile(
-    r"\b(?:(can)(not)|(gim)(me)|(gon)(na)|(got)(ta)|(lem)(me)|(wan)(na)(?=\s|$))\b", re.IGNORECASE
-)
-_MERGES_WITH_EQUALS = frozenset("!<>")
-
-
-def tokenize(sql: str) -> list[str]:
-    """Split a query as the official ``tokenize`` does; an odd number of quotes is an error.
-
-    Both kinds of quotes are string quotes there, names included, and a doubled quote inside a
-    string ends it and begins another (two strings without a space are one unknown token). Strings
-    keep their case, the rest is lowered. ``=`` joins a ``!``, ``<`` or ``>`` before it, with or
-    without space between, if it is a token by itself: ``a >=1`` is ``a``, ``>``, ``=1``.
-
-    >>> tokenize("SELECT Name FROM t WHERE a ! = 'It' AND b>1,2")
-    ['select', 'name', 'from', 't', 'where', 'a', '!=', '"It"', 'and', 'b', '>', '1,2']
-    """
-    pieces = sql.replace("'", '"').split('"')
-    if len(pieces) % 2 == 0:
-        raise SpiderSqlError(
-            f"Found {len(pieces) - 1} quotes in a query; expected an even number. "
-            "An apostrophe inside a string is the usual cause."
-        )
-    strings = {}
-    for index in range(1, len(pieces), 2):
-        key = f"__val_{index}_{index}__"
-        strings[key] = f'"{pieces[index]}"'
-        pieces[index] = key
-    tokens: list[str] = []
-    for word in split_words("".join(pieces)):
-        token = word.lower()
-        token = strings.get(token, token)
-        if token == "=" and tokens and tokens[-1] in _MERGES_WITH_EQUALS:
-            tokens[-1] += "="
-        else:
-            tokens.append(token)
-    return tokens
-
-
-def split_words(text: str) -> list[str]:
-    """Split text without quotes into words, as NLTK's ``word_tokenize`` splits one sentence.
-
-    The rules that can matter to SQL, in NLTK's order: a final period is a token; brackets, ``;``,
-    ``*``, ``%``, ``!`` and the like are tokens; so are a comma and a colon unless a digit follows
-    (``1,2`` stays whole); two periods or more are a token; ``--`` is one; ``cannot``, ``gimme``,
-    ``gonna``, ``gotta``, ``lemme`` and ``wanna`` are two. ``=``, ``+``, ``-`` and ``/`` split
-    nothing.
-
-    >>> split_words("count(*), a,1 b=2 T1.c.")
-    ['count', '(', '*', ')', ',', 'a,1', 'b=2', 'T1.c', '.']
-    """
-    body = text.rstrip()
-    core = body.rstrip("])}>\u00bb\u201d\u2019 ")
-    if len(core) > 1 and core.endswith(".") and not core.endswith(".."):
-        text = f"{core[:-1]} . {body[len(core) :]}"
-    text = _COMMA.sub(r" \1 \2", text)
-    text = _LAST_COMMA.sub(r" \1 ", text)
-    if ".." in text:
-        text = _DOTS.sub(r" \g<0> ", text)
-    text = _SEPARATE.sub(r" \g<0> ", text)
-    if "--" in text:
-        text = text.replace("--", " -- ")
-    text = _FUSED.sub(lambda match: f" {' '.join(filter(None, match.groups()))} ", text)
-    return text.split()
 
 
 # --- Names --------------------------------------------------------------------------------------
 
 
 class _Names:
-    """The schema's names in lower case: columns by table, and everything FROM may resolve to."""
+    """The schema's names in lower case: the columns of each table, and all names that exist."""
 
     def __init__(self, schema: Schema) -> None:
         self.columns = {
@@ -244,11 +87,11 @@ class _Names:
 
 
 def _aliases(tokens: list[str], names: _Names) -> dict[str, str]:
-    """What each alias and each table name stands for (``scan_alias``, ``get_tables_with_alias``).
+    """The table of each alias and table name (``scan_alias``, ``get_tables_with_alias``).
 
     Every token after an AS, anywhere in the query, is an alias of the token before it. There is one
-    scope: an alias that a subquery uses again changes its meaning everywhere. An alias that is also
-    a table's name is an error.
+    scope: if a subquery redefines an alias, its meaning changes everywhere. An alias that equals a
+    table's name is an error.
     """
     aliases = {}
     for index, token in enumerate(tokens):
@@ -265,14 +108,14 @@ def _aliases(tokens: list[str], names: _Names) -> dict[str, str]:
 
 # --- Clauses ------------------------------------------------------------------------------------
 
-_END = ""  # what the parser sees after the last token; no token is empty
+_END = ""  # the parser's token after the last one; no real token is empty
 
 
 class _Parser:
-    """One pass over the tokens of a query.
+    """A recursive descent over the tokens of a query.
 
-    ``scope`` is the tables of the FROM clause at hand, in which a bare column is looked up; the
-    first that has the column wins. A subquery does not see the tables around it.
+    ``scope`` holds the tables of the current FROM clause. An unqualified column belongs to the
+    first of them that has it. A subquery does not see the tables of the outer query.
     """
 
     def __init__(self, tokens: list[str], names: _Names, aliases: dict[str, str]) -> None:
@@ -298,14 +141,14 @@ class _Parser:
     def fail(self, expected: str) -> NoReturn:
         found = repr(self.token[:60]) if self.token else "the end"
         raise SpiderSqlError(
-            f"Found {found} at token {self.at}; expected {expected}. Spider's parser reads a part "
-            "of SQL; a query outside it can only be scored by execution."
+            f"Found {found} at token {self.at}; expected {expected}. Spider's parser reads a "
+            "subset of SQL; score a query outside it by execution."
         )
 
     def query(self) -> Query:
-        """A whole query (``parse_sql``): FROM first, to know the tables, then the other clauses.
+        """A query (``parse_sql``): FROM first, because the other clauses need its tables.
 
-        In a query between parentheses, a set operation may follow the closing one, not precede it.
+        In a query in parentheses, a set operation may follow the closing one but not precede it.
         """
         block = self.take("(")
         select_at = self.at
@@ -345,8 +188,8 @@ class _Parser:
     def from_clause(self) -> tuple[tuple[str | Query, ...], Conditions, tuple[str, ...]]:
         """The tables, the ON conditions and the scope (``parse_from``).
 
-        The clause begins at the next FROM, wherever that is: with a query in SELECT, it is the
-        wrong one. ON conditions of all joins are one list. No alias can follow a query in FROM.
+        The clause starts at the next FROM token; if SELECT contains a subquery, that is the wrong
+        FROM. The ON conditions of all joins form one list. A query in FROM can have no alias.
         """
         try:
             self.at = self.tokens.index("from", self.at) + 1
@@ -387,10 +230,10 @@ class _Parser:
         return table
 
     def select(self, scope: tuple[str, ...]) -> tuple[bool, tuple[SelectItem, ...]]:
-        """The items of SELECT (``parse_select``); a comma between them may be missing.
+        """The items of SELECT (``parse_select``); the commas between them are optional.
 
-        An aggregate is read apart from its parenthesis, so ``max(a - b)`` works here and nowhere
-        else, and ``max(a) - b`` does not.
+        An aggregate is read separately from its parenthesis, so ``max(a - b)`` parses here and
+        nowhere else, and ``max(a) - b`` does not parse.
         """
         self.expect("select")
         distinct = self.take("distinct")
@@ -432,7 +275,7 @@ class _Parser:
         return OrderBy(direction, tuple(items))
 
     def limit(self) -> bool:
-        """Whether a LIMIT stands here; one token after it is skipped, whatever it is."""
+        """Whether a LIMIT comes next; one token after it is skipped, whatever it is."""
         if not self.take("limit"):
             return False
         if self.token == _END:
@@ -447,8 +290,8 @@ class _Parser:
     def conditions(self, scope: tuple[str, ...]) -> Conditions:
         """Conditions up to the end of their clause (``parse_condition``).
 
-        Parentheses around conditions do not parse. ``NOT`` may precede the operator only, and NOT
-        EXISTS and EXISTS without a column before them do not parse.
+        Parentheses around conditions do not parse. ``NOT`` may only precede the operator. EXISTS
+        and NOT EXISTS do not parse without a column before them.
         """
         terms: list[Condition] = []
         connectors: list[str] = []
@@ -474,12 +317,12 @@ class _Parser:
         return Conditions(tuple(terms), tuple(connectors))
 
     def value(self, scope: tuple[str, ...]) -> Value:
-        """What a condition compares with (``parse_value``): a query, a string, a number, a column.
+        """The right side of a condition (``parse_value``): a query, string, number or column.
 
-        A number is what Python's ``float`` accepts, so ``nan`` and ``1_000`` are numbers. A column
-        takes with it, unread, everything up to the next comma, closing parenthesis, AND, clause or
-        join word: ``a = b OR c = d`` is one condition, ``ON a = b LEFT JOIN c`` a plain join. Of
-        values between parentheses, only a single string or number parses, or a query.
+        A number is whatever Python's ``float`` accepts, so ``nan`` and ``1_000`` are numbers. After
+        a column, everything up to the next comma, closing parenthesis, AND, clause or join word is
+        skipped: ``a = b OR c = d`` is one condition, and ``ON a = b LEFT JOIN c`` a plain join.
+        Inside parentheses, only a query or a single string or number parses.
         """
         start = self.at
         block = self.take("(")
@@ -503,7 +346,7 @@ class _Parser:
         return value
 
     def value_unit(self, scope: tuple[str, ...]) -> ValueUnit:
-        """A column unit or two with an operator between (``parse_val_unit``)."""
+        """One column unit, or two with an operator between them (``parse_val_unit``)."""
         block = self.take("(")
         operator = "none"
         left = self.column_unit(scope)
@@ -517,9 +360,9 @@ class _Parser:
         return ValueUnit(operator, left, right)
 
     def column_unit(self, scope: tuple[str, ...]) -> ColumnUnit:
-        """A column, perhaps in an aggregate or parentheses (``parse_col_unit``).
+        """A column, optionally in an aggregate or parentheses (``parse_col_unit``).
 
-        The closing parenthesis of ``(count(a))`` is left for the caller to trip over.
+        The closing parenthesis of ``(count(a))`` is not read, so the caller fails on it.
         """
         block = self.take("(")
         if self.token in AGGREGATES:
@@ -537,7 +380,7 @@ class _Parser:
         return ColumnUnit("none", column, distinct)
 
     def column(self, scope: tuple[str, ...]) -> str:
-        """``*``, ``alias.column`` or a bare column, as ``table.column`` (``parse_col``)."""
+        """``*``, ``alias.column`` or an unqualified column, as ``table.column`` (``parse_col``)."""
         token = self.token
         if token == "*":
             self.at += 1
