@@ -1,4 +1,4 @@
-"""Questions with their databases: schemas, datasets, neighbours of a database.
+"""Questions and their databases: schemas, datasets, neighbour databases.
 
-:func:`~distill_sql.data.datasets.load_dataset` is where everything begins.
+:func:`~distill_sql.data.datasets.load_dataset` is the entry point.
 """

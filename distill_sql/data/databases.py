@@ -1,9 +1,9 @@
-"""Database files: where a dataset has them, whether they are whole, and reading them within limits.
+"""Database files: finding them, checking that they are complete, and reading them within limits.
 
-What is wrong with a file is told with the path that was looked for, what is there, and the fix.
-Reading is for schemas and sample rows. It stops at a deadline and at long cells, and whatever a
-table computes when it is read (virtual generated columns, virtual tables, views) runs in
-:mod:`distill_sql.sql.sandbox`. SQL that a model wrote always does.
+Errors name the path that was looked for, what is there, and the fix. Reading is for schemas and
+sample rows. It has a deadline and limits on the size of cells. Tables that run code when they are
+read (virtual generated columns, virtual tables, views) are read in :mod:`distill_sql.sql.sandbox`,
+where SQL from a model always runs.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ from distill_sql.sql.database_file import SQLITE_HEADER, check_database
 from distill_sql.sql.names import folded, quote_identifier
 from distill_sql.sql.sandbox import Sandbox
 
-#: Longest name of a database or split, in bytes: a file's name has 255.
+#: Longest name of a database or split, in bytes: file names are limited to 255.
 NAME_BYTES = 200
-#: Seconds that one statement may read for.
+#: Deadline of one statement, in seconds.
 DEADLINE = 60.0
-#: Longest cell and longest statement of a schema that are read, in bytes.
+#: Limits on reading: a cell, and a CREATE statement, in bytes.
 CELL_BYTES = 4 * 2**20
 SCHEMA_BYTES = 2 * 2**20
-#: Bytes of a text that are kept, and of all cells of a result.
+#: Bytes that are kept of a text, and of all cells of a result.
 TEXT_BYTES = 100_000
 RESULT_BYTES = 64 * 2**20
-#: Virtual machine steps between two looks at the clock.
+#: Virtual machine steps between two checks of the deadline.
 _STEPS = 10_000
-#: A message of SQLite's that is no UTF-8 names something of the file that is damaged.
+#: SQLite's message is not UTF-8 if it contains a damaged name of the file.
 _DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 _LFS_POINTER = b"version https://git-lfs"
-#: Databases that took too long once.
+#: Databases on which a statement exceeded the deadline.
 _STOPPED: set[Path] = set()
 _SUFFIXES = ("", ".sqlite", ".db", ".sqlite3", ".db3")
 
 
 def check_name(name: str, *, what: str) -> str:
-    """``name``, if it can be the name of one file or folder, and of nothing elsewhere.
+    """``name`` itself, if it is the name of a single file or folder and not a path.
 
-    ``what`` begins the message of the :class:`DatasetError`: where the name was found.
+    Else raises :class:`DatasetError`; ``what`` begins its message and says where the name is from.
     """
     reason = ""
     if not name or name in (".", ".."):
-        reason = "it names no folder of its own"
+        reason = "it does not name a folder"
     elif any(mark in name for mark in "/\\\0"):
-        reason = "it has a slash, a backslash or a NUL character in it, so it would be a path"
+        reason = "it contains a slash, a backslash or a NUL character, so it would be a path"
     elif any("\ud800" <= mark <= "\udfff" for mark in name):
-        reason = "it has half of a surrogate pair in it"
+        reason = "it contains a lone surrogate"
     elif len(name.encode()) > NAME_BYTES:
         reason = f"it is longer than {NAME_BYTES} bytes"
     if reason:
@@ -68,10 +68,10 @@ def check_name(name: str, *, what: str) -> str:
 
 
 def find_database(folder: Path, db_id: str, *, of: str = "the dataset") -> Path:
-    """The file of a database, ``<db_id>/<db_id>.sqlite`` in ``folder``, which is there and whole.
+    """The file of a database, ``<db_id>/<db_id>.sqlite`` in ``folder``; it exists and is complete.
 
-    Raises :class:`DatasetError` with the path looked for, what was found and the fix. ``of`` names
-    the dataset in it.
+    Raises :class:`DatasetError` with the path looked for, what was found and the fix. ``of`` is the
+    dataset's name in the message.
     """
     check_name(db_id, what="The db_id")
     path = folder / db_id / f"{db_id}.sqlite"
@@ -84,7 +84,7 @@ def find_database(folder: Path, db_id: str, *, of: str = "the dataset") -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; False, too, where the path cannot be looked at."""
+    """Whether there is a file; False if the path cannot be accessed."""
     try:
         return path.is_file()
     except OSError:
@@ -92,7 +92,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; False, too, where the path cannot be looked at."""
+    """Whether there is a folder; False if the path cannot be accessed."""
     try:
         return path.is_dir()
     except OSError:
@@ -100,9 +100,9 @@ def is_folder(path: Path) -> bool:
 
 
 def check_whole(path: Path) -> None:
-    """Raise :class:`DatasetError` if a file is no whole SQLite database that can be read as it is.
+    """Raise :class:`DatasetError` unless a file is a complete SQLite database, readable as it is.
 
-    Its first bytes and its size tell; what is wrong inside it does not show here.
+    The check uses the header and the file's size; it does not find damage inside.
     """
     size = check_database(path).st_size
     try:
@@ -119,18 +119,18 @@ def check_whole(path: Path) -> None:
         )
     if head.startswith(_LFS_POINTER):
         raise DatasetError(
-            f"{path} is not a readable SQLite database: it is a Git LFS pointer, a note of where "
-            "the file is. Fetch the file itself: run 'git lfs pull' in its repository."
+            f"{path} is not a readable SQLite database: it is a Git LFS pointer, not the "
+            "file itself. Run 'git lfs pull' in its repository."
         )
     if not head.startswith(SQLITE_HEADER):
         raise _unreadable(path, "file is not a database")
     page = int.from_bytes(head[16:18], "big")
     page = 65536 if page == 1 else page
-    # The count of pages holds if the program that wrote last knew of it; SQLite has the same rule.
+    # SQLite's own rule: the page count is valid if the last program to write maintained it.
     pages = int.from_bytes(head[28:32], "big") if head[24:28] == head[92:96] else 1
     if len(head) < 100 or size < page * pages:
         raise DatasetError(
-            f"{path} is cut short: by its header it has {pages * page:,} bytes, and the file has "
+            f"{path} is cut short: its header says {pages * page:,} bytes, and the file has "
             f"{size:,}. Copy or download it again."
         )
 
@@ -140,15 +140,15 @@ def _unreadable(path: Path, said: object) -> DatasetError:
         head = file.read(16)
     return DatasetError(
         f"{path} is not a readable SQLite database ({said}): it begins with {head!r}, "
-        f"expected {SQLITE_HEADER!r} and pages that fit together. Download or copy the file again."
+        f"expected {SQLITE_HEADER!r} and consistent pages. Download or copy the file again."
     )
 
 
 def _instead(path: Path) -> str:
-    """What is there in place of a database that is missing, and what to do about it."""
+    """What is there instead of a missing database, and the fix."""
     try:
         if path.is_symlink():
-            return f"It is a link to {path.readlink()}, which is no file. Correct the link."
+            return f"It is a link to {path.readlink()}, which is not a file. Correct the link."
         if path.is_dir():
             return "It is a folder. Put the SQLite file itself there."
         found = [*_similar(path.parent, path.stem), *_similar(path.parent.parent, path.stem)]
@@ -160,17 +160,17 @@ def _instead(path: Path) -> str:
     with suppress(OSError):
         there = sorted(entry.name for entry in islice(path.parent.iterdir(), 5))
         return (
-            f"The folder {path.parent} has {', '.join(there) or 'nothing in it'}. Copy the "
-            "database there, or leave its questions out."
+            f"The folder {path.parent} contains {', '.join(there) or 'nothing'}. Copy the database "
+            "there, or leave its questions out."
         )
     return (
-        f"Expected one folder for each database in {path.parent.parent}. Copy it there, or leave "
-        "its questions out."
+        f"Expected one folder per database in {path.parent.parent}. Copy it there, or leave its "
+        "questions out."
     )
 
 
 def _similar(folder: Path, stem: str) -> Iterator[Path]:
-    """Files in a folder, or one folder deeper, that may be the database called ``stem``."""
+    """Files in a folder, or one level deeper, that may be the database called ``stem``."""
     names = {f"{stem}{suffix}".lower() for suffix in _SUFFIXES}
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in islice(entries, 10_000):
@@ -187,11 +187,12 @@ def _similar(folder: Path, stem: str) -> Iterator[Path]:
 
 @contextmanager
 def read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that reads a database, decoding text leniently as Spider's evaluator does.
+    """A read-only connection that drops undecodable bytes of text, as Spider's evaluator does.
 
-    For what does not depend on the database's own expressions; :class:`Reader` reads rows. Reading
-    stops after :data:`DEADLINE` seconds, and a text after :data:`TEXT_BYTES` bytes. Raises
-    :class:`DatasetError` if the file is missing, is not SQLite, or is damaged where it is read.
+    Use it only for queries that evaluate no expression of the database; :class:`Reader` reads rows.
+    Reading stops after :data:`DEADLINE` seconds, and texts are cut at :data:`TEXT_BYTES` bytes.
+    Raises :class:`DatasetError` if the file is missing, is not SQLite, or is damaged where it is
+    read.
     """
     check_whole(path)
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
@@ -229,10 +230,10 @@ class Reader:
         self._closing.close()
 
     def rows(self, table: str, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query on one table; none if it fails, or takes too long or too much.
+        """The rows of a query on one table; empty if it fails or exceeds a limit.
 
-        It fails where the schema names what the file lacks, which happens in real data. Of a
-        database that took too long once, nothing more is read.
+        It fails if the schema names a table or column that the file lacks, as in some real data.
+        After a timeout, nothing more is read from the database.
         """
         if self._path in _STOPPED:
             return []
@@ -264,7 +265,7 @@ class Reader:
 
     @cached_property
     def _declared(self) -> dict[str, str]:
-        """How the statement begins that made each table or view, by its name in lower case."""
+        """The beginning of each table's or view's CREATE statement, by name in lower case."""
         return dict(
             self._connection.execute(
                 "SELECT lower(name), substr(sql, 1, 20) FROM sqlite_master "
@@ -273,7 +274,7 @@ class Reader:
         )
 
     def _computes(self, table: str, declared: str) -> bool:
-        """Whether reading the table runs expressions or code that the database chose."""
+        """Whether reading the table runs expressions or code from the database."""
         if not declared.upper().startswith("CREATE TABLE"):
             return True
         columns = self._connection.execute(f"PRAGMA table_xinfo({quote_identifier(table)})")

@@ -1,14 +1,14 @@
-"""Questions with their databases: the pocket benchmark, Spider, BIRD, or a folder of one's own.
+"""Questions with their databases: the pocket benchmark, Spider, BIRD, or a folder of your own.
 
-Every dataset has the same shape on disk, Spider's::
+Every dataset has Spider's layout on disk::
 
     <root>/dev.json                       a list of {"db_id", "question", "query"}
-    <root>/tables.json                    schemas (may be absent: then they are read from the files)
+    <root>/tables.json                    schemas (optional: else they are read from the databases)
     <root>/database/<db_id>/<db_id>.sqlite
-    <root>/database/<db_id>/database_description/<table>.csv    what columns mean (may be absent)
+    <root>/database/<db_id>/database_description/<table>.csv    column descriptions (optional)
 
-BIRD differs in names only, and :func:`load_dataset` knows them. Databases are opened on first use,
-so loading questions never needs them; asking for the path of a missing one says so.
+BIRD only uses other names (:mod:`distill_sql.data.layouts`). Loading questions does not open the
+databases; :meth:`Dataset.database_path` raises an error if one is missing.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from distill_sql.errors import DatasetError
 class Example:
     """One question, its database and its gold SQL.
 
-    ``evidence`` is BIRD's hint, else empty. ``source`` says where the question comes from, if its
-    file does: on pocket ``handwritten`` or ``generated``. It is no part of a fingerprint.
+    ``evidence`` is BIRD's hint, else empty. ``source`` is the question's origin if the file states
+    it: on pocket ``handwritten`` or ``generated``. Fingerprints do not include it.
     """
 
     question_id: int
@@ -50,7 +50,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The examples of one split, the schemas they need, and where the databases are."""
+    """The examples of one split, their schemas, and the folder of their databases."""
 
     name: str
     split: str
@@ -67,25 +67,25 @@ class Dataset:
 
     @cached_property
     def db_ids(self) -> tuple[str, ...]:
-        """The databases that this split's examples ask about, in order of first appearance."""
+        """The databases of this split's examples, in order of first appearance."""
         return tuple(dict.fromkeys(example.db_id for example in self.examples))
 
     def schema(self, db_id: str) -> Schema:
-        """The schema of ``db_id``; :class:`DatasetError` if the dataset has none of that name."""
+        """The schema of ``db_id``; raises :class:`DatasetError` if there is none."""
         try:
             return self.schemas[db_id]
         except KeyError:
             raise _unknown_db(db_id, self.schemas, self.root) from None
 
     def database_path(self, db_id: str) -> Path:
-        """The SQLite file of ``db_id``; :class:`DatasetError` if it is not there, or not whole."""
+        """The SQLite file of ``db_id``; raises :class:`DatasetError` if missing or incomplete."""
         if db_id not in self._found:
             self._found[db_id] = find_database(self.database_dir, db_id, of=self.name)
         return self._found[db_id]
 
     @cached_property
     def missing_databases(self) -> tuple[str, ...]:
-        """The databases that the examples ask about and that are not there, in order."""
+        """The databases of the examples whose files are missing, in order."""
         return tuple(
             db_id
             for db_id in self.db_ids
@@ -93,41 +93,41 @@ class Dataset:
         )
 
     def present(self) -> Dataset:
-        """The examples whose databases are there; :class:`DatasetError` if there is none."""
+        """The examples whose databases exist; raises :class:`DatasetError` if there are none."""
         missing = set(self.missing_databases)
         if missing and missing.issuperset(self.db_ids):
-            self.database_path(self.db_ids[0])  # says what was looked for, and the fix
+            self.database_path(self.db_ids[0])  # raises an error with the path and the fix
         return self.with_examples(e for e in self if e.db_id not in missing) if missing else self
 
     @cached_property
     def _found(self) -> dict[str, Path]:
-        """Databases that were there: looking again for every query would take longer than most."""
+        """Databases found before: checking again for every query would take longer than most."""
         return {}
 
     def limit(self, count: int | None) -> Dataset:
-        """The first ``count`` examples; all of them if ``count`` is None."""
+        """The first ``count`` examples; all if ``count`` is None."""
         if count is None or count >= len(self.examples):
             return self
         return replace(self, examples=self.examples[:count])
 
     def only(self, *db_ids: str) -> Dataset:
-        """The examples that ask about these databases; each must be one that some example names."""
+        """The examples on these databases; each must have some, else :class:`DatasetError`."""
         for db_id in db_ids:
             if db_id not in self.db_ids:
                 raise _unknown_db(db_id, self.db_ids, self.root)
         return self.with_examples(e for e in self.examples if e.db_id in db_ids)
 
     def with_examples(self, examples: Iterable[Example]) -> Dataset:
-        """The same dataset with these examples, some of its own in any order."""
+        """The same dataset with only these of its examples, in the order given."""
         return replace(self, examples=tuple(examples))
 
     def without_synonyms(self) -> Dataset:
-        """The same dataset with schemas that list no synonyms, as most databases come."""
+        """The same dataset with schemas without synonyms, like those of most databases."""
         plain = {db_id: schema.without_synonyms() for db_id, schema in self.schemas.items()}
         return replace(self, schemas=plain)
 
     def description(self) -> dict[str, Any]:
-        """Name, split, size and fingerprint, as records keep them: not the folder."""
+        """Name, split, size and fingerprint, for records. It does not contain the folder."""
         return {
             "name": self.name,
             "split": self.split,
@@ -156,11 +156,11 @@ def load_dataset(
 ) -> Dataset:
     """Load one split of a dataset.
 
-    ``name_or_path`` is ``pocket``, ``spider``, ``bird``, or a folder in Spider's layout. For the
-    two benchmarks, ``path`` (or the environment variable ``SPIDER_DIR`` / ``BIRD_DIR``) says where
-    they are; without either, Spider is fetched from the hub. Splits: ``train`` and ``dev``; pocket
-    also has ``validation``, and ``test`` without its gold queries, BIRD ``mini_dev``; a folder has
-    one per ``<split>.json``.
+    ``name_or_path`` is ``pocket``, ``spider``, ``bird``, or a folder in Spider's layout. ``path``
+    (or the environment variable ``SPIDER_DIR`` / ``BIRD_DIR``) is the folder of Spider or BIRD;
+    without either, Spider is downloaded from the hub. Splits: ``train`` and ``dev``; pocket also
+    has ``validation``, and ``test`` without its gold queries; BIRD has ``mini_dev``; a folder has
+    one split per ``<split>.json``.
 
     Spider's ``train`` is ``train_spider.json`` followed by ``train_others.json``, the 8,659
     examples of the paper (Yu et al. 2018, section 4). Question ids count from 0 within a split,
@@ -172,7 +172,7 @@ def load_dataset(
 
 
 def reported_split(name_or_path: str | Path, *, path: str | Path | None = None) -> str:
-    """The split that is reported on: ``dev``, or ``mini_dev`` where only that is there."""
+    """The split that results are reported on: ``dev``, or ``mini_dev`` if only that exists."""
     if not has_split(name_or_path, "dev", path=path) and (
         has_split(name_or_path, "mini_dev", path=path)
     ):
@@ -191,7 +191,7 @@ def _load(name: str, root: Path, layout: Layout, split: str) -> Dataset:
         raise DatasetError(
             f"{name} has no split {split!r}; it has {', '.join(sorted(layout.splits))}."
         )
-    # train_others.json is a supplement: a Spider folder without it is still Spider's train split.
+    # train_others.json is optional: a Spider folder without it still has a train split.
     first, *others = layout.splits[split]
     files = [root / first, *(root / other for other in others if is_file(root / other))]
     database_dir = root / layout.own_databases.get(split, layout.databases)
@@ -249,7 +249,7 @@ def _unknown_db(
         try:
             find_database(database_dir, db_id)
         except DatasetError as error:
-            looked = f" {error}"  # last, since it may end on a command
+            looked = f" {error}"  # last, since it may end with a command
     return DatasetError(
         f"{where}: unknown db_id {db_id!r}; {len(known)} databases are known.{hint} "
         "Correct the question's db_id, or add the database to tables.json and to the database "

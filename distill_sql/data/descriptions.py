@@ -1,7 +1,7 @@
-"""What a dataset says of its columns, in the files that BIRD keeps beside each database.
+"""Column descriptions, from the files that BIRD has beside each database.
 
-``database_description/<table>.csv`` has a line a column: its name, the name spelled out, what it
-holds, and what its values mean.
+``database_description/<table>.csv`` has one line per column: its name, its full name, what it is,
+and what its values mean.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from distill_sql.data.databases import is_file
 from distill_sql.data.schema import Schema, Table
 from distill_sql.errors import DatasetError
 
-#: Longest comment on a column, in characters: nine in ten of BIRD's descriptions have at most 56.
-#: A longer description is cut and marked; what values mean is left out where it does not fit whole.
+#: Longest comment on a column, in characters: 90 % of BIRD's descriptions have at most 56. A longer
+#: description is cut and marked; the meaning of values is omitted unless it fits completely.
 COMMENT_WIDTH = 100
 
-#: What BIRD writes before some of what it says about values.
+#: BIRD's prefix of some descriptions of values.
 _EVIDENCE = re.compile(r"common ?sense (evidence|reasoning):\s*", re.IGNORECASE)
 
 
 def with_descriptions(schema: Schema, folder: Path) -> Schema:
-    """The schema, its columns with what ``folder`` says of them, as description and as comment.
+    """The schema with the descriptions and comments of ``folder`` on its columns.
 
     ``folder`` is the database's ``database_description`` folder. BIRD's files mix encodings; bytes
-    that are not UTF-8 are dropped. Tables without a file are left as they are. Raises
+    that are not UTF-8 are dropped. Tables without a file do not change. Raises
     :class:`DatasetError` for a file that cannot be read.
     """
     files = {file.stem.strip().lower(): file for file in folder.glob("*.csv") if is_file(file)}
@@ -50,9 +50,9 @@ def with_descriptions(schema: Schema, folder: Path) -> Schema:
 
 
 def _rows(path: Path) -> dict[str, dict[str, str]]:
-    """The cells of each column's line, by its name in lower case; every cell is one line of text.
+    """The cells of each column's line, by the column's name in lower case, without line breaks.
 
-    Of several lines for one column the last counts.
+    If a column has several lines, the last one counts.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="ignore", newline="") as file:
@@ -76,9 +76,9 @@ def _rows(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _comment(name: str, row: Mapping[str, str]) -> str:
-    """What a prompt says behind a column: what it holds, and what its values mean where that fits.
+    """The comment on a column in a prompt: its description and, if it fits, its values' meaning.
 
-    Empty where the file says nothing but the name again.
+    Empty if the file only repeats the name.
     """
     text = row.get("column_description", "") or row.get("column_name", "")
     if _letters(text) == _letters(name):

@@ -1,4 +1,4 @@
-"""Where a dataset is: its folder, and the files of each split in it."""
+"""Locating a dataset: its folder, and the files of each split in it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from distill_sql.data.databases import check_name, is_file, is_folder
 from distill_sql.errors import DatasetError
 from distill_sql.settings import DATASET_VARIABLES, cache_dir
 
-#: Where the hub keeps the original archive (questions, schemas and databases in one zip file).
+#: The original archive on the hub (questions, schemas and databases in one zip file).
 SPIDER_HUB = ("xlangai/spider", "data/spider.zip")
-#: The branch that still has it: the main one holds the questions only.
+#: The branch that has it: the main branch has the questions only.
 SPIDER_HUB_REVISION = "script"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one kind of dataset keeps its files, relative to its root."""
+    """The files of one kind of dataset, relative to its root."""
 
     splits: Mapping[str, tuple[str, ...]]
     tables: tuple[str, ...] = ("tables.json",)
     databases: str = "database"
-    #: Where a split's databases are, if they have a folder of their own.
+    #: The folder of a split's databases, if the split has its own.
     own_databases: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,7 +50,7 @@ _BIRD = Layout(
 def locate(
     name_or_path: str | Path, split: str, path: str | Path | None
 ) -> tuple[str, Path, Layout]:
-    """A dataset's name, its folder, and where its files are in it."""
+    """A dataset's name, its folder, and its layout; the arguments are ``load_dataset``'s."""
     name = str(name_or_path)
     check_name(split, what="The split")
     if (root := carried_folder(name, split)) is not None:
@@ -61,7 +61,7 @@ def locate(
     if not is_folder(root):
         raise DatasetError(
             f"No dataset {name!r}: expected pocket, spider, bird, or a folder in Spider's layout "
-            f"(dev.json, database/<db_id>/<db_id>.sqlite), and there is no folder at {root}."
+            f"(dev.json, database/<db_id>/<db_id>.sqlite), and {root} is not a folder."
         )
     return root.resolve().name, root, _folder_layout(split)
 
@@ -78,21 +78,21 @@ def _benchmark_root(name: str, path: str | Path | None) -> Path:
         if not is_folder(root):
             raise DatasetError(
                 f"The folder given for {name} does not exist: {root}. Set {variable} (or the path "
-                "parameter) to the folder that holds its questions and databases."
+                "parameter) to the folder with its questions and databases."
             )
         return root
     if name == "spider":
         return fetch_spider()
     raise DatasetError(
-        f"Where is {name}? Set {variable} to its folder: it is too large to fetch by itself. "
-        "Download it from its authors' page and unpack it there."
+        f"No folder is given for {name}. Set {variable} to its folder; it is too large to be "
+        "downloaded automatically. Download it from its authors' page and unpack it."
     )
 
 
 def fetch_spider() -> Path:
-    """Download Spider from the hub once, unpack it into the cache, and return its folder.
+    """Spider's folder in the cache; on first use, Spider is downloaded from the hub.
 
-    Raises :class:`DatasetError` when there is no network: then ``SPIDER_DIR`` is the way.
+    Raises :class:`DatasetError` without a network: set ``SPIDER_DIR`` instead.
     """
     target = cache_dir() / "spider"
     if is_file(target / "dev.json"):
@@ -101,7 +101,7 @@ def fetch_spider() -> Path:
 
     try:
         archive = hf_hub_download(*SPIDER_HUB, repo_type="dataset", revision=SPIDER_HUB_REVISION)
-    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+    except Exception as error:  # the hub's client raises many kinds, all meaning "not downloaded"
         raise DatasetError(
             f"Spider is not on this machine and could not be fetched from the hub "
             f"({type(error).__name__}: {error}). Download it from the authors' page and set "

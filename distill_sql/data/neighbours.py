@@ -1,19 +1,18 @@
-"""Neighbour databases: variants of a database on which a lucky query shows that it was lucky.
+"""Neighbour databases: variants of a database that expose queries that are right by chance.
 
-A wrong query can give the gold rows by chance: no customer is under 18, so a dropped condition does
-not show. Test suites (Zhong et al., "Semantic Evaluation for Text-to-SQL with Distilled Test
-Suites", EMNLP 2020) answer with many databases of the same schema and other contents. They exist
-for Spider only; this makes them for any SQLite database.
+A wrong query can return the gold rows by chance: if no customer is under 18, a missing condition
+has no effect. Test suites (Zhong et al., "Semantic Evaluation for Text-to-SQL with Distilled Test
+Suites", EMNLP 2020) solve this with many databases of the same schema and other contents. They
+exist for Spider only; this module makes them for any SQLite database.
 
-A neighbour keeps tables, keys and every constraint. Its rows are drawn anew: a row of the original
-in which values are exchanged for others of their column, and for the constants that the gold
-queries compare that column with and their near neighbours (17 and 19 for 18), so that conditions
-select some rows and not others. Foreign keys point to rows that exist. Columns without repeated
-values keep none, and a question whose gold query meets a tie in its ORDER BY on a neighbour is not
-judged there (:func:`tie_query`), since ties make right queries look wrong. Tables without rows get
-some.
+A neighbour has the same tables, keys and constraints. Each of its rows is a row of the original in
+which some values are replaced: by other values of the column, by constants that the gold queries
+compare the column with, or by values next to these (17 and 19 for 18). Conditions then select some
+rows and not others. Foreign keys point to existing rows. Columns without duplicates stay so, and
+empty tables get rows. A question is not judged on a neighbour where the ORDER BY of its gold query
+has a tie (:func:`tie_query`), since ties make correct queries look wrong.
 
-Left out: distilling, that is, choosing the few among many neighbours that tell most queries apart.
+Neighbours are not distilled: the few that tell most queries apart are not selected.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ from distill_sql.sql import frames
 from distill_sql.sql.names import folded
 from distill_sql.sql.parsing import parse
 
-#: How many neighbours a database gets, and the seed they are drawn with.
+#: Number of neighbours per database, and the seed they are drawn with.
 COUNT = 8
 SEED = 42
-#: Seconds that one neighbour may take.
+#: Deadline of one neighbour, in seconds.
 DEADLINE = 30.0
 
-#: The files whose code decides what a neighbour is like.
-_CODE = ("neighbours.py", "redrawing.py", "repair.py")
+#: The files whose code determines a neighbour's contents.
+_CODE = ("neighbours.py", "redrawing.py", "pools.py", "repair.py")
 _WORKER = Path(__file__).with_name("neighbours_worker.py")
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between, exp.Like)
 
@@ -66,11 +65,11 @@ def build_neighbours(
     folder: Path | None = None,
     progress: bool = False,
 ) -> dict[str, tuple[Path, ...]]:
-    """``count`` neighbours of every database that the dataset's examples ask about, by db_id.
+    """``count`` neighbours of each database of the dataset's examples, by db_id.
 
-    They are seeded with the constants of the examples' gold queries and made once: the default
-    ``folder`` lies in the cache and is named after the dataset's contents and this code. A database
-    of which none can be made has none, and a line on standard error says why.
+    They use the constants of the examples' gold queries and are made once: the default ``folder``
+    is in the cache, named after the dataset's contents and this code. A database whose neighbours
+    cannot be made has none, and a warning on standard error says why.
     """
     if folder is None:
         code = b"".join(Path(__file__).with_name(name).read_bytes() for name in _CODE)
@@ -102,11 +101,11 @@ def neighbours(
     count: int = COUNT,
     seed: int = SEED,
 ) -> tuple[Path, ...]:
-    """Make ``count`` neighbours of a database in ``folder``; files that are there are kept.
+    """Make ``count`` neighbours of a database in ``folder``; existing files are kept.
 
-    The same database, queries and seed give the same rows. A file appears only when it is whole.
-    Raises :class:`DatasetError` if a neighbour takes too long or too much memory, or if the
-    database is corrupt.
+    The same database, queries and seed give the same rows. Files are written atomically. Raises
+    :class:`DatasetError` if a neighbour takes too long or too much memory, or if the database is
+    corrupt.
     """
     with closing(_Maker()) as maker:
         wanted = _paths(database, folder, count)
@@ -118,7 +117,7 @@ def _paths(database: Path, folder: Path, count: int) -> tuple[Path, ...]:
 
 
 class _CannotBeMade(DatasetError):
-    """A database has no neighbours."""
+    """The neighbours of a database cannot be made."""
 
 
 def _make(
@@ -144,27 +143,27 @@ def _make(
             except OSError as error:
                 raise OutputError(
                     f"{path} cannot be written: {error.strerror}. Free some space, or set "
-                    "DISTILL_SQL_CACHE to a folder with room."
+                    "DISTILL_SQL_CACHE to a folder with free space."
                 ) from error
             said = maker.redraw(unfinished, drawn, found, f"{seed} {database.stem} {number}")
             if said:
                 raise _CannotBeMade(
                     f"The database {database} has no neighbours: {said}. Its queries are judged "
-                    "without. Correct its schema, or leave its questions out."
+                    "without them. Correct its schema, or leave its questions out."
                 )
             unfinished.replace(path)
     return wanted
 
 
 def _as_stored(schema: Schema, live: Schema) -> Schema:
-    """The tables and columns of ``schema`` that the file has, then those that it has besides.
+    """The tables and columns of ``schema`` that the file has, then the file's other ones.
 
-    Foreign keys are those of ``schema``; others of the file are seen to at the end.
+    Foreign keys are those of ``schema``; others of the file are repaired at the end.
     """
     tables = []
     columns: dict[str, set[str]] = {}
     for table in (*schema.tables, *(table for table in live.tables if table.name not in schema)):
-        # SQLite's own tables are in no live schema.
+        # A schema that is read from the file lacks SQLite's own tables.
         there = live.table(table.name).columns if table.name in live else table.columns
         if table.name not in live and not folded(table.name).startswith("sqlite_"):
             continue
@@ -215,7 +214,7 @@ class _Maker:
 
 
 def constants(queries: Iterable[str]) -> dict[str, list[int | float | str]]:
-    """The values that queries compare columns with, and near neighbours, by column name.
+    """The values that queries compare columns with, and values next to them, by column name.
 
     >>> constants(["SELECT a FROM t WHERE b > 18 AND c LIKE '%an%'"])
     {'b': [18, 17, 19], 'c': ['an', 'xan', 'anx', 'xanx', 'a']}
@@ -237,7 +236,7 @@ def _around(literal: exp.Expr, node: exp.Expr) -> list[int | float | str]:
     if not literal.is_string:
         try:
             number = float(text) if not text.isdigit() else int(text)
-        except ValueError:  # thousands of digits
+        except ValueError:  # it has thousands of digits
             return []
         return [number, number - 1, number + 1]
     if isinstance(node, exp.Like):
@@ -247,10 +246,10 @@ def _around(literal: exp.Expr, node: exp.Expr) -> list[int | float | str]:
 
 
 def tie_query(sql: str) -> tuple[str, int] | None:
-    """A query that shows the sort keys of a query beside its rows, and how many keys there are.
+    """A query whose rows end with the sort keys of ``sql``, and the number of keys.
 
-    One row more than its LIMIT asks for. None for a query that does not sort, or sorts in a way
-    that cannot be shown (by position, or after a set operation).
+    Its LIMIT is one larger. None if ``sql`` does not sort, or sorts by position or after a set
+    operation.
 
     >>> tie_query("SELECT name FROM singer ORDER BY age LIMIT 1")
     ('SELECT name, age FROM singer ORDER BY age LIMIT 2', 1)
@@ -273,7 +272,9 @@ def tie_query(sql: str) -> tuple[str, int] | None:
 
 
 def has_ties(rows: Sequence[tuple[Any, ...]], keys: int) -> bool:
-    """Whether two rows of a :func:`tie_query` differ and their keys do not: their order is chance.
+    """Whether two adjacent rows of a :func:`tie_query` differ and their keys do not.
+
+    Their order is then arbitrary.
 
     >>> has_ties([("Ann", 30), ("Bo", 30)], 1), has_ties([("Ann", 30), ("Ann", 30)], 1)
     (True, False)

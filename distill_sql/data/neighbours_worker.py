@@ -1,9 +1,9 @@
-"""The process in which :mod:`distill_sql.data.neighbours` has rows redrawn. Run as a script.
+"""The worker process in which :mod:`distill_sql.data.neighbours` has rows redrawn. Run as a script.
 
-Its argument is the number of the process that started it, and with which it ends. It reads requests
-from its standard input and answers on its standard output. A request is a length of four bytes and
-a pickled tuple, the arguments of :func:`distill_sql.data.redrawing.redraw`; an answer is a length
-and a text, empty if all went well.
+Its argument is the id of its parent process; it ends with it. It reads requests from standard input
+and answers on standard output. A request is a length of four bytes and a pickled tuple, the
+arguments of :func:`distill_sql.data.redrawing.redraw`; an answer is a length and a text: the error,
+or nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-#: What the whole process may map.
+#: Limit of the process's address space.
 ADDRESS_BYTES = 2 * 2**30
 
 
@@ -27,14 +27,14 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         try:
             redraw(*request)
             answer = b""
-        except Exception as error:  # whatever a database does to it, the next is served
+        except Exception as error:  # no database may stop the worker
             answer = f"{type(error).__name__}: {error}".encode(errors="replace")
         sink.write(struct.pack("<I", len(answer)) + answer)
         sink.flush()
 
 
 if __name__ == "__main__":
-    # Nothing but the standard library and this package is on the path, which starts faster.
+    # Only the standard library and this package are on the path, which makes the start faster.
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from distill_sql.sql.processes import confine
 

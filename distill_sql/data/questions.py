@@ -14,8 +14,8 @@ from distill_sql.files import parse_json, read_json, read_json_lines, read_text
 def read_examples(file: Path) -> list[dict[str, Any]]:
     """Read a Spider or BIRD question file, checking every record's fields.
 
-    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). JSON Lines are read as well
-    as a list. Raises :class:`DatasetError` naming the file and the first record that is wrong.
+    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). The file is a JSON list or
+    JSON Lines. Raises :class:`DatasetError` naming the file and the first invalid record.
     """
     records = _read_records(file)
     if not isinstance(records, list):
@@ -24,7 +24,7 @@ def read_examples(file: Path) -> list[dict[str, Any]]:
             'Each is an object like {"db_id": "...", "question": "...", "query": "..."}.'
         )
     if not records:
-        raise DatasetError(f"{file} holds no questions (an empty list). Check the download.")
+        raise DatasetError(f"{file} has no questions (an empty list). Check the download.")
     for position, record in enumerate(records):
         found = record if isinstance(record, dict) else {}
         missing = [
@@ -44,20 +44,20 @@ def read_examples(file: Path) -> list[dict[str, Any]]:
 
 
 def _read_records(file: Path) -> Any:
-    """The value of a question file; the values of its lines if it is JSON Lines."""
+    """The value of a question file; for JSON Lines, the list of values."""
     text = read_text(file).lstrip()
     if not text.startswith("{"):
         return read_json(file)
     try:
         value = parse_json(text)
     except ValueError:
-        fix = "Give one question a line, or all of them as one list."
+        fix = "Give one question per line, or one list of all questions."
         return [value for _, value in read_json_lines(file, fix=fix)]
     return [value] if "db_id" in value else value
 
 
 def question_ids(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[int]:
-    """The ids that the file gives, as numbers or as text; positions unless all are distinct."""
+    """The ids in the file, as numbers or text, if all are distinct; else positions from 0."""
     given = [record.get("question_id") for _, record in records]
     ids = [int(key) for key in map(str, given) if key.isascii() and key.isdigit() and len(key) < 16]
     return ids if len(set(ids)) == len(records) else list(range(len(records)))

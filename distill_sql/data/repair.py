@@ -1,8 +1,7 @@
-"""Foreign keys that a database's rows held before they were redrawn, held again.
+"""Repairing foreign keys that held before the rows of a database were redrawn.
 
-Keys that the drawing could not follow, since they lead around a circle, share columns, or are not
-in the schema that was drawn by, end up with rows that point nowhere. Those get the key of another
-parent, then NULL, and are deleted last.
+Redrawing cannot follow keys that form a cycle, share columns, or are missing in its schema. Rows
+that violate such a key get the key of another parent, else NULL; what remains is deleted.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any, NamedTuple
 
 from distill_sql.sql.names import folded, quote_identifier
 
-#: Passes that give rows another parent, parents that are tried for a row, and rows of a pass.
+#: Passes that assign new parents, parents tried per row, and rows per pass.
 ROUNDS = 4
 TRIES = 5
 MOST_ROWS = 10_000
-#: Rows that tell whether a key holds that SQLite cannot check.
+#: Rows that are checked for a key that SQLite cannot check.
 FIRST_ROWS = 100
-#: Errors that are no matter of one row or one table.
+#: Errors that do not concern a single row or table.
 _FATAL = {
     sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_NOMEM,
@@ -34,16 +33,16 @@ _FATAL = {
 
 
 def raise_if_fatal(error: sqlite3.Error) -> None:
-    """Raise an error of SQLite again if it is no matter of one row or one table."""
+    """Raise an error of SQLite again unless it concerns a single row or table only."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FATAL:
         raise error
 
 
 class Key(NamedTuple):
-    """A foreign key of the file: columns of ``table`` that point to columns of ``parent``.
+    """A foreign key of the file: columns of ``table`` that reference columns of ``parent``.
 
-    ``row`` are the columns that tell one row of ``table`` from another; ``parent`` is None if the
-    database has no such table.
+    ``row`` are columns that identify a row of ``table``; ``parent`` is None if the table is
+    missing.
     """
 
     table: str
@@ -59,12 +58,12 @@ class Key(NamedTuple):
 
     @property
     def points_nowhere(self) -> str:
-        """The condition on a row: no part of its key is NULL, and no parent has it."""
+        """The SQL condition for a row that violates the key: no part is NULL, no parent matches."""
         child = [f"c.{quote_identifier(column)}" for column in self.columns]
         known = [f"{column} IS NOT NULL" for column in child]
         if self.parent is not None:
-            # As SQLite checks keys: with the parent's affinity and collation. "+" takes away the
-            # child's.
+            # Like SQLite's own check, this uses the parent's affinity and collation: "+" removes
+            # the child's.
             targets = map(quote_identifier, self.targets)
             same = [f"p.{t} = +{column}" for t, column in zip(targets, child, strict=True)]
             parent = f"{quote_identifier(self.parent)} AS p"
@@ -73,9 +72,9 @@ class Key(NamedTuple):
 
 
 class Repair:
-    """Remembers which foreign keys all rows of a database hold; :meth:`run` makes them hold again.
+    """Remembers which foreign keys of a database hold; :meth:`run` makes them hold again.
 
-    SQLite itself must not check foreign keys meanwhile, nor run triggers.
+    Meanwhile SQLite must not check foreign keys or run triggers.
     """
 
     def __init__(self, connection: sqlite3.Connection, rng: random.Random) -> None:
@@ -89,16 +88,16 @@ class Repair:
             if not sum(map(self._point_elsewhere, self._keys)):
                 break
         for key in self._keys:
-            for column in key.columns:  # one that is NULL is enough
+            for column in key.columns:  # a single NULL is enough
                 empty = f"{quote_identifier(column)} = NULL"
                 self._changed(f"UPDATE OR IGNORE {key.own} SET {empty} WHERE {key.points_nowhere}")
         while sum(
             self._changed(f"DELETE FROM {key.own} WHERE {key.points_nowhere}") for key in self._keys
         ):
-            pass  # what pointed to a deleted row is next
+            pass  # rows that referenced deleted rows follow
 
     def _point_elsewhere(self, key: Key) -> int:
-        """Give rows that point nowhere another parent; how many there were."""
+        """Give rows that violate a key another parent; returns the number of such rows."""
         if key.parent is None or not key.row:
             return 0
         own = ", ".join(f"c.{quote_identifier(column)}" for column in (*key.row, *key.columns))
@@ -119,7 +118,7 @@ class Repair:
         update = f"UPDATE OR IGNORE {quote_identifier(key.table)} SET {given} WHERE {which}"
         for row in found:
             place, current = row[: len(key.row)], row[len(key.row) :]
-            # Another key reads these columns, too: it holds if they stay as they are.
+            # These columns belong to another key, too, which holds if they do not change.
             fitting = [p for p in parents if all(p[i] == current[i] for i in shared)] or parents
             for _ in range(TRIES if fitting else 0):
                 if self._changed(update, (*self._rng.choice(fitting), *place)):
@@ -127,7 +126,7 @@ class Repair:
         return len(found)
 
     def _shared(self, key: Key) -> list[int]:
-        """The places of the columns of a key that belong to another key as well."""
+        """The positions of a key's columns that belong to another key as well."""
         others = {
             folded(column)
             for other in self._keys
@@ -147,7 +146,7 @@ class Repair:
         return rows
 
     def _changed(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """How many rows a statement changed; none if a constraint or the schema is against it."""
+        """How many rows a statement changed; 0 if a constraint or the schema forbids it."""
         try:
             return max(self._connection.execute(sql, parameters).rowcount, 0)
         except sqlite3.Error as error:
@@ -156,7 +155,7 @@ class Repair:
 
 
 def _held_keys(connection: sqlite3.Connection) -> Iterator[Key]:
-    """The foreign keys that all rows hold, of every table."""
+    """The foreign keys of all tables that no row violates."""
     found = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')"
     ).fetchall()
@@ -175,7 +174,7 @@ def _declared_keys(
     names: set[str],
     columns: Mapping[str, Mapping[str, int]],
 ) -> Iterator[tuple[int, Key]]:
-    """The foreign keys of a table that can hold, by SQLite's numbers, the first declared first."""
+    """The valid foreign keys of a table with SQLite's numbers, in the order of declaration."""
     grouped: dict[int, list[tuple[str, str, str | None]]] = {}
     for number, _, parent, column, target, *_ in connection.execute(
         f"PRAGMA foreign_key_list({quote_identifier(table)})"
@@ -197,13 +196,13 @@ def _declared_keys(
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> dict[str, int]:
-    """The columns of a table, each with its place in the primary key, 0 if it is in none."""
+    """The columns of a table, each with its position in the primary key, else 0."""
     found = connection.execute(f"PRAGMA table_xinfo({quote_identifier(table)})").fetchall()
     return {name: place for _, name, _, _, _, place, _ in found}
 
 
 def _broken(connection: sqlite3.Connection, table: str, keys: Mapping[int, Key]) -> set[int]:
-    """The numbers of the foreign keys of a table that some row breaks."""
+    """The numbers of the foreign keys of a table that some row violates."""
     try:
         found = connection.execute(
             "SELECT DISTINCT fkid FROM pragma_foreign_key_check(?)", (table,)
@@ -211,7 +210,8 @@ def _broken(connection: sqlite3.Connection, table: str, keys: Mapping[int, Key])
         return {number for (number,) in found}
     except sqlite3.Error as error:
         raise_if_fatal(error)
-    # One leads to what is no key, so SQLite checks none of the table's. The first rows tell.
+    # If one of the table's keys references columns that are not unique, SQLite checks none of them.
+    # Then the first rows are checked here.
     return {number for number, key in keys.items() if _is_broken(connection, key)}
 
 
@@ -229,7 +229,7 @@ def _is_broken(connection: sqlite3.Connection, key: Key) -> bool:
 def _row_columns(
     connection: sqlite3.Connection, table: str, columns: Mapping[str, int]
 ) -> tuple[str, ...]:
-    """The columns that tell rows apart: the row's number, or the key of a table without any."""
+    """Columns that identify a row: the rowid, or the primary key of a table without one."""
     taken = {folded(name) for name in columns}
     for name in ("rowid", "oid", "_rowid_"):
         if name not in taken:

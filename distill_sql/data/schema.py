@@ -1,7 +1,7 @@
-"""What a database is made of: tables, columns, keys; read from ``tables.json`` or a live database.
+"""The schema of a database: tables, columns and keys.
 
-Names are kept as the database spells them. SQLite compares them without case, so every lookup here
-does too (:func:`distill_sql.sql.names.folded`).
+Names are spelled as in the database. Like SQLite, every lookup ignores their case
+(:func:`distill_sql.sql.names.folded`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cached_property
 
 from distill_sql.sql.names import folded
 
-#: Spider's words for column types.
+#: Spider's column types.
 COARSE_TYPES = ("text", "number", "time", "boolean", "others")
 
 
@@ -21,8 +21,8 @@ class Column:
     """A column: its name, its coarse type and, where the data has one, a description.
 
     ``type`` is one of :data:`COARSE_TYPES`; BIRD's SQL types are mapped to them. ``synonyms`` are
-    other words that people use for it, as a semantic layer lists them. ``comment`` is what a prompt
-    says behind it (:mod:`distill_sql.data.descriptions`).
+    other names that people use for it, from a semantic layer. ``comment`` is shown after it in a
+    prompt (:mod:`distill_sql.data.descriptions`).
     """
 
     name: str
@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """Columns of ``table`` that reference columns of ``ref_table``, pair by pair."""
+    """Columns of ``table`` that reference columns of ``ref_table``, in pairs."""
 
     table: str
     columns: tuple[str, ...]
@@ -69,7 +69,7 @@ class Schema:
         return folded(name) in self._by_name
 
     def table(self, name: str) -> Table:
-        """The table called ``name``, whatever its case; :class:`KeyError` if there is none."""
+        """The table called ``name``, in any case; raises KeyError if there is none."""
         return self._by_name[folded(name)]
 
     @cached_property
@@ -84,7 +84,7 @@ class Schema:
         return self._keys.get(folded(name), ())
 
     def neighbours(self, name: str) -> Iterator[str]:
-        """Names of the tables one foreign key away from ``name``, in either direction."""
+        """Names of the tables that a foreign key connects with ``name``, in either direction."""
         wanted = folded(name)
         for key in self.foreign_keys:
             ends = folded(key.table), folded(key.ref_table)
@@ -92,7 +92,7 @@ class Schema:
                 yield self.table(ends[1] if ends[0] == wanted else ends[0]).name
 
     def without_synonyms(self) -> Schema:
-        """This schema as it is where nobody has listed any synonyms."""
+        """This schema without synonyms."""
         tables = (
             replace(t, synonyms=(), columns=tuple(replace(c, synonyms=()) for c in t.columns))
             for t in self.tables
@@ -100,7 +100,7 @@ class Schema:
         return replace(self, tables=tuple(tables))
 
     def restrict(self, names: set[str]) -> Schema:
-        """This schema with only the named tables, and no foreign key that leaves them."""
+        """This schema with only the named tables and the foreign keys between them."""
         keep = {folded(name) for name in names}
         return Schema(
             self.db_id,
@@ -114,7 +114,7 @@ class Schema:
 
 
 def coarse_type(declared: str) -> str:
-    """Map a declared SQL type to Spider's five words.
+    """Spider's type for a declared SQL type.
 
     >>> [coarse_type(t) for t in ("INTEGER", "varchar(20)", "DATETIME", "bool", "BLOB")]
     ['number', 'text', 'time', 'boolean', 'others']

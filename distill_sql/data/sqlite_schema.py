@@ -12,24 +12,24 @@ from distill_sql.data.schema import Column, ForeignKey, Schema, Table, coarse_ty
 from distill_sql.sql.names import folded, quote_identifier
 
 _ROWID = ("rowid", "oid", "_rowid_")
-#: How each kind of virtual table names the tables that it keeps its contents in.
+#: Suffixes of the shadow tables of each kind of virtual table.
 _SHADOWS = {
     **dict.fromkeys(("fts3", "fts4"), ("content", "segments", "segdir", "docsize", "stat")),
     "fts5": ("data", "idx", "content", "docsize", "config"),
     **dict.fromkeys(("rtree", "rtree_i32", "geopoly"), ("node", "rowid", "parent")),
 }
 _MODULE = re.compile(r"\bUSING\W+(\w+)", re.IGNORECASE)
-#: What SQLite adds to the type of a generated column.
+#: SQLite adds this to the type of a generated column.
 _GENERATED = re.compile(r"\s*GENERATED ALWAYS\s*$", re.IGNORECASE)
 
 
 def schema_from_sqlite(path: Path | str, *, db_id: str | None = None) -> Schema:
-    """Read the schema of a live SQLite database: tables, columns, primary and foreign keys.
+    """Read the schema of a SQLite file: tables, columns, primary and foreign keys.
 
-    Generated columns are columns like others. Views, SQLite's own tables and those that full-text
-    and R-Tree tables keep their contents in are left out. A foreign key that names no column refers
-    to the parent's primary key, and one to its rowid to the column that is it, as SQLite has it;
-    keys to what does not exist, which SQLite takes, are left out. ``db_id`` defaults to the file's
+    Generated columns are included. Views, SQLite's own tables and the shadow tables of full-text
+    and R-Tree tables are left out. As in SQLite, a foreign key without columns refers to the
+    parent's primary key, and one to the rowid refers to the column that is its alias. SQLite
+    accepts foreign keys to what does not exist; they are left out. ``db_id`` defaults to the file's
     stem.
     """
     path = Path(path)
@@ -49,7 +49,7 @@ def _names_from_sqlite(connection: sqlite3.Connection) -> list[str]:
         "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%'"
         " ESCAPE '!' ORDER BY rowid"
     ).fetchall()
-    # PRAGMA table_list knows them, too, but not in every SQLite, and it prepares every view.
+    # PRAGMA table_list lists them, too, but not in every SQLite, and it prepares every view.
     shadows = {
         folded(f"{name}_{suffix}")
         for name, sql in found
@@ -60,9 +60,9 @@ def _names_from_sqlite(connection: sqlite3.Connection) -> list[str]:
 
 
 def _table_from_sqlite(connection: sqlite3.Connection, name: str) -> tuple[Table, str] | None:
-    """A table, and its column that is the rowid or ""; None if it cannot be queried.
+    """A table, and its column that is an alias of the rowid or ""; None if it cannot be queried.
 
-    That is so where the module of a virtual table is missing, and where a name is no text.
+    It cannot if the module of a virtual table is missing, or if a name is not text.
     """
     try:
         found = connection.execute(f"PRAGMA table_xinfo({quote_identifier(name)})").fetchall()

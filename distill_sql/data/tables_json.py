@@ -16,14 +16,14 @@ from distill_sql.sql.names import folded
 def load_tables_json(path: Path | str) -> dict[str, Schema]:
     """Read the schemas of a ``tables.json`` file in the format of Spider and BIRD, by ``db_id``.
 
-    Two keys of our own are optional: ``table_synonyms`` and ``column_synonyms``, a list of words
-    for each table and each column.
+    Two optional keys are ours: ``table_synonyms`` and ``column_synonyms``, a list of synonyms for
+    each table and each column.
 
-    The format's habits are handled here and nowhere else: column 0 is the sentinel ``[-1, "*"]``,
-    a primary key is one column index or a list of them, a foreign key is a pair of indices. Spider
-    spells a composite foreign key as several pairs, and so do we: one key per pair.
+    In this format, column 0 is the sentinel ``[-1, "*"]``, a primary key is one column index or a
+    list of them, and a foreign key is a pair of indices. A composite foreign key is several pairs;
+    it becomes one key per pair.
 
-    Raises :class:`DatasetError` naming the file, the entry and the field that is wrong.
+    Raises :class:`DatasetError` naming the file, the entry and the error.
     """
     path = Path(path)
     entries = read_json(path)
@@ -51,7 +51,7 @@ def load_tables_json(path: Path | str) -> dict[str, Schema]:
 def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
     names: list[str] = [_text(name) for name in entry["table_names_original"]]
     columns = [
-        (_place(t, len(names), -1), _text(name)) for t, name in entry["column_names_original"]
+        (_index(t, len(names), -1), _text(name)) for t, name in entry["column_names_original"]
     ]
     types = [_text(kind) for kind in entry["column_types"]]
     if len(types) != len(columns):
@@ -64,7 +64,7 @@ def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
         raise ValueError(f"{len(columns)} columns but {len(column_synonyms)} column_synonyms")
 
     def column(index: int) -> tuple[str, str]:
-        table_index, name = columns[_place(index, len(columns))]
+        table_index, name = columns[_index(index, len(columns))]
         if table_index < 0:
             raise ValueError(f"column {index} ({name!r}) belongs to table {table_index}")
         return names[table_index], name
@@ -104,24 +104,24 @@ def _schema_from_entry(entry: Mapping[str, Any]) -> Schema:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a string")
     return value
 
 
-def _place(value: Any, size: int, first: int = 0) -> int:
-    """A place in a list of ``size`` entries; Python itself would count -1 from the end."""
+def _index(value: Any, size: int, first: int = 0) -> int:
+    """``value``, if it is an index from ``first`` to ``size - 1``; negative ones would wrap."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no index")
+        raise TypeError(f"{value!r} is not an index")
     if not first <= value < size:
         raise IndexError(f"there is no entry {value} among {size}")
     return value
 
 
 def schema_to_tables_json(schema: Schema) -> dict[str, Any]:
-    """The ``tables.json`` entry of a schema, so that any Spider tool can read it.
+    """The ``tables.json`` entry of a schema, which any Spider tool can read.
 
-    A composite primary key becomes a list of indices (BIRD's spelling), a composite foreign key one
-    pair per column. Synonyms are written only where there are any.
+    A composite primary key becomes a list of indices, as in BIRD, and a composite foreign key one
+    pair per column. Synonyms are written only if there are any.
     """
     columns: list[tuple[int, str]] = [(-1, "*")]
     natural = [(-1, "*")]

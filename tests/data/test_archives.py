@@ -20,7 +20,7 @@ Change = Callable[[zipfile.ZipFile], None]
 
 
 def archive(path: Path, change: Change = lambda _: None) -> Path:
-    """A small archive like Spider's, and what ``change`` adds to it."""
+    """A small archive like Spider's, changed by ``change``."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("spider/tables.json", "[]")
         file.writestr("spider/dev.json", "[]")
@@ -38,7 +38,7 @@ def member(name: str, *, mode: int = 0) -> Change:
 
 
 def patched(path: Path, offset: int, value: int) -> Path:
-    """The archive with a two-byte field of its last member changed, in both of its headers."""
+    """The archive with a two-byte field of its last member changed in both headers."""
     content = bytearray(path.read_bytes())
     local, central = content.rfind(b"PK\x03\x04"), content.rfind(b"PK\x01\x02")
     struct.pack_into("<H", content, local + offset, value)
@@ -48,14 +48,14 @@ def patched(path: Path, offset: int, value: int) -> Path:
 
 
 def outcome(path: Path, folder: Path, **options: int) -> str:
-    """What is said of an archive that must be refused, leaving nothing behind."""
+    """The message for an archive that must be refused without leaving anything behind."""
     place = folder / "cache"
     with pytest.raises(DatasetError) as error:
         unpack_spider(path, place / "spider", **options)
     assert list(place.iterdir()) == []
     assert {entry.name for entry in folder.iterdir()} <= {"cache", path.name}
     assert str(path) in str(error.value)
-    assert "etch" in str(error.value)  # the fix
+    assert "ownload" in str(error.value)  # the fix
     return str(error.value)
 
 
@@ -127,22 +127,20 @@ def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(
     content = bytearray(path.read_bytes())
     struct.pack_into("<I", content, content.rfind(b"PK\x01\x02") + 24, 5)
     path.write_bytes(content)
-    assert "not a zip archive that can be read whole" in outcome(
-        path, tmp_path, max_bytes=1_000_000
-    )
+    assert "not a complete zip archive" in outcome(path, tmp_path, max_bytes=1_000_000)
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("x/tables.json", "[]")
         file.writestr("x/y/dev.json", "[]")
-    assert "this is not Spider's archive" in outcome(tmp_path / "a.zip", tmp_path)
+    assert "is not Spider's archive" in outcome(tmp_path / "a.zip", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"PK\x05\x06" + b"\x00" * 10])
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
-    assert "not a zip archive" in outcome(tmp_path / "a.zip", tmp_path)
+    assert "not a complete zip archive" in outcome(tmp_path / "a.zip", tmp_path)
     with pytest.raises(DatasetError, match="No such file"):
         unpack_spider(tmp_path / "absent.zip", tmp_path / "cache" / "spider")
 
@@ -175,7 +173,7 @@ def test_a_complete_copy_is_kept_and_another_is_not_touched(
     (tmp_path / "a.zip").write_bytes(b"")
     assert unpack_spider(tmp_path / "a.zip", target) == target
     (target / "tables.json").unlink()
-    with pytest.raises(DatasetError, match=r"is in the way .* Move or delete it"):
+    with pytest.raises(DatasetError, match=r"is not a complete copy of Spider.* Move or delete it"):
         unpack_spider(archive(tmp_path / "a.zip"), target)
     assert (target / "dev.json").read_text() == "mine"
     assert list(target.parent.iterdir()) == [target]
@@ -184,7 +182,7 @@ def test_a_complete_copy_is_kept_and_another_is_not_touched(
 def test_the_first_of_two_processes_keeps_its_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other's copy appears while this one is unpacked."""
+    """Another process's copy appears while this one is unpacked."""
     target = tmp_path / "cache" / "spider"
     extract = archives._extract
 

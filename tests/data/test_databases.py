@@ -32,7 +32,7 @@ def make(path: Path, *statements: str) -> Path:
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The bytes of a whole database of several pages."""
+    """The bytes of a complete database of several pages."""
     path = make(
         tmp_path_factory.mktemp("whole") / "x.sqlite",
         "CREATE TABLE t (a)",
@@ -92,13 +92,13 @@ def dangling_link(folder: Path) -> str:
 
 
 def nothing(folder: Path) -> str:
-    return "Expected one folder for each database"
+    return "Expected one folder per database"
 
 
 def other_files(folder: Path) -> str:
     (folder / "shop").mkdir(parents=True)
     (folder / "shop" / "schema.sql").touch()
-    return "has schema.sql"
+    return "contains schema.sql"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_dataset_without_any_database_says_what_to_do(folder: Path) -> None:
         dataset.present()
 
 
-def test_a_database_that_is_not_whole_is_not_passed_over(folder: Path) -> None:
+def test_an_incomplete_database_is_an_error(folder: Path) -> None:
     (folder / "database/shop/shop.sqlite").write_bytes(b"")
     entry = schema_to_tables_json(load_dataset("pocket").schema("city_zoo"))
     (folder / "tables.json").write_text(json.dumps([entry | {"db_id": "shop"}]))
@@ -115,7 +115,7 @@ def test_tables_json_cannot_name_a_path(folder: Path) -> None:
         load_dataset(folder)
 
 
-def test_a_dataset_made_by_hand_stays_in_its_folder(folder: Path) -> None:
+def test_a_db_id_cannot_lead_out_of_the_folder(folder: Path) -> None:
     dataset = load_dataset(folder)
     shutil.copytree(folder / "database/shop", folder / "escaped")
     for name in ("../escaped", "..", "/etc", ""):

@@ -1,4 +1,4 @@
-"""What BIRD's files say of columns, and what of that a prompt shows."""
+"""Reading BIRD's column descriptions, and their comments in prompts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def schema(toy_dataset: Path) -> Schema:
 
 
 def comments(schema: Schema, folder: Path, *lines: str) -> list[str]:
-    """Comments on customer's columns (id, name, home town) where its file has these lines."""
+    """Comments on customer's columns (id, name, home town) if its file has these lines."""
     (folder / "customer.csv").write_text(HEADER + "\n".join(lines))
     described = with_descriptions(schema, folder)
     return [column.comment for column in described.table("customer").columns]
@@ -92,7 +92,7 @@ def test_every_file_of_bird_is_read(data_dir: Path) -> None:
     "content",
     ["other,names\n1,2\n", 'original_column_name\n"' + "x" * 200_000 + '"\n'],
 )
-def test_files_that_cannot_be_read_are_told(schema: Schema, tmp_path: Path, content: str) -> None:
+def test_files_that_cannot_be_read_are_errors(schema: Schema, tmp_path: Path, content: str) -> None:
     (tmp_path / "customer.csv").write_text(content)
     with pytest.raises(DatasetError, match=r"customer\.csv cannot be read .* copy the file again"):
         with_descriptions(schema, tmp_path)

@@ -38,7 +38,7 @@ def test_birds_mini_dev_stands_in_for_dev(data_dir: Path, tmp_path: Path) -> Non
     assert reported_split("bird", path=data_dir / "bird") == "dev"
     (tmp_path / "mini_dev").mkdir()
     (tmp_path / "dev_databases").mkdir()
-    assert reported_split("bird", path=tmp_path) == "dev"  # whose absence is then told
+    assert reported_split("bird", path=tmp_path) == "dev"  # loading it then raises an error
     for name in ("mini_dev_sqlite.json", "mini_dev_sqlite_tables.json"):
         shutil.copy(data_dir / "bird/mini_dev" / name, tmp_path / "mini_dev")
     assert reported_split("bird", path=tmp_path) == "mini_dev"
@@ -54,7 +54,7 @@ def test_unknown_name_split_and_folder(spider_dir: Path, tmp_path: Path) -> None
         load_dataset("spider", path=tmp_path / "nowhere")
 
 
-def test_bird_must_be_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bird_needs_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIRD_DIR", raising=False)
     with pytest.raises(DatasetError, match="Set BIRD_DIR"):
         load_dataset("bird")
@@ -69,7 +69,7 @@ def test_a_split_is_a_name(folder: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "no/such/folder"])
-def test_a_dataset_that_cannot_be_a_folder_is_told(name: str) -> None:
+def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
     with pytest.raises(DatasetError, match="No dataset"):
         load_dataset(name)
     with pytest.raises(DatasetError, match="folder given for spider does not exist"):
@@ -140,11 +140,11 @@ def test_spider_is_fetched_from_the_hub_once(hub: str, tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     root = Path(first.stdout.strip())
     assert (root / "database/shop/shop.sqlite").is_file()
-    again = fetch(tmp_path, "http://127.0.0.1:9")  # nothing listens: the copy must do
+    again = fetch(tmp_path, "http://127.0.0.1:9")  # nothing listens there: the copy is used
     assert again.stdout == first.stdout
 
 
-def test_when_the_hub_has_it_not_the_error_names_the_way_out(hub: str, tmp_path: Path) -> None:
+def test_without_the_hub_the_error_names_the_variable(hub: str, tmp_path: Path) -> None:
     result = fetch(tmp_path, f"{hub}/elsewhere")
     assert "could not be fetched from the hub" in result.stderr
     assert "set SPIDER_DIR" in result.stderr

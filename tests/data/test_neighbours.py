@@ -86,7 +86,7 @@ def test_gold_is_right_on_every_neighbour(
 def test_most_lucky_mutants_are_found_out(
     pocket: Dataset, made: dict[str, tuple[Path, ...]]
 ) -> None:
-    """Of mutants that pass on the original, most fail on a neighbour; none that fails passes."""
+    """Most mutants that pass on the original fail on a neighbour; none that fails passes there."""
     pairs = [(e, m.sql) for e in pocket for m in mutants(e.query, pocket.schema(e.db_id))]
     rules = Rules(etype="exec", strict=True)
     with Judge(pocket, rules) as alone, Judge(pocket, rules, neighbours=made) as together:
@@ -118,7 +118,7 @@ def test_empty_tables_get_rows_and_constants_get_in(tmp_path: Path) -> None:
 
 
 def test_a_key_that_must_be_whole_stays_whole(tmp_path: Path) -> None:
-    """A query may compare another table's column of the same name with a fraction."""
+    """A query may compare a column of the same name in another table with a fraction."""
     source = tmp_path / "mix.sqlite"
     with closing(sqlite3.connect(source)) as connection:
         connection.executescript(
@@ -188,7 +188,7 @@ def test_any_column_and_constraint_gives_neighbours_in_no_time(
 
 
 def test_a_table_that_takes_no_other_rows_keeps_its_own(tmp_path: Path) -> None:
-    """Its CHECK cannot be computed here, so that no row can be written."""
+    """Its CHECK cannot be evaluated here, so no row can be written."""
     source = built(
         tmp_path / "x.sqlite",
         "CREATE TABLE t (a INT)", "INSERT INTO t VALUES (1), (2)",
@@ -267,7 +267,7 @@ SLOW = "length(replace(hex(zeroblob(1000000)), hex(zeroblob(500000)) || '1', 'x'
 
 
 def slow(path: Path) -> Path:
-    """A database whose CHECK takes many seconds, in one step of SQLite's machine."""
+    """A database whose CHECK takes many seconds in one step of SQLite's virtual machine."""
     text = f"CREATE TABLE t (a INT CHECK ({SLOW} >= 0))".replace("'", "''")
     return built(
         path,
@@ -378,7 +378,7 @@ def test_a_database_that_is_not_as_it_should_be_is_refused(tmp_path: Path) -> No
     assert not (tmp_path / "made").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     source = built(tmp_path / "x.sqlite", "CREATE TABLE t (a)")
     (tmp_path / "a file").touch()
     with pytest.raises(OutputError, match="a file"):
@@ -473,7 +473,7 @@ def test_tie_queries(sql: str, expected: tuple[str, int] | None) -> None:
 
 
 def test_a_tie_is_no_reason_to_call_a_query_wrong(tmp_path: Path, toy_dataset: Path) -> None:
-    """Two towns are tied on the neighbour, so no query is judged there."""
+    """Two towns tie on the neighbour, so no query is judged there."""
     shop = load_dataset(toy_dataset)
     tied = tmp_path / "tied.sqlite"
     tied.write_bytes(shop.database_path("shop").read_bytes())

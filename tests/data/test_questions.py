@@ -20,7 +20,7 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "holds no questions"),
+        ("[]", "has no questions"),
         ('{"a": 1}', "expected a list of questions, found dict"),
         ('[{"db_id": "shop", "question": "x"}]', "question 0 has no text for query/SQL"),
         ('["x"]', "question 0 has no text for db_id, question, query/SQL"),
@@ -54,7 +54,7 @@ def test_malformed_question_files(folder: Path, content: str, message: str) -> N
         json.dumps([{**RECORD, "question_id": value} for value in (-1, 10**30)]),
     ],
 )  # fmt: skip
-def test_question_files_that_can_only_mean_one_thing_are_read(folder: Path, text: str) -> None:
+def test_unambiguous_question_files_are_read(folder: Path, text: str) -> None:
     dataset = load_dataset(written(folder, text))
     assert [(e.question_id, e.query, e.evidence) for e in dataset] == [
         (0, RECORD["query"], ""),
@@ -67,11 +67,11 @@ def test_ids_are_kept_as_numbers_if_they_are_distinct(folder: Path) -> None:
     assert [e.question_id for e in load_dataset(written(folder, text))] == [7, 3, 12]
 
 
-def test_one_question_as_a_line_is_one_question(folder: Path) -> None:
+def test_a_file_with_one_json_line_has_one_question(folder: Path) -> None:
     assert len(load_dataset(written(folder, json.dumps(RECORD)))) == 1
 
 
-def test_a_half_of_a_pair_becomes_a_character_that_can_be_written(folder: Path) -> None:
+def test_a_lone_surrogate_becomes_the_replacement_character(folder: Path) -> None:
     text = json.dumps([RECORD | {"question": "odd \ud83d one"}])
     (example,) = load_dataset(written(folder, text))
     assert example.question == "odd \ufffd one"
@@ -100,7 +100,7 @@ def test_a_half_of_a_pair_becomes_a_character_that_can_be_written(folder: Path) 
         ),
     ],
 )  # fmt: skip
-def test_question_files_that_cannot_be_read_name_the_place(
+def test_invalid_question_files_are_errors_with_the_place(
     folder: Path, text: str, said: str
 ) -> None:
     with pytest.raises(DatasetError) as error:

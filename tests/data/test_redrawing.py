@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_sql.data.redrawing import Pool, Value, parents_first
+from distill_sql.data.pools import Pool, Value
+from distill_sql.data.redrawing import parents_first
 from distill_sql.data.schema import COARSE_TYPES, ForeignKey, Schema, Table
 from tests.hostile import values
 

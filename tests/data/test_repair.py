@@ -14,7 +14,7 @@ Rows = list[tuple[object, ...]]
 
 
 def repaired(statements: list[str], change: list[str]) -> tuple[sqlite3.Connection, list[str]]:
-    """A database after ``change`` and the repair, and its tables."""
+    """A database after ``change`` and the repair, and the names of its tables."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for sql in statements:
         connection.execute(sql)
@@ -105,7 +105,7 @@ def test_a_key_that_was_broken_before_is_left_alone() -> None:
 
 
 def test_a_key_to_what_is_no_key_is_held_to_what_its_first_rows_show() -> None:
-    """SQLite refuses to check such a table at all."""
+    """SQLite refuses to check such a table."""
     statements = [
         "CREATE TABLE p (id INT)", "CREATE TABLE c (a INT REFERENCES p (id), b REFERENCES p (no))",
         "CREATE TABLE d (a INT REFERENCES p (id))",
@@ -143,7 +143,7 @@ types = st.sampled_from(["INT", "TEXT", "REAL", "", "TEXT COLLATE NOCASE"])
 def test_a_key_holds_as_sqlite_understands_it(
     kinds: list[str], parents: Rows, children: Rows
 ) -> None:
-    """Whatever the affinities and collations of the two sides are."""
+    """For all affinities and collations of the two sides."""
     parent, child, other = kinds
     statements = [
         f"CREATE TABLE p (x {parent}, y {other}, PRIMARY KEY (x, y))",

@@ -132,7 +132,7 @@ def test_generated_columns_are_columns_in_order(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_virtual_tables_show_their_columns_and_not_where_they_keep_them(tmp_path: Path) -> None:
+def test_virtual_tables_have_columns_and_their_shadow_tables_are_left_out(tmp_path: Path) -> None:
     schema = live(
         tmp_path,
         "CREATE TABLE plain_content (a)",
@@ -168,7 +168,7 @@ def test_names_that_differ_by_more_than_the_case_of_a_to_z_are_different(tmp_pat
 
 
 def test_views_are_not_read_whatever_they_are(tmp_path: Path) -> None:
-    """Each of these selects twice from the one before: 2**40 tables in the end."""
+    """Each view selects from the one before twice; the last one expands to 2**40 tables."""
     views = (
         f"CREATE VIEW v{n} AS SELECT x.a FROM v{n - 1} AS x, v{n - 1} AS y" for n in range(1, 41)
     )

@@ -75,15 +75,15 @@ def test_truncated_tables_json_names_file_and_place(tmp_path: Path) -> None:
         ({"column_synonyms": [["x"]]}, "5 columns but 1 column_synonyms"),
         ({"table_synonyms": [["x"]]}, "zip() argument"),
         ({"foreign_keys": [[-1, 1]]}, "no entry -1"),
-        ({"foreign_keys": [[True, 1]]}, "True is no index"),
+        ({"foreign_keys": [[True, 1]]}, "True is not an index"),
         ({"foreign_keys": [[4]]}, "not enough values"),
-        ({"primary_keys": ["1"]}, "'1' is no index"),
-        ({"primary_keys": [[3, None]]}, "None is no index"),
-        ({"table_names_original": ["A", None]}, "None is no text"),
+        ({"primary_keys": ["1"]}, "'1' is not an index"),
+        ({"primary_keys": [[3, None]]}, "None is not an index"),
+        ({"table_names_original": ["A", None]}, "None is not a string"),
         ({"table_names_original": 5}, "not iterable"),
         ({"column_names_original": [[-1, "*"], [2, "x"]]}, "no entry 2"),
-        ({"column_names_original": [[-1, "*"], [0, 1]]}, "1 is no text"),
-        ({"column_types": ["text", None, "text", "number", "number"]}, "None is no text"),
+        ({"column_names_original": [[-1, "*"], [0, 1]]}, "1 is not a string"),
+        ({"column_types": ["text", None, "text", "number", "number"]}, "None is not a string"),
         ({"column_names": [[-1, "*"]]}, "IndexError"),
     ],
 )
@@ -94,7 +94,7 @@ def test_malformed_entry_names_itself(tmp_path: Path, change: dict, found: str) 
 
 
 def test_a_db_id_of_another_type_and_one_that_is_a_path(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"malformed: TypeError: \['d'\] is no text"):
+    with pytest.raises(DatasetError, match=r"malformed: TypeError: \['d'\] is not a string"):
         load_tables_json(write(tmp_path, [ENTRY | {"db_id": ["d"]}]))
     with pytest.raises(DatasetError, match=r"entry 0: the db_id '\.\./d' cannot be used"):
         load_tables_json(write(tmp_path, [ENTRY | {"db_id": "../d"}]))
