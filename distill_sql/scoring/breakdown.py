@@ -1,8 +1,8 @@
-"""Accuracies by group: where questions come from, how hard they are, what they ask about.
+"""Accuracy by group of questions: by source, database, hardness or query skeleton.
 
 One number for a whole split hides which questions a model answers. The records made here are rows
-of :func:`distill_sql.book.tables.show_table`. A grouping is a mapping of question ids to group
-names, in the order in which the groups are shown; questions outside it do not count.
+of :func:`distill_sql.book.tables.show_table`. A grouping maps question ids to group names, in the
+order in which the groups are shown. Questions outside it do not count.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from distill_sql.scoring.report import Metric
 from distill_sql.sql.skeletons import skeleton, skeletons
 
 Groups: TypeAlias = Mapping[int, str]
-#: One run of a model, or several that differ in their seeds.
+#: One run of a model, or several runs that differ in their seeds.
 Runs: TypeAlias = ScoreReport | Sequence[ScoreReport]
 By: TypeAlias = Literal["source", "database", "hardness", "skeleton"]
-#: How questions are grouped, and what a group is.
+#: The ways to group questions, and what decides the group of a question.
 GROUPINGS: dict[By, str] = {
-    "source": "where a question comes from, if its file says so, as pocket's does",
-    "database": "the database that it asks about",
-    "hardness": "Spider's level of its gold query",
-    "skeleton": "whether the training split has a query of its gold query's form",
+    "source": "the source of the question, if its file has one, as pocket's does",
+    "database": "the database of the question",
+    "hardness": "Spider's hardness level of the gold query",
+    "skeleton": "whether the training split has a query with the gold query's skeleton",
 }
 #: The name of the group of all questions.
 ALL = "all"
@@ -34,16 +34,17 @@ SEEN, UNSEEN = "form in training", "form not in training"
 
 
 def group_by(by: By, dataset: Dataset, train: Dataset | None = None) -> dict[int, str]:
-    """The group of each question of a dataset; ``train`` is needed for skeletons.
+    """The group of each question of a dataset; skeletons need ``train``.
 
-    Raises :class:`~distill_sql.errors.DatasetError` if the dataset does not say what is needed.
+    Raises :class:`~distill_sql.errors.DatasetError` if questions have no source and are grouped by
+    it.
     """
     if by == "source":
         found = {example.question_id: example.source for example in dataset}
         if not all(found.values()):
             raise DatasetError(
-                f"{dataset.name} does not say where its questions come from: one has no "
-                '"source" in its file. Group them by database, hardness or skeleton.'
+                f"{dataset.name} cannot be grouped by source: at least one has "
+                'no "source" in its file. Group them by database, hardness or skeleton.'
             )
         return _in_order(found, ("handwritten", *sorted(set(found.values()) - {"handwritten"})))
     if by == "database":
@@ -52,14 +53,14 @@ def group_by(by: By, dataset: Dataset, train: Dataset | None = None) -> dict[int
         levels = {e.question_id: hardness(e.query) or "no level" for e in dataset}
         return _in_order(levels, (*LEVELS, "no level"))
     if train is None:
-        raise ValueError("skeletons are compared with those of a training split: give train")
+        raise ValueError("grouping by skeleton needs the training split: give train")
     learned = skeletons(example.query for example in train)
     forms = {e.question_id: SEEN if skeleton(e.query) in learned else UNSEEN for e in dataset}
     return _in_order(forms, (SEEN, UNSEEN))
 
 
 def parts(report: ScoreReport, groups: Groups) -> list[tuple[str, ScoreReport]]:
-    """The report on all questions that are in a group, under :data:`ALL`, and on each group's."""
+    """The report on the questions of all groups, named :data:`ALL`, and on those of each group."""
     members: dict[str, set[int]] = {ALL: set(groups)}
     for question_id, group in groups.items():
         members.setdefault(group, set()).add(question_id)
@@ -69,11 +70,11 @@ def parts(report: ScoreReport, groups: Groups) -> list[tuple[str, ScoreReport]]:
 def breakdown(
     reports: Mapping[str, ScoreReport], groups: Groups, *, metric: Metric = "exec"
 ) -> list[dict[str, Any]]:
-    """A record for each report and group, all questions first, with both intervals of the share.
+    """A record per report and group, all questions first, with both intervals of the accuracy.
 
-    Keys: ``model``, ``group``, ``questions``, ``correct``, ``share``, ``low``, ``high`` (over
-    questions), ``databases``, ``low_databases``, ``high_databases`` (over databases; not numbers if
-    there is only one).
+    Keys: ``model``, ``group``, ``questions``, ``correct``, ``share``, ``low``, ``high`` (interval
+    over questions), ``databases``, ``low_databases``, ``high_databases`` (interval over databases;
+    NaN if there is only one).
     """
     return [
         {"model": name, "group": group} | _numbers(part.accuracy(metric=metric))
@@ -85,12 +86,12 @@ def breakdown(
 def side_by_side(
     models: Mapping[str, Mapping[str, Runs]], groups: Groups, *, metric: Metric = "exec"
 ) -> list[dict[str, Any]]:
-    """A record for each model and group, with the accuracy under each of several conditions.
+    """A record per model and group, with the accuracy under each of several conditions.
 
-    ``models`` has the reports of each model by condition: with synonyms and without, on one
-    database and on its neighbours, by execution accuracy and with
-    :func:`~distill_sql.scoring.columns.forgiven` columns. Of several runs the mean is shown. Keys:
-    ``model``, ``group``, ``questions``, and the conditions; None where a model has no such report.
+    ``models`` has the reports of each model by condition, such as with and without synonyms, on one
+    database and on its neighbours, or with further columns
+    :func:`~distill_sql.scoring.columns.forgiven`. The accuracy of several runs is their mean. Keys:
+    ``model``, ``group``, ``questions``, and the conditions; None if a model has no such report.
     """
     conditions = list(dict.fromkeys(name for reports in models.values() for name in reports))
     records = []
@@ -109,7 +110,7 @@ def side_by_side(
 
 
 def _in_order(groups: Groups, order: Sequence[str]) -> dict[int, str]:
-    """The same groups, those that ``order`` names first."""
+    """The same grouping, sorted by the place of the group in ``order``."""
     place = {name: number for number, name in enumerate(order)}
     return dict(sorted(groups.items(), key=lambda item: place[item[1]]))
 

@@ -23,7 +23,8 @@ GROUPS = {0: "b", 1: "b", 2: "a", 3: "a"}
 
 
 def report(answers: str) -> ScoreReport:
-    """A letter for each question, r for right; the first and the last two have a database each."""
+    """A report with one letter per question, r for right; the first two questions share a database,
+    and so do the last two."""
     return ScoreReport(
         tuple(
             Verdict(number, "xy"[number // 2], "easy", "", "", exec=letter == "r")
@@ -32,7 +33,7 @@ def report(answers: str) -> ScoreReport:
     )
 
 
-def test_shares_by_group_by_hand() -> None:
+def test_accuracy_by_group_by_hand() -> None:
     found = breakdown({"m": report("rrrw")}, GROUPS)
     assert [(r["model"], r["group"], r["questions"], r["correct"], r["share"]) for r in found] == [
         ("m", "all", 4, 3, 0.75), ("m", "b", 2, 2, 1.0), ("m", "a", 2, 1, 0.5),
@@ -40,8 +41,8 @@ def test_shares_by_group_by_hand() -> None:
     every, b, _ = found
     assert (every["databases"], b["databases"]) == (2, 1)
     assert math.isnan(b["low_databases"])
-    # Databases 1 and 1/2: of the mean 3/4 the variance is 1/16, of 3 effective questions then, with
-    # one degree of freedom.
+    # The databases' accuracies are 1 and 1/2. The variance of the mean 3/4 is 1/16, so there are 3
+    # effective questions, with one degree of freedom.
     t = student_t(1)
     middle, spread = 3 / 4 + t * t / 6, t * math.sqrt(1 / 16 + t * t / 36)
     assert every["low_databases"] == pytest.approx((middle - spread) / (1 + t * t / 3))
@@ -60,7 +61,7 @@ def test_records_are_rows_of_a_table() -> None:
     assert shown.count("<tr>") == 4  # the head is one
 
 
-def test_conditions_stand_side_by_side_with_the_mean_of_several_runs() -> None:
+def test_conditions_are_columns_and_several_runs_are_averaged() -> None:
     found = side_by_side(
         {
             "m": {"as it is": [report("rrrw"), report("wrrw")], "no synonyms": report("wwww")},
@@ -78,7 +79,7 @@ def test_conditions_stand_side_by_side_with_the_mean_of_several_runs() -> None:
     ]
 
 
-def test_a_group_without_questions_in_a_report_has_no_share() -> None:
+def test_a_group_without_questions_has_no_accuracy() -> None:
     empty = report("rr")
     assert breakdown({"m": empty}, GROUPS)[2]["questions"] == 0
     assert side_by_side({"m": {"c": empty}}, GROUPS)[2]["c"] is None
@@ -91,7 +92,7 @@ def test_parts_are_a_partition() -> None:
     assert sorted(ids) == [verdict.question_id for verdict in every[1].verdicts] == [0, 1, 2, 3]
 
 
-def test_pockets_questions_are_grouped_as_they_are() -> None:
+def test_groups_of_pockets_questions() -> None:
     dev, train = load_dataset("pocket"), load_dataset("pocket", split="train")
     found = group_by("source", dev)
     assert found == {e.question_id: e.source for e in dev}
@@ -108,7 +109,7 @@ def test_pockets_questions_are_grouped_as_they_are() -> None:
     assert group_by("source", some) == {e.question_id: found[e.question_id] for e in some}
 
 
-def test_what_a_dataset_does_not_say_is_told(toy_dataset: Path) -> None:
+def test_a_missing_source_or_training_split_is_an_error(toy_dataset: Path) -> None:
     with pytest.raises(DatasetError, match='one has no "source"'):
         group_by("source", load_dataset(toy_dataset))
     with pytest.raises(ValueError, match="give train"):

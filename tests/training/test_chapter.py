@@ -1,4 +1,4 @@
-"""The chapters that train do so, where traces and weights are there."""
+"""The training and scaling chapters train students when traces and weights are available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 def executed(chapter: str, folder: Path, **parameters: Any) -> str:
-    """The page of a chapter, run with parameters on a few questions."""
+    """The page of a chapter, executed with parameters on a few questions."""
     source = folder / "chapter.ipynb"
     jupytext.write(jupytext.read(CHAPTERS / f"{chapter}.md"), source)
     notebook = papermill.execute_notebook(
@@ -34,9 +34,9 @@ def executed(chapter: str, folder: Path, **parameters: Any) -> str:
 
 @pytest.fixture
 def given(traces: list[Trace], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file of traces; the tiny model stands in for the weights of Qwen2.5-0.5B.
+    """A file of traces. The tiny model replaces the weights of Qwen2.5-0.5B.
 
-    They are said to be on sixteen databases, one of which can be spared for validation.
+    The traces claim to be on sixteen databases, so that one of them is held out for validation.
     """
     shutil.copytree(tiny, tmp_path / "Qwen2.5-0.5B-Instruct")
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
@@ -47,7 +47,7 @@ def given(traces: list[Trace], tiny: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def made(folder: Path) -> list[str]:
-    """The recipes of the students that a chapter made."""
+    """The recipes of the students that a chapter trained or asked."""
     return sorted(path.name.rpartition("-")[0] for path in (folder / "students").iterdir())
 
 
@@ -57,7 +57,7 @@ def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_p
         precision="float32",
     )  # fmt: skip
     assert "8 updates over" in page
-    assert "The learning rate over 8 updates: those that the student below was trained by." in page
+    assert "The learning rate over 8 updates: those of the student below." in page
     assert "overridden here: style, precision, seed." in page
     assert "Loss of 0.5b over 1 epoch" in page
     assert "the 4 traces on 1 database that training lacks" in page
@@ -65,11 +65,11 @@ def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_p
     assert "on 6 dev questions of pocket" in page
     assert "With further columns forgiven, distillation changes accuracy by" in page
     assert "nearest question" in page
-    # The bases' answers without synonyms are in the folder of the base.
+    # The base's answers without synonyms are in the folder of the base.
     assert made(tmp_path) == ["0.5b", "0.5b-base", "0.5b-direct"]
     records = [read_json(path) for path in tmp_path.glob("students/*/manifest.json")]
     changes = {record["recipe"]: record["overridden"] for record in records}
-    told = {"seed": 7, "style": "compact", "precision": "float32"}  # asked as the traces ask
+    told = {"seed": 7, "style": "compact", "precision": "float32"}  # the style of the traces
     assert changes == {"0.5b": told, "0.5b-direct": told}
     whole = next(record for record in records if record["recipe"] == "0.5b")
     assert (whole["micro_batch"], whole["precision"]) == (4, "float32")
@@ -90,4 +90,4 @@ def test_chapter_6_trains_every_size_and_several_amounts(given: str, tmp_path: P
     records = [read_json(path) for path in tmp_path.glob("students/0.5b-*/manifest.json")]
     assert sorted(record["training"]["learned"] for record in records) == [16, 32, 60, 60]
     measured = [record["training"]["validation"] for record in records]
-    assert sorted(measured) == [0, 0, 4, 4]  # only whole runs are drawn
+    assert sorted(measured) == [0, 0, 4, 4]  # only runs on all traces are drawn
