@@ -1,4 +1,4 @@
-"""``distill-sql teacher``: ask, judge the answers, and look after what was paid for."""
+"""``distill-sql teacher``: ask, judge the answers, and manage the cache of answers."""
 
 from __future__ import annotations
 
@@ -22,74 +22,89 @@ from distill_sql.teacher.prices import dollars
 from distill_sql.teacher.secrets import api_key
 from distill_sql.teacher.settings import default_url, settings_for
 from distill_sql.teacher.store import Store, default_path
-from distill_sql.teacher.traces import REASONS, Sieve, write_traces
+from distill_sql.teacher.traces import REASONS, Judged, Sieve, write_traces
 from distill_sql.teacher.work import Settings, fair_order, requests_for
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Make ``parser`` that of ``distill-sql teacher``."""
+    """Add the verbs of ``distill-sql teacher`` to ``parser``."""
     verbs = parser.add_subparsers(metavar="WHAT", required=True)
-    sample = verbs.add_parser("sample", help="ask the questions whose answers are missing")
+    sample = verbs.add_parser("sample", help="ask the questions with missing answers")
     _asking(sample)
     paying.add_options(sample)
-    sample.add_argument("--concurrency", type=int, default=32, help="most requests at a time")
+    sample.add_argument(
+        "--concurrency", type=int, default=32, help="maximum number of concurrent requests"
+    )
     sample.set_defaults(run=_sample)
 
-    batch = verbs.add_parser("batch", help="the same through the Batch API, at half the price")
-    _asking(batch)
-    paying.add_options(batch)
-    batch.add_argument("--wait", action="store_true", help="stay until the answers are here")
-    batch.add_argument(
+    _configure_batch(
+        verbs.add_parser("batch", help="the same through the Batch API, at half price")
+    )
+    _configure_traces(verbs.add_parser("traces", help="keep the answers that return the gold rows"))
+    _configure_cache(verbs.add_parser("cache", help="show, export or delete stored answers"))
+
+
+def _configure_batch(parser: argparse.ArgumentParser) -> None:
+    _asking(parser)
+    paying.add_options(parser)
+    parser.add_argument("--wait", action="store_true", help="wait until all answers are fetched")
+    parser.add_argument(
         "--enqueued-tokens", type=int, default=ENQUEUED_TOKENS, metavar="N",
-        help="tokens of prompts that the endpoint's queue takes; what is more waits for the next "
+        help="limit of prompt tokens in the endpoint's queue; further requests wait for the next "
         f"batch (default {ENQUEUED_TOKENS:,}, as for gpt-4o-mini in OpenAI's tier 1)",
     )  # fmt: skip
-    batch.set_defaults(run=_batch)
+    parser.set_defaults(run=_batch)
 
-    traces = verbs.add_parser("traces", help="keep the answers that are right")
-    _asking(traces)
-    traces.add_argument("out", type=Path, metavar="OUT", help="the file of traces, JSON Lines")
-    traces.add_argument("--no-gold", action="store_true", help="keep what most samples agree on")
-    traces.add_argument("--all-passing", action="store_true", help="keep every right query")
-    traces.add_argument(
-        "--neighbours", type=int, default=8, help="variants of each database to check on, too"
+
+def _configure_traces(parser: argparse.ArgumentParser) -> None:
+    _asking(parser)
+    parser.add_argument("out", type=Path, metavar="OUT", help="the file of traces, JSON Lines")
+    parser.add_argument(
+        "--no-gold", action="store_true", help="use no gold queries: keep what most samples give"
     )
-    traces.add_argument("--jobs", type=int, help="worker processes (default: one per core)")
-    traces.set_defaults(run=_traces)
+    parser.add_argument("--all-passing", action="store_true", help="keep every right query")
+    parser.add_argument(
+        "--neighbours", type=int, default=8, help="check also on N variants of each database"
+    )
+    parser.add_argument("--jobs", type=int, help="worker processes (default: one per core)")
+    parser.set_defaults(run=_traces)
 
-    cache = verbs.add_parser("cache", help="the answers that are there")
-    cache.add_argument("what", choices=("stats", "export", "prune"))
-    cache.add_argument("--cache", type=Path, help=f"the file (default {default_path()})")
-    cache.add_argument("--model", action="append", help="prune: whose answers to delete")
-    cache.add_argument("--out", type=Path, help="export: write here instead of to the terminal")
-    cache.set_defaults(run=_cache)
+
+def _configure_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("stats", "export", "prune"))
+    parser.add_argument("--cache", type=Path, help=f"the file (default {default_path()})")
+    parser.add_argument("--model", action="append", help="prune: the model whose answers to delete")
+    parser.add_argument("--out", type=Path, help="export: write here instead of to the terminal")
+    parser.set_defaults(run=_cache)
 
 
 def _asking(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     parser.add_argument("--dataset", default="pocket", help="pocket, spider, or a folder")
-    parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
+    parser.add_argument("--path", type=Path, help="folder of the dataset (default: SPIDER_DIR)")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--limit", type=int, help="only so many questions, spread over databases")
+    parser.add_argument("--limit", type=int, help="only N questions, balanced over databases")
     parser.add_argument("--model", help=f"(default {defaults.model})")
     parser.add_argument("--base-url", default=default_url())
     parser.add_argument("--samples", type=int, default=defaults.samples)
     parser.add_argument("--temperature", type=float, default=defaults.temperature)
     parser.add_argument(
-        "--max-tokens", type=int, help=f"an answer's longest (default {defaults.max_tokens})"
+        "--max-tokens",
+        type=int,
+        help=f"maximum tokens of an answer (default {defaults.max_tokens})",
     )
     parser.add_argument("--reasoning-share", type=float, default=defaults.reasoning_share)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument(
         "--style", choices=("full", "compact"),
-        help="how prompts show a schema (default full; the pocket ladder reads compact)",
+        help="style of the schema in prompts (default full; the pocket models use compact)",
     )  # fmt: skip
     parser.add_argument(
         "--schema-tokens", type=int, default=defaults.schema_tokens, metavar="N",
-        help="most tokens that a prompt's schema takes: of larger ones only tables that suit the "
-        "question are shown (default 0: the whole schema)",
+        help="maximum tokens of a prompt's schema; a larger one is cut to the tables relevant to "
+        "the question (default 0: the whole schema)",
     )  # fmt: skip
-    parser.add_argument("--cache", type=Path, help=f"the answers' file (default {default_path()})")
+    parser.add_argument("--cache", type=Path, help=f"file of answers (default {default_path()})")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -134,13 +149,13 @@ def _sample(arguments: argparse.Namespace) -> int:
         paying.tell(outcome, store)
     if outcome.failed:
         print(
-            f"{len(outcome.failed)} questions are without all their samples; the same command "
-            "tries them again.",
+            f"{len(outcome.failed)} questions have missing samples; the same command tries them "
+            "again.",
             file=sys.stderr,
         )
     if outcome.stopped:
         print(
-            f"stopped: {outcome.stopped}. What was answered is kept; the same command goes on.",
+            f"stopped: {outcome.stopped}. The answers are kept; the same command continues.",
             file=sys.stderr,
         )
     return 1 if outcome.failed or outcome.stopped else 0
@@ -155,7 +170,7 @@ def _batch(arguments: argparse.Namespace) -> int:
             Batches, settings, store, api_key=api_key(settings.base_url), price=price,
             url=arguments.base_url, enqueued_tokens=arguments.enqueued_tokens,
         )  # fmt: skip
-        still = batches().fetch()  # first of all, since it may free some of the budget
+        still = batches().fetch()  # first, since it may release some of the budget
         requests = list(requests_for(dataset, settings))
         waiting = {request.example.question_id for request in batches().waiting(requests)}
         cap = None
@@ -169,9 +184,9 @@ def _batch(arguments: argparse.Namespace) -> int:
             still = batches(cap=cap).fetch(requests, wait=arguments.wait)
         left_over = len(batches().waiting(requests))
     if still:
-        print(f"{len(still)} under way; the same command fetches the answers later.")
+        print(f"{len(still)} batches are pending; run the same command later to fetch the answers.")
     if left_over:
-        print(f"{left_over:,} requests are not handed in yet; the same command does it later.")
+        print(f"{left_over:,} requests are not submitted yet; run the same command later.")
     return 0
 
 
@@ -181,35 +196,12 @@ def _traces(arguments: argparse.Namespace) -> int:
     dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
     wanted = {example.question_id for example in _dataset(arguments)}
     dataset = dataset.with_examples(e for e in dataset if e.question_id in wanted)
-    present = dataset.with_examples(
-        e for e in dataset
-        if (dataset.database_dir / e.db_id / f"{e.db_id}.sqlite").is_file()
-    )  # fmt: skip
-    progress = sys.stderr.isatty()
-    gold = not arguments.no_gold
-    options = json.dumps([asdict(settings), arguments.neighbours, gold, arguments.all_passing])
-    with Store(arguments.cache, read_only=True) as store:
-        out = paying.output(arguments.out, store.path)
-        if all(store.missing(r.key, settings.samples) for r in requests_for(present, settings)):
-            raise TeacherError(
-                f"None of {len(dataset):,} questions has its {settings.samples} samples in "
-                f"{store.path}; {out} is left as it is. Answers are filed under model, address, "
-                "settings and prompt, which --style and --schema-tokens change: give those with "
-                "which they were asked, or ask with `distill-sql teacher sample`."
-            )
-        made = None
-        if gold and arguments.neighbours:
-            made = build_neighbours(present, count=arguments.neighbours, progress=progress)
-        with Sieve(
-            present, settings, neighbours=made, gold=gold, all_passing=arguments.all_passing,
-            jobs=arguments.jobs,
-        ) as sieve:  # fmt: skip
-            judged = write_traces(sieve, store, out, options=options, progress=progress)
+    judged = _judge(arguments, settings, dataset)
     kept = sum(len(one.kept) for one in judged)
     right = sum(bool(one.kept) for one in judged)
     print(
         f"{len(judged):,} of {len(dataset):,} questions have all their samples; {right:,} of them "
-        f"are answered rightly, {kept:,} traces are in {arguments.out}"
+        f"have a right answer; {kept:,} traces are in {arguments.out}"
     )
     reasons = Counter(reason for one in judged for reason in one.reasons if reason)
     for reason, meaning in REASONS.items():
@@ -218,10 +210,35 @@ def _traces(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _judge(arguments: argparse.Namespace, settings: Settings, dataset: Dataset) -> list[Judged]:
+    """Judge the stored answers to a dataset's questions, and write the traces."""
+    present = dataset.present()
+    progress = sys.stderr.isatty()
+    gold = not arguments.no_gold
+    options = json.dumps([asdict(settings), arguments.neighbours, gold, arguments.all_passing])
+    with Store(arguments.cache, read_only=True) as store:
+        out = paying.output(arguments.out, store.path)
+        if all(store.missing(r.key, settings.samples) for r in requests_for(present, settings)):
+            raise TeacherError(
+                f"None of {len(dataset):,} questions has its {settings.samples} samples in "
+                f"{store.path}; {out} is left as it is. Answers are stored by model, address, "
+                "settings and prompt, and --style and --schema-tokens change the prompt: give the "
+                "values with which they were asked, or ask with `distill-sql teacher sample`."
+            )
+        made = None
+        if gold and arguments.neighbours:
+            made = build_neighbours(present, count=arguments.neighbours, progress=progress)
+        with Sieve(
+            present, settings, neighbours=made, gold=gold, all_passing=arguments.all_passing,
+            jobs=arguments.jobs,
+        ) as sieve:  # fmt: skip
+            return write_traces(sieve, store, out, options=options, progress=progress)
+
+
 def _cache(arguments: argparse.Namespace) -> int:
     path = arguments.cache or default_path()
     if arguments.what == "prune" and not arguments.model:
-        raise TeacherError("prune deletes answers that were paid for: say whose with --model.")
+        raise TeacherError("prune deletes answers that were paid for: name the model with --model.")
     with Store(path, read_only=True) as store:
         if arguments.what == "stats":
             for row in store.stats():

@@ -1,4 +1,4 @@
-"""The teacher: sampling answers from an OpenAI-compatible endpoint, each paid for once."""
+"""The teacher: samples answers from an OpenAI-compatible endpoint and pays for each only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an endpoint is: what an address must look like, and whose it is."""
+"""Addresses of endpoints: which are valid, and which belong to OpenAI or to this network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from distill_sql.errors import TeacherError
 
 OPENAI_URL = "https://api.openai.com/v1"
-#: What answers of an embedded teacher are filed under, whatever port it is served at.
+#: The address under which answers of the embedded teacher are stored, whatever its port.
 EMBEDDED = "embedded"
 
 _OWN_NETWORKS = [
@@ -22,9 +22,9 @@ _OWN_NETWORKS = [
 
 
 def checked(url: str) -> str:
-    """``url`` without white space around it and with its host in lower case, if it is one.
+    """``url`` stripped, with its host in lower case.
 
-    Raises :class:`TeacherError`, which shows no login, if no endpoint can be at such an address.
+    Raises :class:`TeacherError`, which shows no login, if it is not a valid address.
     """
     url = url.strip()
     if url == EMBEDDED:
@@ -32,7 +32,7 @@ def checked(url: str) -> str:
     found = _found_wrong(url)
     if found:
         raise TeacherError(
-            f"{_shown(url)} is no address of an endpoint: {found}. Expected one such as "
+            f"{_shown(url)} is not the address of an endpoint: {found}. Expected one such as "
             f"{OPENAI_URL} or http://localhost:8000/v1; give it with --base-url."
         )
     return urlunsplit(urlsplit(url)._replace(netloc=_netloc(urlsplit(url))))
@@ -42,7 +42,7 @@ def _found_wrong(url: str) -> str:
     if not url:
         return "it is empty"
     if not url.isprintable() or any(c.isspace() for c in url):
-        return "it has white space or a control character inside"
+        return "it has white space or a control character"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -55,9 +55,9 @@ def _found_wrong(url: str) -> str:
     if not host or not host.strip("."):
         return "it has no host"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
-        return "it goes on after a ? or #"
+        return "it has a ? or # and text after it"
     if "@" in parts.path:
-        return "it has an @ in its path (in a login, / is written %2F and ? %3F)"
+        return "it has an @ in its path (in a login, write / as %2F and ? as %3F)"
     return ""
 
 
@@ -74,7 +74,7 @@ def _shown(url: str) -> str:
 
 
 def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """An address without the login in it, and the login: user and password.
+    """An address without its login, and the login: user and password.
 
     >>> split_login("https://me:p%40ss@host/v1")
     ('https://host/v1', ('me', 'p@ss'))
@@ -96,7 +96,7 @@ def _host(url: str) -> str:
 
 
 def is_openai(url: str) -> bool:
-    """Whether OpenAI answers there: api.openai.com, or that of a region.
+    """Whether the address is OpenAI's: api.openai.com, or that of a region.
 
     >>> [is_openai(url) for url in (OPENAI_URL, "https://EU.api.openai.com./v1", "https://x.io")]
     [True, True, False]
@@ -105,10 +105,10 @@ def is_openai(url: str) -> bool:
 
 
 def is_own(url: str) -> bool:
-    """Whether it is on this machine or in this network, where nobody takes money.
+    """Whether the address is on this machine or in this network, where requests are free.
 
-    That is: a loopback, private or link-local address, ``localhost``, a name in ``.local``, or the
-    embedded teacher.
+    These are loopback, private and link-local addresses, ``localhost``, names in ``.local``, and
+    the embedded teacher.
 
     >>> [is_own(url) for url in ("http://[fd00::1]:8000/v1", "http://box.local", "http://8.8.8.8")]
     [True, True, False]

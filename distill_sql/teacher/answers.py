@@ -1,6 +1,6 @@
-"""Reading what an endpoint answers, however odd it is.
+"""Reads answers of an endpoint, also malformed ones.
 
-An answer was paid for, so as much of it as has a meaning is used, and nothing in it is an error: a
+An answer was paid for, so everything usable in it is used, and nothing in it raises an error. A
 choice that cannot be read is an empty text with the finish reason ``malformed``.
 """
 
@@ -15,15 +15,16 @@ from distill_sql.files import clean
 
 #: The finish reason of a choice that cannot be read.
 MALFORMED = "malformed"
-#: More tokens than any model reads or writes in one request: a higher count is none.
+#: More tokens than any model reads or writes in one request: a higher count is ignored.
 MOST_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The choices of an answer, each with text and finish reason, and what it says it used.
+    """The choices of an answer, each with text and finish reason, and its reported usage.
 
-    A count that is missing or makes no sense is None. Without choices, ``problem`` says why.
+    A token count that is missing or impossible is None. If there are no choices, ``problem`` says
+    why.
     """
 
     choices: tuple[tuple[str, str], ...] = ()
@@ -33,7 +34,7 @@ class Answer:
 
 
 def read(content: bytes) -> Answer:
-    """The answer in the body of a response with status 200, of any bytes whatever."""
+    """The answer in the body of a response with status 200; the body may be any bytes."""
     if not content.strip():
         return Answer(problem="an empty body")
     try:
@@ -43,11 +44,11 @@ def read(content: bytes) -> Answer:
 
 
 def read_value(body: Any) -> Answer:
-    """The answer in a chat completion that was parsed already, of any JSON value whatever."""
+    """The answer in a parsed chat completion; ``body`` may be any JSON value."""
     if not isinstance(body, dict):
-        return Answer(problem=f"a body that is no object but {type(body).__name__}")
+        return Answer(problem=f"a body of type {type(body).__name__}, not an object")
     found = body.get("choices")
-    if isinstance(found, dict):  # one choice without its list, or choices by number
+    if isinstance(found, dict):  # one choice outside a list, or choices by number
         found = [found] if "message" in found else list(found.values())
     if not isinstance(found, list) or not found:
         said = complaint(body)
@@ -67,7 +68,7 @@ def _json(content: bytes) -> Any:
 
 
 def _number(digits: str) -> int | float:
-    """An integer; one of thousands of digits, which int() refuses, is no count anyway."""
+    """An integer; int() refuses thousands of digits, and such a number is not a count anyway."""
     return int(digits) if len(digits) < 100 else float(digits)
 
 
@@ -82,15 +83,15 @@ def _choice(choice: Any) -> tuple[str, str]:
         refusal = message.get("refusal")
         if refusal and (isinstance(refusal, str) or not text):
             return text or "", "refusal"
-    if text is None:  # what ended it is known at times, as with a content filter
+    if text is None:  # the finish reason may be known, as with a content filter
         return "", MALFORMED if finish in ("", "stop") else finish
     return text, finish
 
 
 def _text(content: Any) -> str | None:
-    """The text of a message: a string, or parts of which some are text; None if it is neither.
+    """The text of a message: a string, or a list of parts with text; None for anything else.
 
-    Reasoning apart from the content is no answer.
+    Reasoning outside the content is not part of the answer.
     """
     if content is None:
         return ""
@@ -113,19 +114,19 @@ def _text(content: Any) -> str | None:
 
 
 def _tidy(text: str) -> str:
-    """A text that any file and database can hold."""
+    """A text that can be stored in any file and database."""
     return clean(text).replace("\x00", "\ufffd")
 
 
 def _usage(usage: Any, *, is_empty: bool) -> tuple[int | None, int | None]:
-    """Prompt and completion tokens. A prompt has some; so has an answer that is not empty."""
+    """Prompt and completion tokens; a prompt, and an answer with text, have at least one."""
     if not isinstance(usage, dict):
         return None, None
     prompt = _count(usage.get("prompt_tokens"), least=1)
     completion = _count(usage.get("completion_tokens"), least=0 if is_empty else 1)
     total = _count(usage.get("total_tokens"), least=0)
     if prompt is not None and completion is not None and total is not None:
-        # Some endpoints count the tokens of reasoning, which are paid for, in the total alone.
+        # Some endpoints count reasoning tokens, which are paid for, only in the total.
         completion = max(completion, total - prompt)
     return prompt, completion
 
@@ -136,7 +137,7 @@ def _count(value: Any, *, least: int) -> int | None:
 
 
 def complaint(body: Any) -> str:
-    """What a body says is wrong, empty if it says nothing."""
+    """The error message in a body, empty if there is none."""
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
     for name in ("error", "message", "detail"):
@@ -146,7 +147,7 @@ def complaint(body: Any) -> str:
 
 
 def refusal(content: bytes) -> str:
-    """What the body of a response with another status than 200 says, or the body itself."""
+    """The error message in the body of a refusal, or the body itself."""
     try:
         said = complaint(_json(content))
     except ValueError:
@@ -155,10 +156,10 @@ def refusal(content: bytes) -> str:
 
 
 def unpacked(content: bytes, encoding: str, most: int) -> bytes:
-    """A body as it was before its Content-Encoding, ``most`` bytes of it at most.
+    """A body with its Content-Encoding undone, at most ``most`` bytes.
 
-    None is asked for; gzip and deflate are undone, since some servers pack their answers all the
-    same. What cannot be unpacked is empty.
+    We ask for no encoding, but some servers compress with gzip or deflate anyway. A body that
+    cannot be decompressed gives empty bytes.
     """
     if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return content

@@ -14,33 +14,37 @@ from distill_sql.teacher.settings import default_url
 from distill_sql.teacher.store import Store, default_path
 from distill_sql.teacher.work import Settings, requests_for
 
-#: What only an endpoint is told, as names of parsed arguments.
+#: The options that only an endpoint has, as names of parsed arguments.
 OPTIONS = (
     "model", "base_url", "temperature", "concurrency", "cache", "budget", "price", "yes",
 )  # fmt: skip
-#: Requests at a time, unless told otherwise.
+#: Default number of concurrent requests.
 CONCURRENCY = 32
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:
-    """Add the options in :data:`OPTIONS`; none of them has another default than None or False."""
-    parser.add_argument("--model", help="the model's name there")
-    parser.add_argument("--base-url", help="its address (else OPENAI_BASE_URL, else OpenAI)")
-    parser.add_argument("--temperature", type=float, help="of sampling (default 0)")
-    parser.add_argument("--concurrency", type=int, metavar="N", help="most requests at a time")
-    parser.add_argument("--cache", type=Path, help=f"the answers' file (default {default_path()})")
+    """Add the options in :data:`OPTIONS`; all defaults are None or False."""
+    parser.add_argument("--model", help="the model's name at the endpoint")
+    parser.add_argument("--base-url", help="its address (default: OPENAI_BASE_URL, or OpenAI)")
+    parser.add_argument("--temperature", type=float, help="sampling temperature (default 0)")
+    parser.add_argument(
+        "--concurrency", type=int, metavar="N", help="maximum number of concurrent requests"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help=f"file of stored answers (default {default_path()})"
+    )
     paying.add_options(parser)
 
 
 def is_named(arguments: argparse.Namespace) -> bool:
-    """Whether an endpoint is to answer."""
+    """Whether the command names an endpoint."""
     return arguments.model is not None or arguments.base_url is not None
 
 
 def answer(arguments: argparse.Namespace) -> int:
-    """Ask, and write predictions if every question has its answer; how many were written."""
+    """Ask, and write predictions if every question has an answer; returns how many were written."""
     if arguments.model is None:
-        raise ParameterError("--base-url says where a model is: name it with --model.")
+        raise ParameterError("--base-url gives the address of a model; give its name with --model.")
     url = arguments.base_url or default_url()
     settings = predictions.asking_once(
         model=arguments.model,
@@ -71,8 +75,8 @@ def answer(arguments: argparse.Namespace) -> int:
             why = f" (stopped: {outcome.stopped})" if outcome.stopped else ""
             print(
                 f"{missing:,} of {len(dataset):,} questions have no answer yet{why}, so {out} is "
-                f"not written. What was answered is kept in {store.path}; the same command goes "
-                "on.",
+                f"not written. The answers are kept in {store.path}; run the same command again to "
+                "continue.",
                 file=sys.stderr,
             )
             return 0

@@ -1,7 +1,7 @@
 """One attempt at a request: booked, sent, read and settled.
 
-The highest cost of an attempt is booked in the store before it is sent. It is corrected to the real
-cost when the answer is there, and taken back only where nothing was charged for certain
+The maximum cost of an attempt is booked in the store before it is sent. The booking is corrected to
+the real cost when the answer arrives. It is released only if certainly nothing was charged
 (:attr:`distill_sql.teacher.wire.Reply.is_unpaid`).
 """
 
@@ -21,16 +21,16 @@ from distill_sql.teacher.store import Store, share
 from distill_sql.teacher.wire import LostError, NotSentError, Reply, Wire
 from distill_sql.teacher.work import Request, Settings
 
-#: Signs that no endpoint is there, before any that one is, until the run ends.
+#: Signs that there is no endpoint at the address after which the run ends, if none answered.
 SIGNS = 5
 
 
 @dataclass
 class Outcome:
-    """What a run did. ``stopped`` says why it ended early, empty if it did not.
+    """The result of a run. ``stopped`` says why it ended early, and is empty otherwise.
 
-    ``cost`` is that of the answers, ``unanswered`` what stays booked for requests that brought
-    none and may have been charged for, both in nano-dollars, and ``seconds`` the wall time.
+    ``cost`` is the cost of the answers. ``unanswered`` is what stays booked for requests without an
+    answer that may have been charged. Both are in nano-dollars. ``seconds`` is the wall time.
     """
 
     requests: int = 0
@@ -43,10 +43,10 @@ class Outcome:
 
 
 class Attempts:
-    """Makes attempts and keeps count of them in ``outcome``.
+    """Makes attempts and counts them in ``outcome``.
 
-    ``url`` and ``secrets`` are for messages: where the endpoint is, and what they must not show.
-    ``answered`` is whether any attempt brought an answer.
+    ``url`` and ``secrets`` are for messages: the endpoint's address, and texts not to show.
+    ``answered`` says whether any attempt got an answer.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Attempts:
         self._reached = False
 
     async def make(self, wire: Wire, request: Request, missing: list[int]) -> None:
-        """Ask for the samples that are missing, as soon as the pace allows, and keep the answer.
+        """Ask for the missing samples as soon as the pace allows, and store the answer.
 
         Does nothing if the run has stopped by then. Raises the errors of
         :mod:`distill_sql.teacher.refusals`, and :class:`TeacherError` if the endpoint is unusable.
@@ -97,7 +97,7 @@ class Attempts:
             self._active -= 1
 
     async def _book(self, bound: int) -> None:
-        """Book the most that an attempt can cost; requests under way may give some of it back."""
+        """Book the maximum cost of an attempt; waits while pending requests may release budget."""
         while not self._store.reserve(bound, self._cap):
             if self._outcome.stopped or not self._sent:
                 assert self._cap is not None
@@ -113,7 +113,7 @@ class Attempts:
             return ""
         return (
             f". {dollars(self._outcome.unanswered)} of it stays booked for requests of this run "
-            "that brought no answer and may have been charged for"
+            "that got no answer and may have been charged"
         )
 
     async def _send(
@@ -129,7 +129,7 @@ class Attempts:
             self._late += error.is_late
             if not self._reached and (not error.is_late or self._late == SIGNS):
                 raise unreachable(self._url, self._line(str(error))) from None
-            why = f"nothing can be sent any more: {self._line(str(error))}"
+            why = f"requests cannot be sent any more: {self._line(str(error))}"
             raise RetryError(why, unsent=True) from None
         except LostError as error:
             self._outcome.unanswered += bound
@@ -149,9 +149,9 @@ class Attempts:
     def _settle(
         self, request: Request, missing: list[int], answer: answers.Answer, bound: int
     ) -> None:
-        """Keep the samples of an answer with what they cost.
+        """Store the samples of an answer with their cost.
 
-        Where the endpoint's count is missing or makes no sense, that is the most it may have been.
+        If the endpoint's token count is missing or impossible, the maximum is assumed.
         """
         most = request.prompt_bound, len(missing) * self._settings.max_tokens
         prompt = most[0] if answer.prompt_tokens is None else answer.prompt_tokens
@@ -167,18 +167,18 @@ class Attempts:
         self._outcome.cost += cost
         if cost > bound:
             raise StopError(
-                f"question {request.example.question_id} cost {dollars(cost)}, where "
-                f"{dollars(bound)} was the most expected: the endpoint counts {prompt:,} prompt "
-                f"and {completion:,} completion tokens, and {most[0]:,} and {most[1]:,} were the "
-                "most that was asked for, so no budget is safe with it. The real cost is in the "
-                "books. Raise --max-tokens if the model reasons before it answers, else ask "
-                "another endpoint"
+                f"question {request.example.question_id} cost {dollars(cost)}, but at most "
+                f"{dollars(bound)} was expected: the endpoint counts {prompt:,} prompt and "
+                f"{completion:,} completion tokens, and at most {most[0]:,} and {most[1]:,} were "
+                "requested. No budget can be kept with such an endpoint. The real cost is booked. "
+                "Raise --max-tokens if the model reasons before it answers; otherwise use another "
+                "endpoint"
             )
 
     def _refused(self, reply: Reply) -> Exception:
         if reply.status == 429:
             self._pace.slower()
-        said = f"it leads to {reply.headers.get('location')}" if reply.status < 400 else ""
+        said = f"it redirects to {reply.headers.get('location')}" if reply.status < 400 else ""
         return refused(
             reply,
             self._line(said or answers.refusal(reply.body)),
@@ -188,7 +188,7 @@ class Attempts:
         )
 
     def _unusable(self, reply: Reply, problem: str, most: int) -> Exception:
-        """What an answer without choices means: another attempt, unless no endpoint is there."""
+        """The error for an answer without choices: a retry, unless the address has no endpoint."""
         if reply.is_cut:
             return RetryError(f"a body of more than {most:,} bytes", weight=2)
         if not self.answered and reply.body.lstrip()[:1] not in (b"{", b"["):
@@ -196,8 +196,8 @@ class Attempts:
             if self._strange == SIGNS:
                 begin = one_line(reply.body.decode(errors="replace"), *self._secrets, length=60)
                 return TeacherError(
-                    f"{self._url} answered with no OpenAI response but with {begin!r}. Give the "
-                    "address of an OpenAI-compatible endpoint; it ends in /v1, as a rule."
+                    f"{self._url} did not answer with an OpenAI response but with {begin!r}. Give "
+                    "the address of an OpenAI-compatible endpoint; it usually ends in /v1."
                 )
         return RetryError(self._line(problem), weight=2)
 
@@ -206,12 +206,12 @@ class Attempts:
 
 
 def unreachable(url: str, why: str) -> TeacherError:
-    """The error that an address is to which nothing can be sent."""
+    """The error for an address to which requests cannot be sent."""
     if why.startswith("Connect"):
         return TeacherError(
             f"Nothing answers at {url} ({why}). Check the address, and that the server runs."
         )
     return TeacherError(
-        f"Nothing can be sent to {url} ({why}). Check the address, and what the environment says "
-        "of a proxy (HTTPS_PROXY, HTTP_PROXY) and of OpenAI (OPENAI_ORG_ID, OPENAI_PROJECT_ID)."
+        f"Requests cannot be sent to {url} ({why}). Check the address, and the environment's "
+        "proxy (HTTPS_PROXY, HTTP_PROXY) and OpenAI settings (OPENAI_ORG_ID, OPENAI_PROJECT_ID)."
     )

@@ -1,9 +1,9 @@
-"""The Batch API: the same questions at half the price, outside the daily request cap.
+"""The Batch API: the same questions at half the price, outside the daily request limit.
 
-Files of requests are handed in, and their answers fetched up to a day later, into the same store.
-An endpoint takes so many tokens at a time (its queue), so a large dataset goes in one batch after
-another. What is written down of each (:mod:`distill_sql.teacher.handed_in`) is all that fetching
-needs. A request that came back without an answer is left for the next batch.
+Files of requests are submitted, and their answers are fetched up to a day later into the same
+store. The endpoint's queue has a token limit, so a large dataset is submitted in several batches,
+one after another. The record of each batch (:mod:`distill_sql.teacher.handed_in`) is all that
+fetching needs. A request that comes back without an answer goes into the next batch.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from distill_sql.teacher.prices import Price, dollars
 from distill_sql.teacher.store import Store
 from distill_sql.teacher.work import MESSAGE_TOKENS, Request, Settings
 
-#: Requests in one batch, and bytes of its file, at most; the API allows 50,000 and 200 MB.
+#: Maximum requests in one batch and bytes of its file; the API allows 50,000 and 200 MB.
 SIZE = 40_000
 FILE_SIZE = 180_000_000
-#: Tokens of prompts in all batches under way: Tier 1's queue for gpt-4o-mini. Spider's questions
-#: for training have 5 to 6 million.
+#: Maximum prompt tokens in all pending batches: Tier 1's queue for gpt-4o-mini. Spider's training
+#: questions have 5 to 6 million.
 ENQUEUED_TOKENS = 2_000_000
-#: Seconds between two looks at a batch.
+#: Seconds between two polls of a batch.
 POLL = 30.0
 
 
 class Batches:
-    """Hands in what the store lacks, and fetches what was handed in.
+    """Submits the requests whose answers the store lacks, and fetches the answers.
 
-    ``price`` is the full one, ``cap`` the most that may ever be spent with this store
-    (nano-dollars), ``url`` where the endpoint is if not at the settings' base URL.
-    ``enqueued_tokens`` is what the endpoint's queue takes, ``size`` the most requests of a batch.
+    ``price`` is the full price, ``cap`` the limit on all spending with this store (nano-dollars),
+    and ``url`` the endpoint's address if it is not the settings' base URL. ``enqueued_tokens`` is
+    the token limit of the endpoint's queue, ``size`` the maximum number of requests in a batch.
     """
 
     def __init__(
@@ -64,21 +64,22 @@ class Batches:
         self._size = size
         self._queue = enqueued_tokens
         self._say = say
-        # As in the key of a request, a slash at the end is the same address.
+        # A final slash does not matter, as in the key of a request.
         self._home = settings.base_url.rstrip("/")
         self._api = BatchApi(url or settings.base_url, api_key=api_key)
         self._fetcher = Fetcher(
             self._handed, self._api, base_url=self._home, price=self._price, say=say
         )
 
-    # --- Handing in ---------------------------------------------------------------------------
+    # --- Submitting ---------------------------------------------------------------------------
 
     def submit(self, requests: Iterable[Request]) -> int:
-        """Hand in the requests that lack samples, as many as the queue takes; how many batches.
+        """Submit the requests with missing samples while the queue has room; returns the number of
+        batches.
 
-        Requests that are in a batch, or that another process is asking, are passed over. Raises
-        :class:`TeacherError` if the endpoint refuses a batch, or if the budget has no room for it
-        and no batch is under way that may give some of it back.
+        Requests that are in a batch, or that another process is asking, are skipped. Raises
+        :class:`TeacherError` if the endpoint refuses a batch, or if the batch does not fit in the
+        budget and no batch is pending that may release some of it.
         """
         waiting = deque(request for request in requests if self._missing(request))
         count = 0
@@ -94,7 +95,7 @@ class Batches:
         return count
 
     def waiting(self, requests: Iterable[Request]) -> list[Request]:
-        """Those of ``requests`` that lack samples and are in no batch."""
+        """The ``requests`` that have missing samples and are in no batch."""
         return [request for request in requests if self._missing(request)]
 
     def _missing(self, request: Request) -> tuple[int, ...]:
@@ -103,7 +104,7 @@ class Batches:
         return tuple(self._store.missing(request.key, self.settings.samples))
 
     def _chunk(self, waiting: deque[Request]) -> list[Item]:
-        """The next requests that fit in the queue and in one file, claimed; one, if it is idle."""
+        """Claim the next requests that fit in queue and file; at least one if the queue is idle."""
         room, is_idle = self._handed.room(self._home, self.settings.model, self._queue)
         chunk: dict[bytes, Item] = {}
         tokens = size = 0
@@ -125,15 +126,15 @@ class Batches:
     def _item(self, request: Request) -> Item:
         numbers = self._missing(request)
         bound = self._price.cost(request.prompt_bound, len(numbers) * self.settings.max_tokens)
-        # Four bytes a token is usual; three, since a batch that does not fit in the queue fails.
+        # A token usually has four bytes. Three is safer: a batch that exceeds the queue fails.
         tokens = sum(len(m["content"].encode()) // 3 + MESSAGE_TOKENS for m in request.messages)
         return Item(request.key, numbers, bound, request.body, tokens)
 
     def _hand_in(self, chunk: list[Item]) -> bool:
-        """Hand in one batch; False if there may be room in the budget for it later."""
+        """Submit one batch; False if it may fit in the budget later."""
         is_alone = not self._handed.under_way()
         number = secrets.token_hex(8)
-        self._store.claim(number.encode())  # so that others see that it is being handed in
+        self._store.claim(number.encode())  # so that other processes see that it is being submitted
         try:
             if not self._handed.start(
                 number, chunk, url=self._home, price=self._price, cap=self._cap
@@ -154,7 +155,7 @@ class Batches:
             self._handed.sent(number, name)
         finally:
             self._store.unclaim(number.encode())
-        self._say(self._api.line(f"batch {name}: {len(chunk):,} requests handed in"))
+        self._say(self._api.line(f"batch {name}: {len(chunk):,} requests submitted"))
         return True
 
     def _over_budget(self, chunk: list[Item], *, is_alone: bool) -> bool:
@@ -168,7 +169,7 @@ class Batches:
             raise TeacherError(
                 f"{found} Raise --budget, or lower --limit, --max-tokens or --enqueued-tokens."
             )
-        self._say(f"{found} They wait for what the batches under way leave of it.")
+        self._say(f"{found} They wait until the pending batches release some of it.")
         return False
 
     # --- Fetching -----------------------------------------------------------------------------
@@ -176,12 +177,12 @@ class Batches:
     def fetch(
         self, requests: Iterable[Request] = (), *, wait: bool = False, poll: float = POLL
     ) -> list[str]:
-        """Fetch the answers of every batch that is over; the names of those that are not yet.
+        """Fetch the answers of every finished batch; returns the names of the pending ones.
 
-        ``wait`` looks again every ``poll`` seconds until all are over, and hands in what the queue
-        had no room for, of ``requests``. One that came back without an answer is left for another
-        call. Raises :class:`TeacherError`, after a look at every batch, if one cannot be fetched at
-        present, or failed in a way that a smaller one would, too.
+        ``wait`` polls every ``poll`` seconds until all batches are finished, and submits the rest
+        of ``requests`` when the queue has room. A request that came back without an answer is left
+        for the next call. Raises :class:`TeacherError`, after all batches were polled, if one
+        cannot be fetched now, or failed in a way that a smaller batch would, too.
         """
         requests, unanswered = list(requests), set[bytes]()
         while True:
@@ -196,12 +197,12 @@ class Batches:
             time.sleep(poll)
 
     def _look(self, unanswered: set[bytes]) -> tuple[list[str], list[TeacherError]]:
-        """Look at every batch once: those that are under way, and what went wrong."""
+        """Poll every batch once; returns the pending ones and the errors."""
         still: list[str] = []
         problems: list[TeacherError] = []
         for batch in self._handed.under_way():
             if batch.url not in ("", self._home):
-                self._say(f"batch {batch.name} is at {batch.url}: fetch it with that --base-url")
+                self._say(f"batch {batch.name} is at {batch.url}: fetch it with this --base-url")
                 continue
             try:
                 if not batch.name and self._was_never_made(batch):
@@ -216,9 +217,9 @@ class Batches:
         return still, problems
 
     def _was_never_made(self, batch: Batch) -> bool:
-        """Whether a batch whose handing in was cut short is not at the endpoint."""
+        """Whether a batch whose submission was interrupted is not at the endpoint."""
         if not self._store.claim(batch.id.encode()):
-            return False  # another process is handing it in at this moment
+            return False  # another process is submitting it now
         try:
             name = self._api.find(batch.file) if batch.file else None
             if name:
@@ -231,7 +232,7 @@ class Batches:
 
 
 def _line(item: Item) -> bytes:
-    """One request of a batch, as its file has it."""
+    """One request as a line of the batch's file."""
     many = {"n": len(item.numbers)} if len(item.numbers) > 1 else {}
     record = {
         "custom_id": custom_id(item.key, item.numbers),

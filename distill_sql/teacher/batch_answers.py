@@ -1,8 +1,8 @@
-"""Fetching the answers of one batch, and what each line of them cost.
+"""Fetches the answers of one batch, and computes the cost of each line.
 
-An answer costs what it says it used, or the most that it may have used where that has no meaning.
-An answer that cannot be used stays booked at its bound. A request that was refused, or that is in
-no file (an expired batch charges only for what it answered), is free.
+The cost of an answer follows from its reported usage, or from the maximum usage if the report is
+unusable. An unusable answer stays booked at its bound. A request that was refused, or that is in no
+file, is free: an expired batch charges only for its answers.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from distill_sql.teacher.prices import Price
 from distill_sql.teacher.store import share
 from distill_sql.teacher.work import MESSAGE_TOKENS
 
-#: Seconds after which the files of a batch may be gone for good; OpenAI keeps them for 30 days.
+#: Seconds after which the files of a batch may be deleted; OpenAI keeps them for 30 days.
 FILES_LAST = 30 * 86_400.0
-#: Kinds of problems shown of one batch.
+#: Maximum number of kinds of problems that are shown for one batch.
 SHOWN = 3
 
 _OVER = ("completed", "failed", "expired", "cancelled")
-#: What is said of a batch that is too large for the endpoint or for its queue, and not of money.
+#: Messages about a batch that is too large for the endpoint or its queue, but not about credit.
 _TOO_LARGE = re.compile(r"limit|enqueued|exceed|too[ _](large|many|big|long)", re.IGNORECASE)
 _NO_MONEY = re.compile(r"billing|quota|credit", re.IGNORECASE)
 
 
 @dataclass
 class _Found:
-    """What the files of a batch have besides answers that can be used.
+    """Everything in the files of a batch except usable answers.
 
-    ``charged`` are requests whose answers cannot, ``unknown`` counts answers to no known request,
-    ``dear`` those that cost more than their bound, and ``problems`` lines by what is wrong.
+    ``charged`` are requests with an unusable answer, ``unknown`` counts answers to unknown
+    requests, ``dear`` counts answers that cost more than their bound, and ``problems`` counts lines
+    by error.
     """
 
     charged: set[bytes] = field(default_factory=set)
@@ -51,7 +52,7 @@ class _Found:
 
 
 class Fetcher:
-    """Fetches batches that were handed in. ``price`` is that of batches of layout 1."""
+    """Fetches submitted batches. ``price`` is the price of batches of layout 1."""
 
     def __init__(
         self,
@@ -69,10 +70,10 @@ class Fetcher:
         self._say = say
 
     def fetch(self, batch: Batch) -> list[Item] | None:
-        """Fetch the answers of a batch; the requests without one, or None if it is not over yet.
+        """Fetch the answers of a batch; returns the requests without one, or None if it is pending.
 
-        Raises :class:`TeacherError` if it cannot be fetched at present, which leaves it open, or if
-        it failed in a way that a smaller one would, too.
+        Raises :class:`TeacherError` if the batch cannot be fetched now, which leaves it open, or if
+        it failed in a way that a smaller batch would, too.
         """
         state = self._api.state(batch.name)
         status, counts = str(state.get("status")), state.get("request_counts")
@@ -95,17 +96,19 @@ class Fetcher:
             self._failed(batch, state, len(rest))
             return []
         if rest:
-            self._say(f"  {len(rest):,} requests have no answer; the next command hands them in")
+            self._say(
+                f"  {len(rest):,} requests have no answer; the next command submits them again"
+            )
         if found.dear:
             raise TeacherError(
-                f"{found.dear:,} requests of batch {batch.name} cost more than was expected at "
-                "most, so no budget can be kept. What they cost is in the books. Raise "
-                "--max-tokens if the model reasons before it answers, else ask another endpoint."
+                f"{found.dear:,} requests of batch {batch.name} cost more than the expected "
+                "maximum, so no budget can be kept. Their cost is booked. Raise --max-tokens if "
+                "the model reasons before it answers; otherwise use another endpoint."
             )
         return rest
 
     def _read(self, batch: Batch, state: dict[str, Any]) -> _Found:
-        """Settle every answer in the files of a batch that is over; what else is in them."""
+        """Settle every answer in the files of a finished batch; returns everything else in them."""
         items = self._handed.items(batch.id)
         found = _Found()
         for name, is_output in (("output_file_id", True), ("error_file_id", False)):
@@ -135,7 +138,7 @@ class Fetcher:
         is_charged = line.answer is not None or (line.is_charged and is_output)
         if not keys:
             found.unknown += is_charged
-            found.problems["of no request that was handed in"] += 1
+            found.problems["about a request that was not submitted"] += 1
         elif line.answer is None:
             found.problems[self._api.line(line.problem)] += 1
             found.charged.update(keys if is_charged else ())
@@ -144,7 +147,7 @@ class Fetcher:
             items[item.key] = None
 
     def _settle(self, batch: Batch, item: Item, answer: Answer) -> bool:
-        """Keep an answer; whether it cost no more than expected at most."""
+        """Store an answer; returns whether its cost is within the bound."""
         body = self._handed.body(item.key)
         most_prompt = sum(len(m["content"].encode()) + MESSAGE_TOKENS for m in body["messages"])
         most_completion = len(item.numbers) * int(body["max_tokens"])
@@ -161,7 +164,7 @@ class Fetcher:
         return prompt <= most_prompt and completion <= most_completion
 
     def _failed(self, batch: Batch, state: dict[str, Any], count: int) -> None:
-        """Show why a batch failed; an error unless a smaller one may not."""
+        """Show why a batch failed; raises an error unless a smaller batch may succeed."""
         errors = state.get("errors")
         found = errors.get("data") if isinstance(errors, dict) else errors
         said = Counter(
@@ -173,16 +176,16 @@ class Fetcher:
             self._say(self._api.line(f"  {times:,} errors: {text}"))
         text = " ".join(said)
         if count > 1 and (not said or (_TOO_LARGE.search(text) and not _NO_MONEY.search(text))):
-            self._say("  The batches after it are half as large, for a day.")
+            self._say("  For a day, batches are half as large.")
             return
-        why = self._api.line(next(iter(said), "it does not say why"))
+        why = self._api.line(next(iter(said), "no reason given"))
         raise TeacherError(
-            f"Batch {batch.name} of {count:,} requests failed: {why}. Nothing was charged. Correct "
-            "what it says; the same command hands the requests in again."
+            f"Batch {batch.name} of {count:,} requests failed: {why}. Nothing was charged. Fix the "
+            "cause; the same command submits the requests again."
         )
 
     def _describe(self, batch: Batch, state: dict[str, Any]) -> None:
-        """Learn what a batch of layout 1 asked, from its file at the endpoint."""
+        """Read the requests of a batch of layout 1 from its file at the endpoint."""
         bodies: dict[bytes, tuple[tuple[int, ...], dict[str, Any]]] = {}
         for text in self._api.lines(str(state.get("input_file_id"))):
             with suppress(ValueError, KeyError, TypeError, AttributeError):
@@ -193,7 +196,7 @@ class Fetcher:
         if not bodies:
             raise TeacherError(
                 f"The file of batch {batch.name} at the endpoint has no requests, so its answers "
-                "cannot be told apart. Nothing was changed; try again later."
+                "cannot be assigned. Nothing was changed; try again later."
             )
         each, more = divmod(batch.booked, len(bodies))
         items = [

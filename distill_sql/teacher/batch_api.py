@@ -1,4 +1,4 @@
-"""The Batch API over HTTP: files and batches, with every failure an error of ours."""
+"""The Batch API over HTTP: files and batches; every failure raises one of our errors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from distill_sql.teacher import answers
 from distill_sql.teacher.addresses import split_login
 from distill_sql.teacher.secrets import checked_key, one_line
 
-#: Seconds that a request may wait for the next byte.
+#: Read timeout of a request, in seconds.
 TIMEOUT = 120.0
 
 
 class RefusedError(TeacherError):
-    """The endpoint did for certain not do what it was asked.
+    """The endpoint certainly did not carry out the request.
 
-    ``status`` is 0 if it was not reached.
+    ``status`` is 0 if the endpoint was not reached.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -31,7 +31,7 @@ class RefusedError(TeacherError):
 
 
 class BatchApi:
-    """The calls that batches need. All raise :class:`TeacherError`, which shows no key."""
+    """The API calls for batches. All raise :class:`TeacherError`, which shows no key."""
 
     def __init__(self, url: str, *, api_key: str) -> None:
         try:
@@ -51,11 +51,11 @@ class BatchApi:
             self._client = openai.OpenAI(
                 base_url=self._url, api_key=key, default_headers=headers, timeout=TIMEOUT
             )
-        # A call that was repeated might make a second batch of the same requests.
+        # A retry might create a second batch of the same requests.
         self._once = self._client.with_options(max_retries=0)
 
     def upload(self, content: bytes) -> str:
-        """Upload a file of requests; the endpoint's name for it."""
+        """Upload a file of requests; returns the endpoint's id of the file."""
         files = self._client.files.with_raw_response
         return self._name(
             "Uploading requests",
@@ -63,25 +63,27 @@ class BatchApi:
         )
 
     def create(self, file: str) -> str:
-        """Make a batch of an uploaded file; its name. Unless it raises :class:`RefusedError`, the
-        batch may have been made."""
+        """Create a batch from an uploaded file; returns its id. After any error other than
+        :class:`RefusedError`, the batch may exist."""
         batches = self._once.batches.with_raw_response
         return self._name(
-            "Making a batch",
+            "Creating a batch",
             lambda: batches.create(
                 input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
             ),
         )
 
     def find(self, file: str) -> str | None:
-        """The name of the batch that was made of a file, None if none was."""
+        """The id of the batch that was created from a file, None if there is none."""
         batches, seen = self._client.batches.with_raw_response, set[str]()
         more: dict[str, Any] = {}
         while True:
             page = self._object("Listing batches", partial(batches.list, limit=100, **more))
             found = page.get("data")
             if not isinstance(found, list):
-                raise TeacherError(f"Listing batches at {self._url} gave no list. Try again later.")
+                raise TeacherError(
+                    f"Listing batches at {self._url} returned no list. Try again later."
+                )
             for made in found:
                 if isinstance(made, dict) and made.get("input_file_id") == file:
                     return str(made.get("id"))
@@ -92,12 +94,12 @@ class BatchApi:
             more = {"after": last}
 
     def state(self, name: str) -> dict[str, Any]:
-        """What the endpoint says of a batch."""
+        """The endpoint's description of a batch."""
         batches = self._client.batches.with_raw_response
-        return self._object(f"Looking at batch {name}", lambda: batches.retrieve(name))
+        return self._object(f"Polling batch {name}", lambda: batches.retrieve(name))
 
     def lines(self, file: str) -> Iterator[bytes]:
-        r"""The lines of a file, which end at ``\n`` alone; the file is whole before the first."""
+        r"""The lines of a file, split at ``\n`` only; the whole file is fetched first."""
         with tempfile.TemporaryFile() as copy:
             with (
                 self._told(f"Fetching file {file}"),
@@ -109,13 +111,13 @@ class BatchApi:
             yield from copy
 
     def line(self, text: str) -> str:
-        """A text from the endpoint as one line without secrets."""
+        """A text from the endpoint, on one line and without secrets."""
         return one_line(text, *self._secrets)
 
     def _name(self, what: str, call: Callable[[], Any]) -> str:
         name = self._object(what, call).get("id")
         if not isinstance(name, str) or not name:
-            raise TeacherError(f"{what} at {self._url} gave no id. Try the same command later.")
+            raise TeacherError(f"{what} at {self._url} returned no id. Try the same command later.")
         return name
 
     def _object(self, what: str, call: Callable[[], Any]) -> dict[str, Any]:
@@ -127,8 +129,8 @@ class BatchApi:
             found = None
         if not isinstance(found, dict):
             raise TeacherError(
-                f"{what} at {self._url} gave no JSON object but {self.line(repr(content[:60]))}. "
-                "Check that the endpoint has the Batch API."
+                f"{what} at {self._url} returned {self.line(repr(content[:60]))} and not a JSON "
+                "object. Check that the endpoint has the Batch API."
             )
         return found
 
@@ -152,15 +154,15 @@ class BatchApi:
             raise kind(f"{what} at {self._url} failed: {said}. {_LATER}") from None
 
 
-_LATER = "Nothing is lost: the same command goes on later."
+_LATER = "Nothing is lost: run the same command later to continue."
 
 
 def _hint(status: int) -> str:
     hints = {
         401: "Set OPENAI_API_KEY to a key that is valid for this endpoint.",
         403: "Set OPENAI_API_KEY to a key that may use this model.",
-        404: "Give the key and the --base-url with which the batch was handed in, of an endpoint "
-        "that has the Batch API.",
+        404: "Give the key and the --base-url with which the batch was submitted, and check that "
+        "the endpoint has the Batch API.",
         413: "Give a smaller --enqueued-tokens, so that batches are smaller.",
         429: "Wait, or give a smaller --enqueued-tokens, so that batches are smaller.",
     }

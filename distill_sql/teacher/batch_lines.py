@@ -1,4 +1,4 @@
-"""One line of a batch's output or error file, whatever stands in it."""
+"""Reads one line of a batch's output or error file, also a damaged one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _KEY_OF_RECORD = re.compile(r'"custom_id"\s*:\s*"([0-9a-f]{64})')
 
 @dataclass(frozen=True)
 class Line:
-    """What a line says. ``keys`` are the requests that it is about; none if that is lost.
+    """The content of a line. ``keys`` are its requests, empty if they cannot be read.
 
-    Either there is an ``answer``, or ``problem`` says why not; ``is_charged`` is whether there was
-    one all the same.
+    The line has an ``answer``, or ``problem`` says why not; ``is_charged`` then says whether an
+    answer may have been charged.
     """
 
     keys: tuple[bytes, ...]
@@ -28,12 +28,12 @@ class Line:
 
 
 def custom_id(key: bytes, numbers: tuple[int, ...]) -> str:
-    """The name of a request in a batch: its key, and the numbers of the samples it asks for."""
+    """The id of a request in a batch: its key, and the numbers of its samples."""
     return f"{key.hex()}:{','.join(map(str, numbers))}"
 
 
 def read_line(line: bytes) -> Line | None:
-    """The meaning of a line of any bytes whatever; None for an empty one."""
+    """The content of a line, which may be any bytes; None for an empty line."""
     text = line.decode("utf-8", errors="replace").strip("\ufeff \t\r\n")
     if not text:
         return None
@@ -46,14 +46,14 @@ def read_line(line: bytes) -> Line | None:
 
 def _read_record(record: Any) -> Line:
     if not isinstance(record, dict):
-        return Line((), problem="a line that is no JSON object", is_charged=True)
+        return Line((), problem="a line that is not a JSON object", is_charged=True)
     key = _KEY.match(str(record.get("custom_id")))
     keys = (bytes.fromhex(key[0]),) if key else ()
     response = record.get("response")
     if response is None:
-        return Line(keys, problem=answers.complaint(record) or "no answer, and no reason")
+        return Line(keys, problem=answers.complaint(record) or "no answer, and no reason given")
     if not isinstance(response, dict):
-        return Line(keys, problem="a response that is no JSON object", is_charged=True)
+        return Line(keys, problem="a response that is not a JSON object", is_charged=True)
     body = response.get("body")
     status = _status(response.get("status_code"))
     if status >= 300:
@@ -66,6 +66,6 @@ def _read_record(record: Any) -> Line:
 
 
 def _status(value: Any) -> int:
-    """A status code; 200 if it is none, since a response is there."""
+    """A status code; 200 if it is invalid, since there is a response."""
     found = re.fullmatch(r"([1-5]\d\d)(\.0)?", str(value))
     return int(found[1]) if found else 200

@@ -1,8 +1,8 @@
-"""Which process is asking what: a request is claimed before it is sent, so none is sent twice.
+"""Claims on requests: a process claims a request before it sends it, so none is sent twice.
 
-A claim is a row in the cache, and its owner a file beside the cache that the owner holds locked.
-The kernel drops that lock when the process ends, however it ends, so the claims of the dead are
-void and no process number has to be trusted.
+A claim is a row in the cache. Its owner holds a lock on a file beside the cache. The kernel
+releases the lock when the process ends, however it ends, so claims of dead processes are void and
+process ids need not be trusted.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from distill_sql.errors import TeacherError
 
 
 class Claims:
-    """The claims of one open cache; two in the same process exclude each other, too."""
+    """The claims of one open cache. Two caches in one process exclude each other, too."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
-        # Processes that open the cache through different links have to find the same files.
+        # Processes that open the cache through different links must find the same lock files.
         self._path = os.path.realpath(path)
         self._owner = secrets.token_hex(8)
         self._lock: IO[bytes] | None = None
 
     def take(self, key: bytes) -> bool:
-        """Claim ``key``; False if another owner that lives holds it. Call in a transaction."""
+        """Claim ``key``; False if another live owner holds it. Call in a transaction."""
         self._show_life()
         row = self._db.execute("SELECT owner FROM claim WHERE key = ?", (key,)).fetchone()
         if row and row[0] != self._owner:
@@ -41,13 +41,13 @@ class Claims:
         return True
 
     def drop(self, key: bytes) -> None:
-        """Give a claim back; those of others stay."""
+        """Release a claim of our own."""
         self._db.execute("DELETE FROM claim WHERE key = ? AND owner = ?", (key, self._owner))
 
     def close(self) -> None:
-        """Give all claims back."""
+        """Release all our claims."""
         if self._lock:
-            with suppress(sqlite3.Error):  # then the lock alone says it
+            with suppress(sqlite3.Error):  # releasing the lock is enough
                 self._db.execute("DELETE FROM claim WHERE owner = ?", (self._owner,))
             Path(self._lock.name).unlink(missing_ok=True)
             self._lock.close()
@@ -60,7 +60,7 @@ class Claims:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise TeacherError(
-                    f"No lock can be held beside {self._path} ({error.strerror}). Give a --cache "
+                    f"A lock file beside {self._path} failed ({error.strerror}). Give a --cache "
                     "on a local disk, in a folder that you may write to."
                 ) from error
 

@@ -1,11 +1,11 @@
-"""Asking an OpenAI-compatible endpoint, many questions at a time.
+"""Asks an OpenAI-compatible endpoint many questions concurrently.
 
-All samples of a question are asked for in one request where the endpoint can do that, since the
-prompt is then paid for once. How many requests are under way adapts: halved when the endpoint says
-that there are too many (429), raised slowly while it does not. Retry-After and the rate-limit
-headers are honoured; a limit that opens only in hours ends the run, which the same command takes up
-again. A request is claimed in the store before it is sent, so processes that share a cache do not
-ask it twice. One odd answer fails its question at most; the run goes on.
+All samples of a question are requested together if the endpoint supports it, since the prompt is
+then paid for once. The number of concurrent requests adapts: it is halved on rate limits (429) and
+raised slowly otherwise. Retry-After and the rate-limit headers are followed. A limit that lasts for
+hours ends the run; the same command continues it. A request is claimed in the store before it is
+sent, so processes that share a cache do not ask it twice. A malformed answer fails its question at
+most; the run goes on.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from distill_sql.teacher.work import Request, Settings
 
 __all__ = ["Outcome", "Teacher", "check_concurrency"]
 
-#: Attempts at one request before its question is left out of this run; one that may have been
-#: charged for counts as two.
+#: Attempts at one request before its question fails in this run; an attempt that may have been
+#: charged counts twice.
 ATTEMPTS = 10
-#: Questions that fail alike, before any was answered, until the run ends: it is not the questions.
+#: Questions that fail in the same way, before any was answered, after which the run ends.
 SEVERAL = 5
-#: Seconds between two looks at requests that another process is asking.
+#: Seconds between two polls of requests that another process is asking.
 LOOK = 0.2
-#: Requests at a time, at most: so many connections does the transport keep.
+#: Maximum number of concurrent requests: the number of connections that the transport keeps.
 MOST_AT_ONCE = 1000
 
 
 class Teacher:
     """Fetches the samples that the store lacks.
 
-    ``cap`` is the most that may ever be spent with this store, in nano-dollars (None for no cap),
-    ``concurrency`` the most requests under way, ``url`` where the endpoint is if not at the
-    settings' base URL, with a login if it needs one, and ``timeout`` in seconds, for a request and
-    its whole answer. Raises :class:`TeacherError` for a key or address that cannot be one.
+    ``cap`` limits all spending with this store, in nano-dollars (None for no limit).
+    ``concurrency`` is the maximum number of concurrent requests. ``url`` is the endpoint's address,
+    with a login if it needs one, if it is not the settings' base URL. ``timeout`` is in seconds for
+    a request and its whole answer. Raises :class:`TeacherError` for an invalid key or address.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Teacher:
     ) -> None:
         check_concurrency(concurrency)
         if not 0 < timeout < math.inf:
-            raise TeacherError(f"The timeout is {timeout}; expected seconds above 0.")
+            raise TeacherError(f"The timeout is {timeout}; expected a number of seconds above 0.")
         self.settings = settings
         self.outcome = Outcome()
         self.pace = Pace(concurrency)
@@ -78,7 +78,7 @@ class Teacher:
         self._url, self._login = split_login(url or settings.base_url)
         if self._url == EMBEDDED:
             raise TeacherError(
-                "The embedded teacher has no address of its own: give that at which it is served."
+                "The embedded teacher has no address of its own: give the address of its server."
             )
         self._secrets = (self._key, *(self._login or ())[1:])
         self._timeout = timeout
@@ -86,26 +86,26 @@ class Teacher:
             settings, store, self.outcome, price=price, cap=cap, pace=self.pace, url=self._url,
             secrets=self._secrets,
         )  # fmt: skip
-        self._heeds_n = False  # several samples came with one request
-        self._needs_one = 0  # questions that were refused for several, and answered for one
-        self._found_some = False  # some were answered before this run
+        self._heeds_n = False  # one request returned several samples
+        self._needs_one = 0  # questions refused for n > 1 and answered for n = 1
+        self._found_some = False  # some questions were answered before this run
         self._failures: Counter[str] = Counter()
         self._busy: set[bytes] = set()
         self._aside: list[Request] = []
         self._fatal: TeacherError | None = None
 
     def run(self, requests: Iterable[Request], *, total: int | None = None) -> Outcome:
-        """Ask everything that is missing, and say what was done.
+        """Ask for everything that is missing.
 
         Raises :class:`TeacherError` if the endpoint cannot be used at all: a wrong key or address,
-        an unknown model, something that does not speak this protocol.
+        an unknown model, a server with another protocol.
         """
-        with ThreadPoolExecutor(1) as pool:  # a notebook's own thread has a loop running
+        with ThreadPoolExecutor(1) as pool:  # a notebook's thread already runs an event loop
             future = pool.submit(asyncio.run, self._run(iter(requests), total))
             try:
                 return future.result()
             except KeyboardInterrupt:
-                self._stop("interrupted")  # what is under way may finish: it is paid for
+                self._stop("interrupted")  # pending requests may finish: they are paid for
                 return future.result()
 
     async def _run(self, requests: Iterator[Request], total: int | None) -> Outcome:
@@ -119,7 +119,7 @@ class Teacher:
                 await self._work_all(wire, requests, bar)
                 await self._come_back(wire, bar)
         self.outcome.seconds = time.monotonic() - start
-        # With fewer questions than SEVERAL it is told here that all of them failed alike.
+        # With fewer questions than SEVERAL, the common failure is reported here.
         failed = self.outcome.failed
         if not (self.outcome.stopped or self._attempts.answered or self._found_some):
             for kind in [kind for kind, count in self._failures.items() if count == len(failed)]:
@@ -132,7 +132,7 @@ class Teacher:
         self.outcome.stopped = self.outcome.stopped or redact(why, *self._secrets)
 
     def _end(self, why: str) -> None:
-        """The run has to end, and that is an error."""
+        """End the run with an error."""
         self._stop(why)
         self._fatal = self._fatal or TeacherError(redact(why, *self._secrets))
 
@@ -140,7 +140,7 @@ class Teacher:
         await asyncio.gather(*(self._work(wire, requests, bar) for _ in range(self._concurrency)))
 
     async def _come_back(self, wire: Wire, bar: Any) -> None:
-        """Ask what was put aside, when those who held it are done with it."""
+        """Ask the requests that were claimed by others, once these have released them."""
         patience = ATTEMPTS * (self._timeout + LONGEST_PAUSE)
         deadline = time.monotonic() + patience
         while self._aside and not self.outcome.stopped:
@@ -151,7 +151,7 @@ class Teacher:
             elif time.monotonic() < deadline:
                 await asyncio.sleep(LOOK)
             else:
-                why = f"another process has been asking it for {in_words(patience)}"
+                why = f"another process has held it for {in_words(patience)}"
                 self.outcome.failed |= {r.example.question_id: why for r in self._aside}
                 return
 
@@ -183,16 +183,16 @@ class Teacher:
 
     def _hopeless(self, kind: str, why: str) -> str:
         return (
-            f"Every question fails with {kind}, and none was answered: {why}. Change what they "
-            f"share: the model {self.settings.model!r}, the settings, or the address {self._url}."
+            f"Every question fails with {kind}, and none was answered: {why}. Check the model "
+            f"{self.settings.model!r}, the settings and the address {self._url}."
         )
 
     async def _is_done(self, wire: Wire, request: Request) -> bool:
-        """Ask one question, unless somebody else is asking it just now."""
+        """Ask one question; False if another process is asking it now."""
         if not self._missing(request):
             self._found_some = True
             return True
-        # A claim keeps out others only, and the same question may come twice.
+        # A claim excludes only other stores, and the same question may occur twice.
         if request.key in self._busy or not self._store.claim(request.key):
             return False
         self._busy.add(request.key)
@@ -200,7 +200,7 @@ class Teacher:
             batch = self._store.batch_of(request.key)
             if batch:
                 raise FailedError(
-                    f"it is in batch {batch}, which is under way: fetch that first, with "
+                    f"it is in batch {batch}, which is pending: fetch the batch first, with "
                     "`distill-sql teacher batch`"
                 )
             await self._ask(wire, request)
@@ -228,7 +228,7 @@ class Teacher:
                 if error.pause:
                     await self._sleep(backoff(failures))
             except FailedError:
-                # Some endpoints know no `n`. Refused for one sample, too, it is the question.
+                # Some endpoints do not support `n`. If one sample is refused, too, the question is.
                 if len(wanted) == 1:
                     raise
                 one_by_one = True
@@ -237,15 +237,15 @@ class Teacher:
                 self._needs_one += one_by_one and len(missing) == self.settings.samples
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep; shorter if the run ends."""
+        """Sleep, but stop early if the run ends."""
         end = time.monotonic() + seconds
         while not self.outcome.stopped and (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 0.2))
 
 
 def check_concurrency(concurrency: int) -> None:
-    """Raises :class:`TeacherError` unless so many requests can be under way at a time."""
+    """Raise :class:`TeacherError` if the number of concurrent requests is out of range."""
     if not 1 <= concurrency <= MOST_AT_ONCE:
         raise TeacherError(
-            f"The concurrency is {concurrency}; expected 1 to {MOST_AT_ONCE} requests at a time."
+            f"The concurrency is {concurrency}; expected 1 to {MOST_AT_ONCE} concurrent requests."
         )

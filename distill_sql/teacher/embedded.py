@@ -1,7 +1,7 @@
-"""A teacher on this machine: a small model behind a real endpoint, for when there is no key.
+"""A teacher on this machine: a small model behind a real endpoint, for use without a key.
 
-The server is :mod:`distill_sql.models.endpoint`, in a process of its own. Any model folder that
-transformers loads will do.
+The server is :mod:`distill_sql.models.endpoint` in a separate process. It serves any model folder
+that transformers can load.
 """
 
 from __future__ import annotations
@@ -29,29 +29,28 @@ from distill_sql.teacher.secrets import one_line
 
 __all__ = ["ANSWER", "AT_ONCE", "BASE_URL", "FOLDER", "name", "serving"]
 
-#: The teacher that the package carries.
+#: The teacher that ships with the package.
 FOLDER = CHECKPOINTS / "pocket-teacher"
-#: Seconds that a server has to start.
+#: Seconds within which a server must start.
 PATIENCE = 120.0
-#: Requests to have under way: those on one database are answered together.
+#: Concurrent requests to use: requests on one database are answered together.
 AT_ONCE = 192
-#: Seconds for a whole answer. A busy machine takes minutes for as many requests, and one that is
-#: given up is asked again, which makes it busier.
+#: Timeout of an answer in seconds. A busy machine takes minutes for so many requests, and a retry
+#: after a timeout would add to its load.
 ANSWER = 1800.0
 
 
 def name(model: Path = FOLDER) -> str:
-    """What the teacher in a folder is asked as."""
+    """The model name of the teacher in a folder."""
     return name_with_digest(model)
 
 
 @contextmanager
 def serving(model: Path) -> Iterator[str]:
-    """The base URL of an endpoint on this machine that serves a model folder while it is needed.
+    """Serve a model folder on this machine while the context is open; gives the base URL.
 
-    The endpoint ends with this process, however that does. Raises :class:`MissingDependencyError`
-    without torch, transformers and tornado, and :class:`TeacherError` if the server does not come
-    up.
+    The server ends with this process, however that ends. Raises :class:`MissingDependencyError`
+    without torch, transformers and tornado, and :class:`TeacherError` if the server does not start.
     """
     if not (model / "config.json").is_file():
         raise TeacherError(f"No model in {model}: expected config.json, weights and a tokenizer.")
@@ -63,7 +62,7 @@ def serving(model: Path) -> Iterator[str]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
     command = [sys.executable, "-m", "distill_sql.models.endpoint", str(model), f"--port={port}"]
-    own = [f"--parent={os.getpid()}"]  # even if this process is killed, none is left
+    own = [f"--parent={os.getpid()}"]  # so that the server ends even if this process is killed
     with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as out:
         log = Path(out.name)
         process = subprocess.Popen(command + own, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
@@ -73,7 +72,7 @@ def serving(model: Path) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > end:
                 tail = one_line(log.read_text(errors="replace").strip()[-500:], length=500)
                 raise TeacherError(
-                    f"The endpoint did not come up for {model}: {tail}. Try the command by hand: "
+                    f"The endpoint for {model} did not start: {tail}. Try the command by hand: "
                     f"{' '.join(command)}"
                 )
             time.sleep(0.1)

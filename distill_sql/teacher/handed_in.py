@@ -1,8 +1,8 @@
-"""What was handed in to the Batch API, request by request, in the same file as the answers.
+"""The record of what was submitted to the Batch API, in the same file as the answers.
 
-A batch is written down with its requests and what is booked for each before it is sent, so its
-answers are fetched and paid for by what was handed in, whatever is asked this time. All that is
-booked and is not the cost of an answer is the ``bound`` of some request here.
+A batch is recorded with its requests and the amount booked for each before it is sent. So its
+answers are fetched and settled by the record, whatever questions the current command asks. Every
+booked amount that is not the cost of an answer is the ``bound`` of a request here.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 from distill_sql.teacher.prices import Price
 from distill_sql.teacher.store import Sample, Store, keep, keep_body
 
-#: Seconds for which a batch that failed makes those after it smaller; an account's limits change.
+#: Seconds for which a failed batch makes later ones smaller; limits of an account change.
 MEMORY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Item:
-    """One request of a batch: which samples it asks for, and what is booked (nano-dollars).
+    """One request of a batch: the numbers of its samples, and the booked amount (nano-dollars).
 
-    ``tokens`` is an estimate of its prompt's.
+    ``tokens`` is the estimated number of prompt tokens.
     """
 
     key: bytes
@@ -38,11 +38,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch whose answers are not here yet.
+    """A batch whose answers were not fetched yet.
 
-    ``file`` and ``name`` are what the endpoint calls the file of requests and the batch. They are
-    empty until it was told. ``booked`` is the sum of what is booked. A batch of layout 1 has
-    no ``url``, no ``price`` and no requests until :meth:`HandedIn.describe`.
+    ``file`` and ``name`` are the endpoint's ids of the file of requests and of the batch, empty
+    until they are known. ``booked`` is the total booked amount. A batch of layout 1 has no ``url``,
+    no ``price`` and no requests until :meth:`HandedIn.describe`.
     """
 
     id: str
@@ -55,17 +55,17 @@ class Batch:
 
 
 class HandedIn:
-    """The batches in a store."""
+    """The submitted batches in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    # --- Handing in ---------------------------------------------------------------------------
+    # --- Submitting ---------------------------------------------------------------------------
 
     def start(
         self, number: str, items: Sequence[Item], *, url: str, price: Price, cap: int | None
     ) -> bool:
-        """Book a batch and write it down, before it is sent; False if it passes ``cap``."""
+        """Book and record a batch before it is sent; False if it would exceed ``cap``."""
         tokens = sum(item.tokens for item in items)
         model = str(items[0].body["model"])
         with self._store.transaction() as db:
@@ -81,26 +81,27 @@ class HandedIn:
         return True
 
     def uploaded(self, number: str, file: str) -> None:
-        """The endpoint has the file of requests; the batch may be made from now on."""
+        """Record that the endpoint has the file of requests; the batch may exist from now on."""
         with self._store.transaction() as db:
             db.execute("UPDATE batch SET file = ? WHERE id = ?", (file, number))
 
     def sent(self, number: str, name: str) -> None:
-        """The endpoint took the batch and calls it ``name``."""
+        """Record that the endpoint accepted the batch under the id ``name``."""
         with self._store.transaction() as db:
             db.execute("UPDATE batch SET name = ?, state = 'open' WHERE id = ?", (name, number))
 
     def forget(self, number: str) -> None:
-        """The endpoint never took the batch: free what was booked for it."""
+        """Delete a batch that the endpoint never accepted, and release its booking."""
         self.close(number)
         with self._store.transaction() as db:
             db.execute("DELETE FROM batch WHERE id = ?", (number,))
 
     def room(self, url: str, model: str, limit: int) -> tuple[int, bool]:
-        """How many tokens the next batch may have, and whether none is under way.
+        """The token limit of the next batch, and whether no batch is pending.
 
-        The endpoint's queue takes ``limit`` tokens of a model, in all batches. After a batch that
-        failed, none is larger than half of it, and the queue is taken to be that much smaller.
+        The endpoint's queue has room for ``limit`` tokens of a model over all batches. After a
+        batch failed, the next ones have at most half its size, and the queue is assumed to be
+        smaller by the same amount.
         """
         queued = self._queued(url, model)
         [(most, queue)] = self._store.rows(
@@ -123,7 +124,7 @@ class HandedIn:
     # --- Fetching -----------------------------------------------------------------------------
 
     def under_way(self) -> list[Batch]:
-        """The batches whose answers are not here yet, in the order of handing in."""
+        """The batches whose answers were not fetched yet, in the order of submission."""
         rows = self._store.rows(
             "SELECT id, file, name, url, bound + (SELECT coalesce(sum(bound), 0) "
             "FROM batch_request WHERE batch = id AND batch_request.state = 'open'), "
@@ -136,7 +137,7 @@ class HandedIn:
         ]
 
     def describe(self, number: str, items: Sequence[Item], *, url: str, price: Price) -> None:
-        """Write down the requests of a batch of layout 1; what was booked for it is theirs now."""
+        """Record the requests of a batch of layout 1, and move its booking to them."""
         with self._store.transaction() as db:
             changed = db.execute(
                 "UPDATE batch SET url = ?, price = ?, bound = 0 "
@@ -147,7 +148,7 @@ class HandedIn:
                 _add(db, number, items)
 
     def items(self, number: str) -> dict[bytes, Item | None]:
-        """The requests of a batch, without their bodies; None for one that is settled."""
+        """The requests of a batch, without their bodies; None for settled ones."""
         rows = self._store.rows(
             "SELECT key, numbers, bound, state FROM batch_request WHERE batch = ?", (number,)
         )
@@ -157,7 +158,7 @@ class HandedIn:
         }
 
     def body(self, key: bytes) -> dict[str, Any]:
-        """What a request asks."""
+        """The body of a request."""
         [(text,)] = self._store.rows("SELECT body FROM request WHERE key = ?", (key,))
         body: dict[str, Any] = json.loads(text)
         return body
@@ -165,7 +166,7 @@ class HandedIn:
     def settle(
         self, number: str, item: Item, body: Mapping[str, Any], samples: Mapping[int, Sample]
     ) -> None:
-        """Keep the answers to one request and book what they cost; doing it again does nothing."""
+        """Store the answers to one request and book their cost; a repeated call does nothing."""
         with self._store.transaction() as db:
             changed = db.execute(
                 "UPDATE batch_request SET state = 'done', bound = 0 "
@@ -183,11 +184,11 @@ class HandedIn:
         unknown: int = 0,
         failed: bool = False,
     ) -> list[Item]:
-        """The batch is over: free what was not charged; the requests that have no answer.
+        """Close a finished batch and release what was not charged; returns requests without answer.
 
-        The requests ``charged`` stay booked at their bounds: their answers cannot be used.
-        ``unknown`` is how many answers cannot be told apart: that many of the other requests stay
-        booked, too, the dearest.
+        The requests in ``charged`` have unusable answers and stay booked at their bounds.
+        ``unknown`` is the number of answers that cannot be assigned: as many of the other requests
+        stay booked, too, the most expensive ones.
         """
         with self._store.transaction() as db:
             found = self._store.rows("SELECT state, bound FROM batch WHERE id = ?", (number,))

@@ -1,7 +1,7 @@
-"""The file of answers on disk: which files are ours, their tables, and how old ones are brought up.
+"""The file format of the cache of answers: recognizing our files, their tables, and migrations.
 
-A file of ours carries an application id; one of layout 1, which had none, is known by its tables.
-Any other file is refused without a byte of it, or a file beside it, being changed.
+Our files have an application id. Files of layout 1 have none and are recognized by their tables.
+Any other file is an error, and neither it nor a file beside it is changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from distill_sql.errors import TeacherError
 from distill_sql.sql.database_file import SQLITE_HEADER
 
-#: The layout of the file; one with a higher number is from a newer version of this package.
+#: The layout of the file; higher numbers are from newer versions of this package.
 VERSION = 2
 #: SQLite's application id of our files: "dsql".
 APPLICATION_ID = 0x6473716C
@@ -56,10 +56,11 @@ _FIRST_TABLES = {"sample", "request", "spend", "batch"}
 
 
 def open_cache(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection to the file of answers at ``path``; it is made if there is none.
+    """Open the cache of answers at ``path``; it is created if it does not exist.
 
-    ``read_only`` makes and changes nothing, and expects a file. Raises :class:`TeacherError`, with
-    the path and the fix, for a file that is none of ours, is corrupt or cannot be opened.
+    ``read_only`` creates and changes nothing, and needs an existing file. Raises
+    :class:`TeacherError`, with the path and the fix, for a file that is not a cache, is corrupt or
+    cannot be opened.
     """
     try:
         _check_ours(path, may_be_missing=not read_only)
@@ -99,8 +100,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
-    # SQLite wants to make files beside one in WAL mode, even to read it. Where it may not, and no
-    # log holds rows, the file is read as it stands.
+    # In WAL mode, SQLite creates files beside the database even to read it. If it may not, and the
+    # log is empty, the file is opened as immutable.
     writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     connection = _connect(path, "mode=rw" if writable or _log_size(path) else "immutable=1")
     try:
@@ -113,7 +114,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, or bring an older layout up; all of it or, if the process dies, nothing."""
+    """Create the tables, or migrate an older layout, in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     version = _check_version(connection, path)
     for layout in _LAYOUTS[version:]:
@@ -137,47 +138,50 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-# --- Whose file it is ---------------------------------------------------------------------------
+# --- Recognizing our files
+# ---------------------------------------------------------------------------
 
 
 def _check_ours(path: Path, *, may_be_missing: bool) -> None:
-    """Raise :class:`TeacherError` if there is something at ``path`` that is no file of ours."""
+    """Raise :class:`TeacherError` if ``path`` exists and is not a cache of ours."""
     try:
         state = path.stat()
     except FileNotFoundError:
         if may_be_missing:
             return
-        raise TeacherError(f"No answers at {path}. Give another --cache, or ask some.") from None
+        raise TeacherError(
+            f"No cache of answers at {path}. Give another --cache, or ask a teacher first."
+        ) from None
     if stat.S_ISDIR(state.st_mode):
         found = "a folder"
     elif not stat.S_ISREG(state.st_mode):
-        found = "no regular file"
+        found = "not a regular file"
     elif not state.st_size and not _log_size(path):
-        if may_be_missing:  # another process may be making it at this moment
+        if may_be_missing:  # another process may be creating it now
             return
         found = "an empty file"
     else:
         with path.open("rb") as file:
             header = file.read(100)
         if header[:16] != SQLITE_HEADER:
-            found = "no SQLite file"
+            found = "not a SQLite file"
         elif int.from_bytes(header[68:72], "big") == APPLICATION_ID or _has_our_tables(path):
             return
         else:
             found = "a SQLite file of another program"
     raise TeacherError(
-        f"{path} is no cache of answers but {found}; nothing in it was changed. Give --cache the "
-        "path of a cache that `distill-sql teacher sample` made, or a new path."
+        f"{path} is not a cache of answers: it is {found}. Nothing in it was changed. Give --cache "
+        "the path of a cache that `distill-sql teacher sample` made, or a new path."
     )
 
 
 def _has_our_tables(path: Path) -> bool:
-    """Whether a SQLite file has the tables of layout 1; neither it nor its log is touched."""
+    """Whether a SQLite file has the tables of layout 1; does not change it or its log."""
     tables = _tables(path)
     if tables or not _log_size(path):
         return tables >= _FIRST_TABLES
-    # The first rows of a process that was killed may all be in the log still. Opening the file
-    # would write beside it, so a copy is opened; it is small, since it has no table.
+    # After a kill, the first rows may still be in the log only. Opening the file would write beside
+    # it, so a copy is opened; it is small, since it has no tables.
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.sqlite"
         shutil.copy(path, copy)

@@ -1,4 +1,4 @@
-"""How many requests may be under way, and when the next may be sent: what the endpoint can take."""
+"""Rate limiting: how many requests may be pending, and when the next one may be sent."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-#: Seconds in 30 days: what asks for a longer wait is taken for a mistake.
+#: Seconds in 30 days: a header that asks for a longer wait is ignored.
 LONGEST = 30 * 24 * 3600.0
-#: Seconds that a limit may ask us to wait; a longer wait ends the run.
+#: Maximum wait in seconds that a rate limit may ask for; a longer one ends the run.
 PATIENCE = 300.0
-#: Longest pause between two attempts, in seconds, where the endpoint asks for none.
+#: Maximum backoff between two attempts, in seconds, if the endpoint asks for no wait.
 LONGEST_PAUSE = 30.0
 
 
 class Pace:
-    """Halves how many requests may be under way when there were too many, and raises it slowly."""
+    """The limit of concurrent requests: halved after a refusal, raised slowly after answers."""
 
     def __init__(self, most: int) -> None:
         self.limit = float(most)
@@ -27,23 +27,23 @@ class Pace:
         self._cut = self._open_at = 0.0
 
     def wait(self, active: int) -> float:
-        """Seconds until the next request may be sent with ``active`` under way; 0 for now."""
+        """Seconds until the next request may be sent with ``active`` pending; 0 for now."""
         wait = self._open_at - time.monotonic()
         return wait if wait > 0 else 0.0 if active < max(1, int(self.limit)) else 0.01
 
     def faster(self) -> None:
-        """A request was answered: one more at a time, after as many answers as requests."""
+        """Raise the limit after an answer: by one per as many answers as the limit."""
         self.limit = min(self._most, self.limit + 1 / self.limit)
 
     def slower(self) -> None:
-        """There were too many; one cut for all refusals of requests that were under way."""
+        """Halve the limit after a refusal; refusals of requests pending together count once."""
         now = time.monotonic()
         if now - self._cut > 1:
             self._cut = now
             self.limit = max(1.0, self.limit / 2)
 
     def heed(self, headers: Mapping[str, str], *, refused: bool) -> None:
-        """Pause as the headers ask, but no longer than :data:`PATIENCE`."""
+        """Pause as the headers ask; waits longer than :data:`PATIENCE` are ignored."""
         waits = [reset(headers, "requests"), reset(headers, "tokens")]
         if refused:
             waits.append(retry_after(headers))
@@ -52,14 +52,14 @@ class Pace:
 
 
 def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures, with chance in it: not all come back at once."""
+    """Seconds to wait after so many failures: exponential backoff with jitter."""
     return min(LONGEST_PAUSE, 0.25 * 2.0**failures) * random.uniform(0.5, 1)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a refusal asks to wait: Retry-After, or the reset of the limit that is used up.
+    """Seconds to wait after a refusal: Retry-After, or the reset time of an exhausted limit.
 
-    0 if the headers do not say, or say nothing that makes sense.
+    0 if the headers have neither, or no valid value.
 
     >>> retry_after({"retry-after": "2"}), retry_after({"retry-after-ms": "250"}), retry_after({})
     (2.0, 0.25, 0.0)
@@ -75,14 +75,14 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def reset(headers: Mapping[str, str], what: str) -> float:
-    """Seconds until a limit that is used up opens again; ``what`` is ``requests`` or ``tokens``."""
+    """Seconds until an exhausted limit resets; ``what`` is ``requests`` or ``tokens``."""
     if headers.get(f"x-ratelimit-remaining-{what}") != "0":
         return 0.0
     return seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
 
 
 def seconds(text: str) -> float:
-    """A duration of the rate-limit headers; 0 if it is none.
+    """The seconds of a duration in a rate-limit header; 0 if it is invalid.
 
     >>> [seconds(text) for text in ("7", "1.5s", "120ms", "6m0s", "1h2m", "soon", "-3", "nan")]
     [7.0, 1.5, 0.12, 360.0, 3720.0, 0.0, 0.0, 0.0]
@@ -102,7 +102,7 @@ def seconds(text: str) -> float:
 
 
 def _until(date: str) -> float:
-    """Seconds until an HTTP date; 0 if it is none, or past."""
+    """Seconds until an HTTP date; 0 if it is invalid or past."""
     try:
         moment = parsedate_to_datetime(date)
         if moment.tzinfo is None:
@@ -114,7 +114,7 @@ def _until(date: str) -> float:
 
 
 def in_words(wait: float) -> str:
-    """A duration for people.
+    """A duration in words.
 
     >>> in_words(7200), in_words(600)
     ('2.0 hours', '10 minutes')

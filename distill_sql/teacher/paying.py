@@ -1,4 +1,4 @@
-"""Paying: the options that allow it, what is agreed to before, and what is told after."""
+"""Spending: its options, the confirmation before a run, and the report after it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from distill_sql.teacher.work import Settings, estimate, requests_for
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:
-    """Add the options that say what may be paid."""
+    """Add the options on budget and price."""
     parser.add_argument(
         "--budget",
         type=float,
         metavar="DOLLARS",
-        help="what may ever be spent with this cache; needed where requests cost money",
+        help="limit on all spending with this cache; required if requests cost money",
     )
     parser.add_argument(
         "--price",
         type=float,
         nargs=2,
         metavar=("PROMPT", "COMPLETION"),
-        help="dollars per million tokens; needed where the table has none, unless the endpoint is "
-        "on this machine or in this network (0 0 says that it is free)",
+        help="dollars per million tokens; required if the price is not known, unless the endpoint "
+        "is on this machine or in this network (0 0: free)",
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask before spending")
+    parser.add_argument("--yes", action="store_true", help="spend without asking for confirmation")
 
 
 def checked_price(arguments: argparse.Namespace, settings: Settings) -> Price:
-    """The price, after everything else about paying that can be wrong was looked at."""
+    """The price, after key and budget were checked."""
     api_key(settings.base_url)
     if arguments.budget is not None:
         budget_of(arguments.budget)
@@ -47,16 +47,16 @@ def checked_price(arguments: argparse.Namespace, settings: Settings) -> Price:
 def agreed(
     arguments: argparse.Namespace, settings: Settings, dataset: Dataset, store: Store, price: Price
 ) -> tuple[int | None, str]:
-    """Show what it will cost and have it agreed to: the cap in nano-dollars, and the key.
+    """Show the estimated cost and ask for confirmation; returns the cap (nano-dollars) and the key.
 
-    Raises :class:`TeacherError` if requests cost money and nobody agrees to it.
+    Raises :class:`TeacherError` if requests cost money and are not confirmed.
     """
     expected = estimate(requests_for(dataset, settings), settings, store, price)
     free = price == Price(0, 0)
     key = api_key(settings.base_url)
     why_free = "as --price says" if arguments.price else "at an address in this network"
     print(
-        f"{expected.requests:,} requests for {expected.samples:,} samples are to be sent to "
+        f"{expected.requests:,} requests for {expected.samples:,} samples will be sent to "
         f"{settings.model} at {settings.base_url}"
         + (f", free {why_free}." if free else f": about {dollars(expected.cost)} and at most "
            f"{dollars(expected.bound)} (prices of {AS_OF}); {dollars(store.spent())} is spent.")
@@ -64,7 +64,7 @@ def agreed(
     if free or not expected.requests:
         return None, key
     if arguments.budget is None:
-        raise TeacherError("These requests cost money: say how much it may be with --budget.")
+        raise TeacherError("These requests cost money: set a limit with --budget.")
     cap = budget_of(arguments.budget)
     if cap <= store.spent():
         raise TeacherError(
@@ -73,7 +73,9 @@ def agreed(
         )
     if not arguments.yes:
         if not sys.stdin.isatty():
-            raise TeacherError("Nobody is there to be asked: give --yes to spend it.")
+            raise TeacherError(
+                "There is no terminal to ask for confirmation: give --yes to spend it."
+            )
         with suppress(EOFError):
             if input("Go on? [y/N] ").strip().lower() in ("y", "yes"):
                 return cap, key
@@ -82,7 +84,7 @@ def agreed(
 
 
 def tell(outcome: Outcome, store: Store) -> None:
-    """Print what a run did and cost, and on stderr what it left undone."""
+    """Print what a run did and cost, and on stderr what failed."""
     print(
         f"{outcome.requests:,} requests answered with {outcome.samples:,} samples for "
         f"{dollars(outcome.cost)}; {dollars(store.spent())} spent or booked in {store.path}"
@@ -90,7 +92,7 @@ def tell(outcome: Outcome, store: Store) -> None:
     if outcome.unanswered:
         print(
             f"{dollars(outcome.unanswered)} of it stays booked for requests of this run that "
-            "brought no answer and may have been charged for",
+            "got no answer and may have been charged",
             file=sys.stderr,
         )
     for question_id, why in list(outcome.failed.items())[:5]:
@@ -98,11 +100,11 @@ def tell(outcome: Outcome, store: Store) -> None:
 
 
 def output(path: Path, cache: Path, *, beside: bool = False) -> Path:
-    """A file to write, which is not the cache; ``beside`` as in
+    """Check an output file, which must not be the cache; ``beside`` is that of
     :func:`~distill_sql.files.check_output`."""
     with suppress(OSError):
         if path.samefile(cache):
             raise TeacherError(
-                f"{path} is the cache of answers, which would be lost. Give another file to write."
+                f"{path} is the cache of answers, which would be lost. Give another output file."
             )
     return check_output(path, beside=beside)

@@ -1,6 +1,6 @@
-"""What a request costs, in whole nano-dollars (1e-9 $), so that sums are exact.
+"""The cost of requests in integer nano-dollars (1e-9 $), so that sums are exact.
 
-A cost is rounded up and a budget down, so neither makes a request look cheaper than it is.
+Costs are rounded up and budgets down, so rounding never allows more spending.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = [
 NANO = 10**9
 #: When the table was last compared with https://openai.com/api/pricing.
 AS_OF = "2025-06-01"
-#: Dollars per million tokens that a price may be; a higher one is a slip.
+#: The highest price, in dollars per million tokens; a higher one is a typing error.
 HIGHEST_PRICE = 100_000
-#: Dollars that a budget may be; the ledger has room for more.
+#: The highest budget in dollars; the ledger can hold more.
 HIGHEST_BUDGET = 1_000_000
 
 
@@ -44,7 +44,7 @@ class Price:
         return math.ceil(self.prompt * prompt_tokens + self.completion * completion_tokens)
 
     def halved(self) -> Price:
-        """The Batch API's price: half, rounded up in the unit that the price has."""
+        """The Batch API's price: half, rounded up in the unit of the price."""
         return Price(_half(self.prompt), _half(self.completion))
 
 
@@ -56,7 +56,7 @@ def _half(price: int | Fraction) -> int | Fraction:
 PRICES = {
     "gpt-4o-mini": Price(150, 600),
     "gpt-4o": Price(2_500, 10_000),
-    "gpt-4o-2024-05-13": Price(5_000, 15_000),  # the first one costs more than its successors
+    "gpt-4o-2024-05-13": Price(5_000, 15_000),  # the first version costs more than later ones
     "gpt-4.1-nano": Price(100, 400),
     "gpt-4.1-mini": Price(400, 1_600),
     "gpt-4.1": Price(2_000, 8_000),
@@ -64,11 +64,11 @@ PRICES = {
 
 
 def price_of(model: str, base_url: str, given: tuple[float, float] | None = None) -> Price:
-    """The price of a model: as given ($ per million tokens), from the table, or 0 for one's own.
+    """The price of a model: as given ($ per million tokens), from the table, or 0 if local.
 
     A dated name such as ``gpt-4o-mini-2024-07-18`` has the price of its model. An endpoint on this
-    machine or in this network costs nothing unless a price is given. Raises :class:`TeacherError`
-    for every other model that the table does not have, and for a price that cannot be one.
+    machine or in this network is free unless a price is given. Raises :class:`TeacherError` for any
+    other model that is not in the table, and for an invalid price.
     """
     if given is not None:
         prompt, completion = (_amount(part, "--price", HIGHEST_PRICE) * 1000 for part in given)
@@ -76,7 +76,7 @@ def price_of(model: str, base_url: str, given: tuple[float, float] | None = None
     if is_own(base_url):
         return Price(0, 0)
     fix = (
-        "Give one with --price PROMPT COMPLETION, in dollars per million tokens; --price 0 0 says "
+        "Give one with --price PROMPT COMPLETION, in dollars per million tokens; --price 0 0 means "
         "that it is free."
     )
     if not is_openai(base_url):
@@ -90,19 +90,19 @@ def price_of(model: str, base_url: str, given: tuple[float, float] | None = None
 
 
 def budget_of(amount: float) -> int:
-    """A budget in dollars as nano-dollars, rounded down; :class:`TeacherError` if it is none."""
+    """A budget in dollars as nano-dollars, rounded down; :class:`TeacherError` if invalid."""
     return math.floor(_amount(amount, "--budget", HIGHEST_BUDGET) * NANO)
 
 
 def _amount(value: float, name: str, highest: int) -> Fraction:
-    """A number of dollars as it was written, which a float only comes close to."""
+    """A number of dollars exactly as written; a float only approximates it."""
     if not 0 <= value <= highest:
         raise TeacherError(f"{name} is {value}; expected dollars from 0 to {highest:,}.")
     return Fraction(repr(float(value)))
 
 
 def dollars(nano: int) -> str:
-    """An amount for people.
+    """An amount as text.
 
     >>> dollars(1_234_567_890), dollars(30_600), dollars(400)
     ('$1.23', '$0.00003', '$0.0000004')

@@ -1,4 +1,4 @@
-"""What it means when an endpoint does not answer: try again, give up the question, or the run."""
+"""Errors for requests without an answer: retry, give up the question, or end the run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from distill_sql.teacher.wire import Reply
 
 
 class RetryError(Exception):
-    """The attempt failed and may be repeated.
+    """The attempt failed and may be retried.
 
-    ``weight`` is what it counts against the attempts, ``pause`` whether to wait before the next
-    (the endpoint itself may have said how long), ``unsent`` that it never left.
+    ``weight`` is its share of the allowed attempts. ``pause`` says whether to back off before the
+    next attempt; False if the endpoint said how long to wait. ``unsent`` says that the request was
+    not sent.
     """
 
     def __init__(
@@ -23,7 +24,7 @@ class RetryError(Exception):
 
 
 class FailedError(Exception):
-    """The question gets no answer in this run. ``kind`` is what such failures share, if any."""
+    """The question gets no answer in this run. ``kind`` groups failures with the same cause."""
 
     def __init__(self, why: str, *, kind: str = "") -> None:
         super().__init__(why)
@@ -31,13 +32,13 @@ class FailedError(Exception):
 
 
 class StopError(Exception):
-    """The run has to end, and the same command goes on later; what is under way may finish."""
+    """The run must end; pending requests may finish, and the same command continues later."""
 
 
 def refused(reply: Reply, message: str, *, model: str, url: str, is_first: bool) -> Exception:
-    """The error that a reply with another status than 2xx is.
+    """The error for a reply whose status is not 2xx.
 
-    ``message`` is what its body says, ``is_first`` whether nothing was answered before.
+    ``message`` is the message in its body; ``is_first`` says that nothing was answered before.
     """
     status = reply.status
     if status == 429:
@@ -47,10 +48,10 @@ def refused(reply: Reply, message: str, *, model: str, url: str, is_first: bool)
         return RetryError(f"status {status}: {message}", weight=weight)
     hints = {
         401: f"Set {VARIABLE} to a key that is valid for this endpoint.",
-        402: "Pay in credit for this account, or ask another endpoint.",
+        402: "Add credit to this account, or use another endpoint.",
         403: f"Set {VARIABLE} to a key that may use this model.",
         404: f"Check the model {model!r} and the address {url}.",
-        407: "Check what the environment says of a proxy (HTTPS_PROXY, HTTP_PROXY).",
+        407: "Check the proxy settings in the environment (HTTPS_PROXY, HTTP_PROXY).",
     }
     if status in hints or status in (405, 410) or status < 400:
         hint = hints.get(status, f"Check the address {url}.")
@@ -63,5 +64,5 @@ def _too_many(reply: Reply, message: str) -> Exception:
         return StopError(f"the account has no credit left ({message})")
     wait = retry_after(reply.headers)
     if wait > PATIENCE:
-        return StopError(f"the endpoint's limit opens again in {in_words(wait)} ({message})")
+        return StopError(f"the endpoint's limit resets in {in_words(wait)} ({message})")
     return RetryError(f"status 429: {message}", pause=not wait)

@@ -1,6 +1,6 @@
-"""How the teacher is asked, in one place for the book and the command line.
+"""The settings for asking the teacher, shared by the book and the command line.
 
-Answers are filed under these settings, so what one of them paid for is found by the other.
+Answers are stored under these settings, so each finds the answers that the other paid for.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from distill_sql.teacher import embedded
 from distill_sql.teacher.addresses import OPENAI_URL, split_login
 from distill_sql.teacher.work import Settings
 
-#: Longest answer of the embedded teacher, in tokens: it says little, and its context is short.
+#: Maximum answer of the embedded teacher, in tokens: its answers and its context are short.
 EMBEDDED_TOKENS = 160
 
 
 def default_url() -> str:
-    """Where a teacher is asked unless it is said: at OPENAI_BASE_URL, or else at OpenAI."""
+    """The default address of the teacher: OPENAI_BASE_URL, or else OpenAI."""
     return os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
 
 
@@ -35,12 +35,12 @@ def settings_for(
     style: Style | None = None,
     schema_tokens: int = Settings.schema_tokens,
 ) -> Settings:
-    """The settings for a dataset, by its name or folder; what is empty, 0 or None is filled in.
+    """The settings for a dataset, by its name or folder; empty, 0 and None mean the default.
 
-    Without a model or an address, pocket is asked of the teacher that the package carries, and
-    every other dataset of GPT-4o-mini. The embedded teacher reads compact schemas and answers
-    briefly. A login in ``base_url`` is left out. Raises :class:`TeacherError` for values that no
-    endpoint takes.
+    If neither a model nor an address is given, pocket's teacher is the model that ships with the
+    package, and the teacher of every other dataset is GPT-4o-mini. The embedded teacher gets
+    compact prompts and short answers. A login in ``base_url`` is removed. Raises
+    :class:`TeacherError` for values that no endpoint accepts.
     """
     if dataset == "pocket" and not model and not base_url:
         base_url = embedded.BASE_URL
@@ -50,7 +50,7 @@ def settings_for(
         model=model or (embedded.name() if is_embedded else Settings.model),
         base_url=url,
         samples=samples,
-        # As a float: an answer at 0 and one at 0.0 would be filed under different keys.
+        # As a float: answers at 0 and 0.0 would be stored under different keys.
         temperature=float(temperature),
         max_tokens=max_tokens or (EMBEDDED_TOKENS if is_embedded else Settings.max_tokens),
         reasoning_share=reasoning_share,
@@ -61,7 +61,7 @@ def settings_for(
 
 
 def prices_of(text: str) -> tuple[float, float] | None:
-    """The prices in a chapter's parameter, dollars per million tokens; None if it is empty.
+    """The prices in a chapter's parameter, in dollars per million tokens; None if it is empty.
 
     >>> prices_of("0.15 0.6"), prices_of("")
     ((0.15, 0.6), None)
@@ -72,7 +72,7 @@ def prices_of(text: str) -> tuple[float, float] | None:
         prompt, completion = map(float, text.split())
     except ValueError:
         raise TeacherError(
-            f"The prices are {text!r}; expected two numbers, dollars per million tokens asked and "
-            "answered, such as 0.15 0.6."
+            f"The prices are {text!r}; expected two numbers, the dollars per million prompt and "
+            "completion tokens, such as 0.15 0.6."
         ) from None
     return prompt, completion

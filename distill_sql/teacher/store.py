@@ -1,9 +1,9 @@
-"""Every paid answer and every cent, in one SQLite file that survives kill -9.
+"""The cache of answers and the ledger of spending, in one SQLite file that survives kill -9.
 
-An answer is written before it is used; a request's highest possible cost is booked before it is
-sent, and corrected when the answer is there. A request whose fate is unknown (the process was
-killed, the connection dropped) stays booked at that bound, so the books never say less than was
-spent. Several processes may share the file: the cap holds for all of them together.
+An answer is stored before it is used. The maximum cost of a request is booked before it is sent and
+corrected when the answer arrives. If the outcome is unknown (the process was killed, the connection
+dropped), the maximum stays booked, so the ledger never shows less than was spent. Several processes
+may share the file: the cap holds for all of them together.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from distill_sql.teacher.layout import open_cache
 class Sample:
     """One answer. ``finish`` is the endpoint's finish reason, or ``refusal``.
 
-    Tokens and ``cost`` (nano-dollars) are this sample's share of its request: prompt tokens of a
-    request for several samples are counted with its first.
+    Tokens and ``cost`` (nano-dollars) are this sample's share of its request. The prompt tokens of
+    a request for several samples are counted with the first one.
     """
 
     text: str
@@ -41,12 +41,12 @@ class Sample:
 
 
 def default_path() -> Path:
-    """Where answers are kept unless said otherwise."""
+    """The default path of the cache of answers."""
     return cache_dir() / "teacher.sqlite"
 
 
 def request_key(body: Mapping[str, Any], base_url: str) -> bytes:
-    """The digest of everything that determines an answer, but for the sample's number."""
+    """The digest of everything that determines an answer, except the sample's number."""
     text = json.dumps([base_url.rstrip("/"), body], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).digest()
 
@@ -70,13 +70,13 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file, and give back what was claimed."""
+        """Close the file and release all claims."""
         self._claims.close()
         self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside is written at once, or not at all.
+        """A transaction on the file.
 
         Raises :class:`TeacherError` if it cannot be written.
         """
@@ -92,7 +92,7 @@ class Store:
         except sqlite3.Error as error:
             raise TeacherError(
                 f"{self.path} cannot be written ({error}). Check that the disk has room, and that "
-                "no other program holds the file; what was answered so far is kept."
+                "no other program holds the file; the answers so far are kept."
             ) from error
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -111,7 +111,7 @@ class Store:
     # --- Answers ------------------------------------------------------------------------------
 
     def samples(self, request: bytes, count: int) -> list[Sample | None]:
-        """The first ``count`` samples of a request, None for those that are missing."""
+        """The first ``count`` samples of a request, None for missing ones."""
         keys = [_sample_key(request, number) for number in range(count)]
         marks = ", ".join("?" * count)
         rows = self.rows(
@@ -123,7 +123,7 @@ class Store:
         return [found.get(key) for key in keys]
 
     def missing(self, request: bytes, count: int) -> list[int]:
-        """The numbers of the samples that are missing."""
+        """The numbers of the missing samples."""
         return [n for n, sample in enumerate(self.samples(request, count)) if sample is None]
 
     def settle(
@@ -134,33 +134,32 @@ class Store:
         *,
         bound: int,
     ) -> None:
-        """Keep a request's answers, and correct the booked ``bound`` to what they cost.
+        """Store a request's answers and correct the booked ``bound`` to their cost.
 
-        That may be more than the bound: the books hold what was really charged.
+        The cost may exceed the bound: the ledger holds what was really charged.
         """
         with self.transaction() as db:
             keep(db, request, body, samples, bound=bound)
 
-    # --- Who asks what ------------------------------------------------------------------------
+    # --- Claims ------------------------------------------------------------------------
 
     def claim(self, request_key: bytes) -> bool:
-        """Take a request for this store before it is sent; whether it may be sent.
+        """Claim a request before it is sent; returns whether it may be sent.
 
-        True if it was free, is ours already, or was claimed by a process that is dead. False while
-        another open store holds it, in this process or another; its answer may be there soon. Look
-        at :meth:`missing` and :meth:`batch_of` after claiming, since the last holder may have
-        answered it.
+        True if it was free, is already ours, or was claimed by a dead process. False while another
+        open store holds it, in this process or another. Check :meth:`missing` and :meth:`batch_of`
+        after claiming, since the previous holder may have got the answer.
         """
         with self.transaction():
             return self._claims.take(request_key)
 
     def unclaim(self, request_key: bytes) -> None:
-        """Give a claimed request back: it was answered, or is given up."""
+        """Release a claimed request after it was answered or given up."""
         with self.transaction():
             self._claims.drop(request_key)
 
     def batch_of(self, request_key: bytes) -> str | None:
-        """The id of the open batch that holds a request, None if there is none."""
+        """The id of the open batch with a request, None if there is none."""
         rows = self.rows(
             "SELECT coalesce(nullif(name, ''), id) FROM batch_request JOIN batch ON id = batch "
             "WHERE key = ? AND batch.state IN ('sending', 'open') AND batch_request.state = 'open'",
@@ -171,12 +170,12 @@ class Store:
     # --- The ledger ---------------------------------------------------------------------------
 
     def spent(self) -> int:
-        """All that was spent or may have been, in nano-dollars, over all runs."""
+        """Everything that was or may have been spent, in nano-dollars, over all runs."""
         [(total,)] = self.rows("SELECT total FROM spend")
         return int(total)
 
     def reserve(self, bound: int, cap: int | None) -> bool:
-        """Book ``bound`` nano-dollars if that keeps the total within ``cap``; whether it did."""
+        """Book ``bound`` nano-dollars if the total stays within ``cap``; returns whether it did."""
         if cap is None:
             self._db.execute("UPDATE spend SET total = total + ?", (bound,))
             return True
@@ -186,10 +185,10 @@ class Store:
         return changed.rowcount == 1
 
     def release(self, amount: int) -> None:
-        """Take back what was booked for a request that was certainly not paid for."""
+        """Release the booking of a request that was certainly not charged."""
         self._db.execute("UPDATE spend SET total = total - ?", (amount,))
 
-    # --- For people ---------------------------------------------------------------------------
+    # --- Reports ---------------------------------------------------------------------------
 
     def stats(self) -> list[dict[str, Any]]:
         """One record per model: samples, requests, tokens, cost."""
@@ -201,7 +200,7 @@ class Store:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def export(self) -> Iterator[dict[str, Any]]:
-        """Every answer with its request, one record each, in a fixed order."""
+        """Every answer with its request, as one record each, in a fixed order."""
         rows = self._each(
             "SELECT body, text, finish, prompt_tokens, completion_tokens, cost FROM sample "
             "JOIN request ON request.key = sample.request ORDER BY sample.request, sample.key"
@@ -211,7 +210,7 @@ class Store:
             yield {"request": json.loads(body), **dict(zip(names, rest, strict=True))}
 
     def prune(self, models: Sequence[str]) -> int:
-        """Delete the answers of some models; what they cost stays in the books."""
+        """Delete the answers of some models; their cost stays in the ledger."""
         return sum(self._prune(model) for model in models)
 
     def _prune(self, model: str) -> int:
@@ -231,7 +230,7 @@ def keep(
     *,
     bound: int,
 ) -> None:
-    """Write what :meth:`Store.settle` keeps; call in a transaction."""
+    """Write what :meth:`Store.settle` stores; call in a transaction."""
     now = time.time()
     rows = [
         (
@@ -247,7 +246,7 @@ def keep(
 
 
 def keep_body(db: sqlite3.Connection, request: bytes, body: Mapping[str, Any]) -> None:
-    """Write what was asked."""
+    """Write the body of a request."""
     text = json.dumps(body, ensure_ascii=False)
     db.execute("INSERT OR IGNORE INTO request VALUES (?, ?)", (request, text))
 
@@ -255,10 +254,10 @@ def keep_body(db: sqlite3.Connection, request: bytes, body: Mapping[str, Any]) -
 def share(
     texts: Iterable[tuple[int, str, str]], prompt_tokens: int, completion_tokens: int, cost: int
 ) -> dict[int, Sample]:
-    """The samples of one answered request, its tokens and cost spread over them.
+    """The samples of one answered request, with its tokens and cost divided among them.
 
-    ``texts`` has number, text and finish reason of each. Completion tokens are spread by length of
-    text; the sums are exact.
+    ``texts`` has number, text and finish reason of each sample. Completion tokens and cost are
+    divided by text length; the sums are exact.
     """
     items = list(texts)
     weights = [len(text) + 1 for _, text, _ in items]

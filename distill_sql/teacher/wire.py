@@ -1,4 +1,4 @@
-"""One request over HTTP, with an end in time and in size whatever the other side does."""
+"""One request over HTTP, with limits on time and size whatever the server does."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from distill_sql.errors import MissingDependencyError
 from distill_sql.teacher.answers import unpacked
 
-#: Seconds that a connection may take to come about.
+#: Connection timeout in seconds.
 CONNECT = 20.0
-#: Bytes that are read of a body which is no answer.
+#: Maximum bytes read of a body that is not an answer.
 EXCERPT = 65_536
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A response. ``is_cut`` says that its body is longer than what was read of it."""
+    """A response. ``is_cut`` says that its body was longer than what was read."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,19 +26,19 @@ class Reply:
 
     @property
     def is_unpaid(self) -> bool:
-        """Whether nothing was charged for certain: the one place that has the rule.
+        """Whether certainly nothing was charged; this rule exists only here.
 
-        Refusals (4xx, 429 among them), redirections and a 503 with Retry-After come before any
-        model has run. After every other status the request keeps its booking: behind a gateway, a
-        500, 502, 504, 52x or a plain 503 may come when the answer was made and charged for.
+        Refusals (4xx, including 429), redirects and a 503 with Retry-After are sent before a model
+        runs. After any other status the request stays booked: behind a gateway, a 500, 502, 504,
+        52x or plain 503 may be sent although the answer was generated and charged.
         """
         return 300 <= self.status < 500 or (self.status == 503 and "retry-after" in self.headers)
 
 
 class NotSentError(Exception):
-    """The request did not leave, so it cannot have been charged for.
+    """The request was not sent, so it cannot have been charged.
 
-    ``is_late`` is whether time ran out, which may be chance; other reasons come again.
+    ``is_late`` says that it timed out, which may not happen again; other causes persist.
     """
 
     def __init__(self, why: str, *, is_late: bool = False) -> None:
@@ -47,15 +47,15 @@ class NotSentError(Exception):
 
 
 class LostError(Exception):
-    """The request left, and no whole response came: it may have been charged for."""
+    """The request was sent, but no complete response arrived: it may have been charged."""
 
 
 class Wire:
     """Sends requests to one endpoint; use it as an async context manager.
 
-    ``login`` is that of the address, user and password, if it has one. ``timeout`` is in seconds,
-    for a request and its whole response. Raises :class:`NotSentError` if the proxy or certificates
-    that the environment names cannot be used.
+    ``login`` is the user and password in the address, if any. ``timeout`` is in seconds for a
+    request and its whole response. Raises :class:`NotSentError` if the proxy or certificates in the
+    environment cannot be used.
     """
 
     def __init__(
@@ -69,8 +69,9 @@ class Wire:
             ) from error
         self._timeout = timeout
         self._url = f"{url.rstrip('/')}/chat/completions"
-        # The client's own calls read errors whole, of any size, and check every message against
-        # its types, which takes as long as all the rest. Its headers are used, and its transport.
+        # The client's own calls read error bodies of any size and validate every message against
+        # its types, which takes as long as all the rest. So only its headers and transport are
+        # used.
         try:
             self._http = openai.DefaultAsyncHttpxClient(
                 timeout=openai.Timeout(None, connect=CONNECT), follow_redirects=False, auth=login
@@ -89,7 +90,7 @@ class Wire:
         await self._client.close()
 
     async def post(self, body: bytes, *, most: int) -> Reply:
-        """The response to a chat completion, of which ``most`` bytes are read.
+        """Post a chat completion and return the response, of which at most ``most`` bytes are read.
 
         Raises :class:`NotSentError` or :class:`LostError`.
         """
@@ -97,7 +98,7 @@ class Wire:
         status, headers = 0, dict[str, str]()
 
         async def content() -> AsyncIterator[bytes]:
-            # It is asked for its bytes when the headers are out, and not before.
+            # The transport asks for the body only after the headers were sent.
             nonlocal is_sent
             is_sent = True
             yield body
@@ -118,14 +119,14 @@ class Wire:
                     read += chunk
                     if len(read) > most:
                         break
-        except Exception as error:  # of httpx, h11, ssl, ...: what counts is how far it came
+        except Exception as error:  # of httpx, h11, ssl, ...: what matters is whether it was sent
             is_late = isinstance(error, TimeoutError)
             if not is_sent:
                 why = f"Connecting took over {self._timeout:g} s" if is_late else _named(error)
                 is_late |= type(error).__name__ == "ConnectTimeout"
                 raise NotSentError(why, is_late=is_late) from None
             if status < 300:
-                why = f"no whole answer within {self._timeout:g} s" if is_late else _named(error)
+                why = f"no complete answer within {self._timeout:g} s" if is_late else _named(error)
                 raise LostError(why) from None
         encoding = headers.get("content-encoding", "")
         content_read = unpacked(bytes(read[:most]), encoding, most)

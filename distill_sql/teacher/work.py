@@ -1,4 +1,4 @@
-"""What is asked of the teacher: one request per training question, in a fair order."""
+"""The requests to the teacher: one per training question, balanced over databases."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from distill_sql.teacher.addresses import OPENAI_URL, checked, split_login
 from distill_sql.teacher.prices import Price
 from distill_sql.teacher.store import Store, request_key
 
-#: Tokens that a chat adds to its texts: role and separators of each message, and the reply's start.
+#: Tokens that a chat format adds per message: role, separators, and the start of the reply.
 MESSAGE_TOKENS = 8
-#: What an answer takes as a rule, in tokens, for the estimate shown before a run.
+#: Typical length of an answer in tokens, for the estimate before a run.
 TYPICAL_TOKENS: dict[Mode, int] = {"direct": 60, "reasoning": 220}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the teacher is asked. All but ``samples`` is part of what an answer is filed under.
+    """The settings for asking the teacher. All but ``samples`` are part of an answer's key.
 
-    ``base_url`` has no login in it, since settings are stored and shown; :class:`Teacher
-    <distill_sql.teacher.client.Teacher>` takes an address with one. Raises :class:`TeacherError`
-    for values that no endpoint takes. ``schema_tokens`` is the most that a prompt's schema may
-    take, 0 for the whole schema; :class:`~distill_sql.errors.ParameterError` if it is neither.
+    ``base_url`` has no login, since settings are stored and shown; :class:`Teacher
+    <distill_sql.teacher.client.Teacher>` takes an address with a login. ``schema_tokens`` is the
+    token limit of a prompt's schema, 0 for the whole schema. Raises :class:`TeacherError` for
+    values that no endpoint accepts, and :class:`~distill_sql.errors.ParameterError` for an invalid
+    ``schema_tokens``.
     """
 
     model: str = "gpt-4o-mini"
@@ -62,18 +63,18 @@ class Settings:
                 raise TeacherError(f"{name} is {value}; expected {low} to {high}.")
         check_schema_tokens(self.schema_tokens)
         if not self.model.strip() or not self.model.isprintable():
-            raise TeacherError(f"The model is {self.model!r}; expected the name of one.")
+            raise TeacherError(f"The model is {self.model!r}; expected the name of a model.")
         url, login = split_login(self.base_url)
         if login:
             raise TeacherError(
-                f"The address {url} has a login in it, which would be stored and shown. Leave it "
-                "out of the settings; --base-url and Teacher(url=...) take it."
+                f"The address {url} has a login, which would be stored and shown. Leave it out of "
+                "the settings; --base-url and Teacher(url=...) accept it."
             )
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question as it is sent: the body of a chat completion, without the number of samples."""
+    """One question as a chat completion request, without the number of samples."""
 
     example: Example
     mode: Mode
@@ -83,19 +84,19 @@ class Request:
 
     @property
     def prompt_bound(self) -> int:
-        """More tokens than the prompt can have: a token is a byte at least."""
+        """An upper bound on the prompt's tokens: a token has at least one byte."""
         return sum(len(m["content"].encode()) + MESSAGE_TOKENS for m in self.messages)
 
 
 def requests_for(
     dataset: Dataset, settings: Settings, *, count: Callable[[str], int] | None = None
 ) -> Iterator[Request]:
-    """The request for every example whose database is there, in the dataset's order.
+    """The request for every example whose database exists, in the dataset's order.
 
-    ``count`` counts a schema's tokens where a budget is set, by default with the tokenizer that
-    :func:`~distill_sql.prompting.prompts.tokenizer_for` finds.
+    ``count`` counts the tokens of a schema if they are limited; the default is the tokenizer of
+    :func:`~distill_sql.prompting.prompts.tokenizer_for`.
     """
-    url = checked(settings.base_url)  # spellings of one address are one
+    url = checked(settings.base_url)  # different spellings of one address count as one
     if settings.schema_tokens and count is None:
         count = tokenizer_for(dataset).count
     for example in dataset:
@@ -118,10 +119,10 @@ def requests_for(
 
 
 def fair_order(dataset: Dataset, seed: int) -> Dataset:
-    """The examples in the order they are asked: one of each database, then a second of each, ...
+    """The examples in the order of asking: one of each database, then a second of each, ...
 
-    Databases and the questions of each are shuffled by ``seed``, so a run that stops early is a
-    sample of all databases, and the same seed goes on where it stopped.
+    Databases and their questions are shuffled by ``seed``. So a run that stops early covers all
+    databases, and a run with the same seed continues it.
     """
     by_database: defaultdict[str, list[Example]] = defaultdict(list)
     for example in dataset:
@@ -137,7 +138,7 @@ def fair_order(dataset: Dataset, seed: int) -> Dataset:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would send and cost; ``cost`` and ``bound`` are in nano-dollars."""
+    """The estimated size and cost of a run; ``cost`` and ``bound`` are in nano-dollars."""
 
     requests: int
     samples: int
@@ -149,10 +150,10 @@ class Estimate:
 def estimate(
     requests: Iterable[Request], settings: Settings, store: Store, price: Price
 ) -> Estimate:
-    """The cost of what is not in the store yet: as a rule, and at most.
+    """The typical and the maximum cost of the requests that are not in the store yet.
 
-    Prompt tokens are estimated at four bytes each, completions at :data:`TYPICAL_TOKENS`; the bound
-    assumes that every byte is a token and every answer as long as it may be.
+    Prompts are estimated at four bytes per token, completions at :data:`TYPICAL_TOKENS`. The bound
+    assumes one token per byte and answers of maximum length.
     """
     count = samples = tokens = cost = bound = 0
     for request in requests:

@@ -41,7 +41,7 @@ def test_a_key_that_cannot_be_one_is_told_and_not_printed(
     assert found()["OPENAI_API_KEY"].ok is False
     cli.main(["doctor"])
     printed = capsys.readouterr()
-    assert "white space or a line break inside" in printed.out + printed.err
+    assert "contains white space or a line break" in printed.out + printed.err
     assert "secret" not in printed.out + printed.err
 
 

@@ -113,7 +113,7 @@ def test_without_a_record_the_recipe_decides(
         ([], "Nothing says who answers. Give a recipe"),
         (["pocket-s", "--model", "gpt-4o-mini"], "A recipe (pocket-s) and an endpoint"),
         (["pocket-s", "--base-url", "http://localhost/v1"], "A recipe (pocket-s) and an endpoint"),
-        (["--base-url", "http://localhost/v1"], "name it with --model"),
+        (["--base-url", "http://localhost/v1"], "give its name with --model"),
         (["pocket-s", "--budget", "0"], "--budget is for an endpoint, and a recipe answers here"),
         (["pocket-s", "--yes"], "--yes is for an endpoint"),
         (["pocket-s", "--price", "0", "0"], "--price is for an endpoint"),

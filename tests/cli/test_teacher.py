@@ -44,7 +44,7 @@ def test_from_question_to_trace(
     with serving(tmp_path, answers=answers) as url:
         assert main(command("sample", trained, url, *PRICE, "--budget", "1", "--yes")) == 0
         printed = capsys.readouterr().out
-        assert "2 requests for 6 samples are to be sent to gpt-4o-mini" in printed
+        assert "2 requests for 6 samples will be sent to gpt-4o-mini" in printed
         assert "about $0.00" in printed
         assert "2 requests answered with 6 samples" in printed
         assert main(command("traces", trained, url, str(out), "--neighbours", "2")) == 0
@@ -65,7 +65,7 @@ def test_the_cache_can_be_looked_at(
 ) -> None:
     cache = ["--cache", str(tmp_path / "cache.sqlite")]
     assert main(["teacher", "cache", "stats", *cache]) == 2
-    assert "No answers at" in capsys.readouterr().err
+    assert "No cache of answers at" in capsys.readouterr().err
     with serving(tmp_path) as url:
         main(command("sample", trained, url))
     capsys.readouterr()
@@ -83,9 +83,9 @@ def test_the_cache_can_be_looked_at(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "say how much it may be with --budget"),
+        ([], "set a limit with --budget"),
         (["--budget", "0"], "The budget of $0.00 leaves nothing"),
-        (["--budget", "1"], "Nobody is there to be asked: give --yes"),
+        (["--budget", "1"], "no terminal to ask for confirmation: give --yes"),
     ],
 )
 def test_nothing_is_spent_without_a_word(
@@ -178,7 +178,7 @@ def test_a_price_below_a_nano_dollar_is_paid(
     with serving(tmp_path) as url:
         tiny = ["--price", "0.0004", "0.0004"]
         assert main(command("sample", trained, url, *tiny, "--yes")) == 2
-        assert "say how much it may be with --budget" in capsys.readouterr().err
+        assert "set a limit with --budget" in capsys.readouterr().err
         assert main(command("sample", trained, url, *tiny, "--budget", "1", "--yes")) == 0
     cost = 2 * math.ceil(0.4 * (PROMPT_TOKENS + 3 * COMPLETION_TOKENS))
     assert f"{dollars(cost)} spent or booked" in capsys.readouterr().out
@@ -230,7 +230,7 @@ def test_what_stays_booked_is_said(
     with serving(tmp_path, status=504) as url:
         assert main(command("sample", trained, url, *PRICE, "--budget", "1", "--yes")) == 1
     printed = capsys.readouterr().err
-    assert "stays booked for requests of this run that brought no answer" in printed
+    assert "stays booked for requests of this run that got no answer" in printed
 
 
 MODES = {
@@ -301,7 +301,7 @@ def test_a_stopped_run_says_how_to_go_on(
 ) -> None:
     with serving(tmp_path, status=429, refused={"retry-after": "7200"}) as url:
         assert main(command("sample", trained, url)) == 1
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
 
 
 def test_a_batch_by_the_verb(
@@ -309,7 +309,7 @@ def test_a_batch_by_the_verb(
 ) -> None:
     with serving(tmp_path) as url:
         assert main(command("batch", trained, url, *PRICE, "--budget", "1", "--yes")) == 0
-        assert "1 under way" in capsys.readouterr().out
+        assert "1 batches are pending" in capsys.readouterr().out
         assert main(command("batch", trained, url, *PRICE)) == 0
         assert main(command("batch", trained, url)) == 0
         assert "Nothing is missing" in capsys.readouterr().out

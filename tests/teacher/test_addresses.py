@@ -21,7 +21,7 @@ from distill_sql.teacher.addresses import EMBEDDED, checked, is_openai, is_own, 
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_with_the_fix(url: str) -> None:
-    with pytest.raises(TeacherError, match="is no address of an endpoint") as found:
+    with pytest.raises(TeacherError, match="is not the address of an endpoint") as found:
         checked(url)
     assert "--base-url" in str(found.value)
     assert "w@" not in str(found.value)

@@ -148,9 +148,9 @@ def test_choices_with_one_index_are_all_answers() -> None:
     [
         (b"", "an empty body"),
         (b" \r\n", "an empty body"),
-        (b"null", "no object but NoneType"),
-        (b'"text"', "no object but str"),
-        (b"[]", "no object but list"),
+        (b"null", "type NoneType, not an object"),
+        (b'"text"', "type str, not an object"),
+        (b"[]", "type list, not an object"),
         (b"{}", "without choices"),
         (b'{"choices": null, "error": {"message": "overloaded", "code": 502}}', "overloaded"),
         (b'{"choices": [], "error": "overloaded"}', "overloaded"),

@@ -39,7 +39,7 @@ def test_from_questions_to_a_score(
         first, before = capsys.readouterr().out, out.read_bytes()
         assert main(command(toy_dataset, url, out, *paid)) == 0  # nothing is paid for twice
         assert books(url)["requests"] == 2
-    assert "2 requests for 2 samples are to be sent to gpt-4o-mini" in first
+    assert "2 requests for 2 samples will be sent to gpt-4o-mini" in first
     told = f"{out}: 2 predictions; now: distill-sql score {out} --dataset {toy_dataset}\n"
     assert first.endswith(told)
     assert "0 requests answered with 0 samples for $0.00" in capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_a_budget_that_ends_the_run_and_one_that_lets_it_go_on(
         printed = capsys.readouterr().err
         assert "1 of 2 questions have no answer yet (stopped: the budget of $0.0005" in printed
         assert f"so {out} is not written" in printed
-        assert "the same command goes on" in printed
+        assert "run the same command again to continue" in printed
         assert not out.exists()
         assert books(url)["cost"] <= 500_000
         assert main(command(toy_dataset, url, out, *PRICE, "--budget", "1")) == 0
@@ -151,13 +151,13 @@ def test_two_processes_ask_nothing_twice(toy_dataset: Path, tmp_path: Path) -> N
         (["--base-url", "https://openrouter.ai/api/v1"], "it may cost money. Give one with"),
         (["--base-url", "ftp://host/v1"], "does not begin with http"),
         (["--base-url", "embedded"], "has no address of its own"),
-        (["--price", "1", "1"], "say how much it may be with --budget"),
-        (["--price", "1", "1", "--budget", "1"], "Nobody is there to be asked: give --yes"),
+        (["--price", "1", "1"], "set a limit with --budget"),
+        (["--price", "1", "1", "--budget", "1"], "no terminal to ask for confirmation: give --yes"),
         (["--price", "-1", "1"], "--price is -1.0; expected dollars from 0"),
         (["--concurrency", "0"], "The concurrency is 0; expected 1 to 1000"),
         (["--temperature", "nan"], "temperature is nan; expected"),
         (["--max-tokens", "100001"], "max_tokens is 100001; expected"),
-        (["--model", ""], "The model is ''; expected the name of one"),
+        (["--model", ""], "The model is ''; expected the name of a model"),
         (["--split", "test"], "test.json does not exist"),
     ],
 )

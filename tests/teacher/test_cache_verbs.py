@@ -95,11 +95,11 @@ def test_a_batch_that_has_to_be_split_goes_on_until_all_is_there(
         small = ["--enqueued-tokens", "1"]
         assert main(command("batch", trained, url, *PAID, *small)) == 0
         shown = capsys.readouterr().out
-        assert "1 requests handed in" in shown
-        assert "1 requests are not handed in yet; the same command does it later" in shown
+        assert "1 requests submitted" in shown
+        assert "1 requests are not submitted yet; run the same command later" in shown
         assert main(command("batch", trained, url, *PAID, *small, "--wait")) == 0
         shown = capsys.readouterr().out
-        assert "not handed in" not in shown
+        assert "not submitted" not in shown
         assert main(command("batch", trained, url)) == 0
         assert "Nothing is missing." in capsys.readouterr().out
 

@@ -106,7 +106,7 @@ def test_what_is_not_there_is_not_made(
 ) -> None:
     path = tmp_path / "none" / "s.sqlite"
     assert main(["teacher", *VERBS[verb], "--cache", str(path)]) == 2
-    assert f"No answers at {path}" in capsys.readouterr().err
+    assert f"No cache of answers at {path}" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

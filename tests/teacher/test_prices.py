@@ -58,7 +58,7 @@ def test_a_budget_is_what_was_written() -> None:
 @pytest.mark.parametrize("host", ["openrouter.ai", "8.8.8.8", "api.openai.com.example.com", "box"])
 def test_elsewhere_a_price_has_to_be_given(host: str) -> None:
     url = f"https://{host}/v1"
-    with pytest.raises(TeacherError, match="--price 0 0 says that it is free"):
+    with pytest.raises(TeacherError, match="--price 0 0 means that it is free"):
         price_of("gpt-4o-mini", url)
     assert price_of("gpt-4o-mini", url, (0, 0)) == Price(0, 0)
 

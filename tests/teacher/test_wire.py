@@ -76,7 +76,7 @@ def test_a_request_and_its_answer() -> None:
 
 def test_a_drip_ends_at_the_timeout() -> None:
     start = time.monotonic()
-    with pytest.raises(LostError, match=r"no whole answer within 0\.5 s"):
+    with pytest.raises(LostError, match=r"no complete answer within 0\.5 s"):
         post(drips(OK + b"\r\n"), timeout=0.5)
     assert time.monotonic() - start < 2
 
