@@ -1,4 +1,4 @@
-"""What a student is trained by and on: its recipe, the schedule, the traces and their lengths."""
+"""A student's recipe and schedule, its traces, and the lengths of training examples."""
 
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ class Run:
 
 
 def plan(setup: Setup, size: str, material: Material) -> list[Experiment]:
-    """The experiments of one size, each with the name that :func:`name_of` reads from it.
+    """The experiments of one size.
 
-    The loss on validation traces is drawn for the distilled student, so only that one measures it.
+    The validation loss is drawn for the distilled student, so only that student measures it.
     """
     usual = [Experiment(setup.recipe(f"{size}-base"))] + [
         material.experiment(setup.recipe(name), validate=name == size)
@@ -100,7 +100,7 @@ def train(setup: Setup, size: str, *, amount: int = 0) -> Run | None:
 
 
 def collect(setup: Setup, recipe: Recipe, material: Material, outcomes: Iterable[Outcome]) -> Run:
-    """The run whose plan had these outcomes."""
+    """Sort the outcomes of :func:`plan` by how the students were asked."""
     usual, bare, grammar = {}, {}, []
     for one in outcomes:
         name = name_of(one.experiment.recipe)

@@ -1,11 +1,14 @@
-"""Students that were never trained: outcomes with the verdicts that a test asks for."""
+"""Outcomes of students without any training: a test chooses which answers are right."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distill_sql.book.pages import scaling, training
 from distill_sql.book.pages.ladder import Material, Setup
+from distill_sql.book.pages.training import BASE, DIRECT, DISTILLED
 from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.files import write_json_lines
 from distill_sql.models.folders import base_folder
@@ -18,8 +21,19 @@ from distill_sql.training.experiments import Experiment, Outcome
 from distill_sql.training.outcome import Trained, Update, Validation
 from distill_sql.training.splits import TrainingSet
 
-#: As many dev questions as the students below answer.
+#: The number of dev questions that every student answers.
 QUESTIONS = 6
+#: The answers of the training chapter's students, by name; letters as in :func:`report`.
+LETTERS = {BASE: "rrwwww", DISTILLED: "rrrrww", DIRECT: "rrrwwe"}
+ON_GRAMMAR = "rrrrre"
+#: The sizes and seeds of the scaling chapter's students.
+SIZES, SEEDS = ("pocket-s", "pocket-m"), (1, 2)
+#: The answers of each model on six questions, by recipe and seed.
+LADDER = {
+    ("pocket-s-base", 42): "rwwwww", ("pocket-m-base", 42): "rrwwww",
+    ("pocket-teacher", 42): "rrrrrr", ("pocket-s", 1): "rrrwww", ("pocket-s", 2): "rrrrww",
+    ("pocket-m", 1): "rrrrww", ("pocket-m", 2): "rrrrrw",
+}  # fmt: skip
 
 
 def setup(folder: Path, *, count: int = 0, **changes: Any) -> Setup:
@@ -43,7 +57,7 @@ def traces(count: int) -> list[Trace]:
 
 
 def material(learned: int = 4, validation: int = 2) -> Material:
-    """Traces of which some are for validation, without any preparation."""
+    """Traces for training and validation that were not prepared."""
     given = tuple(traces(learned + validation))
     prepared = TrainingSet(given[:learned], given[learned:], too_long=3, near_duplicates=1)
     recipe = recipe_for("pocket-s")
@@ -93,3 +107,39 @@ def outcome(
             ),
         )
     return Outcome(Experiment(recipe, **how), run, path, report(dev, letters))
+
+
+def training_run(folder: Path) -> training.Run:
+    """Students of pocket-s as the training chapter has them."""
+    there, given = setup(folder), material()
+    outcomes = []
+    for one in training.plan(there, "pocket-s", given):
+        name = training.name_of(one.recipe)
+        letters = "rwwwww" if not one.synonyms else ON_GRAMMAR if one.grammar else LETTERS[name]
+        found = outcome(
+            there.dev, one.recipe, letters, folder=folder,
+            run=trained([1.0] * len(letters[: -1 if name == DIRECT else None])),
+        )  # fmt: skip
+        outcomes.append(replace(found, experiment=one))
+    return training.collect(there, there.recipe("pocket-s"), given, outcomes)
+
+
+def scaling_ladder(folder: Path) -> scaling.Ladder:
+    """Two sizes with two seeds each, the teacher, and a student of pocket-m on two traces."""
+    there, given = setup(folder, count=1), material()
+    planned = scaling.plan(there, given, SIZES, SEEDS, amounts=[2], scaled="pocket-m")
+    ladder, bare, fewer = (
+        tuple(
+            replace(
+                outcome(
+                    there.dev, one.recipe, letters or LADDER[one.recipe.name, one.recipe.seed],
+                    folder=folder, run=trained([1.0]) if one.recipe.trained else None,
+                ),
+                experiment=one,
+            )
+            for one in part
+        )
+        for part, letters in ((planned.ladder, ""), (planned.bare, "rwwwww"),
+                              (planned.fewer, "rrwwww"))
+    )  # fmt: skip
+    return scaling.Ladder(there, given, SIZES, SEEDS, "pocket-m", ladder, bare, fewer)

@@ -5,33 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.book.pages import grammar, training
+from distill_sql.book.pages import training
 from distill_sql.book.pages.ladder import BARE
 from distill_sql.book.pages.training import BASE, DIRECT, DISTILLED
 
 from . import students
 
 pytestmark = pytest.mark.filterwarnings("default")
-LETTERS = {BASE: "rrwwww", DISTILLED: "rrrrww", DIRECT: "rrrwwe"}
-ON_GRAMMAR = "rrrrre"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> training.Run:
-    """Students of pocket-s as the chapter has them, on six questions."""
-    folder = tmp_path_factory.mktemp("students")
-    setup = students.setup(folder)
-    given = students.material()
-    outcomes = []
-    for one in training.plan(setup, "pocket-s", given):
-        name = training.name_of(one.recipe)
-        letters = "rwwwww" if not one.synonyms else ON_GRAMMAR if one.grammar else LETTERS[name]
-        found = students.outcome(
-            setup.dev, one.recipe, letters, folder=folder,
-            run=students.trained([1.0] * len(letters[: -1 if name == DIRECT else None])),
-        )  # fmt: skip
-        outcomes.append(replace(found, experiment=one))
-    return training.collect(setup, setup.recipe("pocket-s"), given, outcomes)
+    return students.training_run(tmp_path_factory.mktemp("students"))
 
 
 def test_the_plan_trains_one_student_and_asks_it_in_several_ways(tmp_path: Path) -> None:
@@ -65,7 +50,7 @@ def test_outcomes_are_sorted_by_how_students_are_asked(run: training.Run) -> Non
 def test_accuracy_and_forgiven_columns_of_every_student(run: training.Run) -> None:
     table = training.accuracy_table(run)
     assert [(row["student"], row["right"]) for row in table.rows] == [
-        (name, letters.count("r") / 6) for name, letters in LETTERS.items()
+        (name, letters.count("r") / 6) for name, letters in students.LETTERS.items()
     ]
     # SELECT 0 has no column to leave out.
     assert [row["kinder"] for row in table.rows] == [row["right"] for row in table.rows]
@@ -108,20 +93,3 @@ def test_direct_traces_alone_are_compared_with_all(run: training.Run) -> None:
     assert "changes accuracy by **-16.7 points**" in words  # four of six, and three
     assert "5 updates instead of 6" in words
     assert training.without_reasoning(replace(run, usual={BASE: run.usual[BASE]})) == ""
-
-
-def test_the_grammar_is_compared_with_free_answers(run: training.Run) -> None:
-    found = grammar.decoding(run)
-    assert {name: grammar.stuck_share(one) for name, one in found.by_name().items()} == {
-        "free": 0, "grammar": 1 / 6,
-    }  # fmt: skip
-    table = grammar.table(run, found)
-    assert [(row["right"], row["stuck"]) for row in table.rows] == [(4 / 6, 0), (5 / 6, 1 / 6)]
-    dev = run.setup.dev
-    mixed = grammar.Decoding(students.report(dev, "eeeerw"), students.report(dev, "rwweee"))
-    words = grammar.in_words(mixed)
-    assert "4 answers do not run without the grammar." in words
-    assert "With it, 1 of them are right, 2 run and are wrong, and 1 still do not run." in words
-    assert "errors with the grammar: no such column (3)." in words
-    clean = grammar.Decoding(students.report(dev, "rrrrrr"), students.report(dev, "rrrrrr"))
-    assert "errors with the grammar: none." in grammar.in_words(clean)
