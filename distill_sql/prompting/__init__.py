@@ -1,4 +1,4 @@
-"""From a question to the prompt that asks it: tokenizer, mentions, linking, prompts.
+"""From a question to its prompt: tokenizer, mentions, schema linking, prompts.
 
-:func:`~distill_sql.prompting.prompts.prompt_messages` makes every prompt, of teachers and students.
+:func:`~distill_sql.prompting.prompts.prompt_messages` makes every prompt of teachers and students.
 """

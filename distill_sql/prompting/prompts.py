@@ -1,8 +1,8 @@
 """From a question to chat messages, and from a completion back to SQL.
 
-One prompt for every stage: what the teacher is asked, what a student is trained on and what it is
-asked at inference differ in ``mode`` only. The schema comes before the question, so questions on
-the same database share the longest possible prefix.
+All stages use the same prompt: the teacher's, those of training, and those of inference differ in
+``mode`` only. The schema comes before the question, so questions on the same database share the
+longest possible prefix.
 """
 
 from __future__ import annotations
@@ -51,14 +51,15 @@ INSTRUCTIONS: Mapping[Mode, str] = {
     ),
 }
 
-#: What the compact style says around schema and question.
+#: The texts of the compact style around schema and question.
 COMPACT_SYSTEM_PROMPT = "Translate the question to SQLite."
 COMPACT_INSTRUCTIONS: Mapping[Mode, str] = {
     "direct": "Answer with SQL.",
     "reasoning": "Reason, then answer with SQL.",
 }
 
-#: A longer completion without a fence is no query: it could not be run, and is slow to parse.
+#: A longer completion without a fence does not count as a query: it is slow to parse, and too long
+#: to be executed.
 LONGEST = 100_000
 
 
@@ -88,7 +89,7 @@ def build_messages(
 
 
 def style_of(messages: Sequence[Message]) -> Style:
-    """The style that a chat of :func:`build_messages` is in."""
+    """The style of a chat that :func:`build_messages` made."""
     return "compact" if messages[0]["content"] == COMPACT_SYSTEM_PROMPT else "full"
 
 
@@ -101,14 +102,14 @@ def prompt_messages(
     schema_tokens: int = 0,
     count: Callable[[str], int] | None = None,
 ) -> list[Message]:
-    """The chat for one question of a dataset: the one way in which prompts are made.
+    """The chat for one question of a dataset. Every prompt is made by this function.
 
-    The schema block has at most ``schema_tokens`` tokens, or is whole for 0. A schema that fits is
-    the same text for every question of its database; of a larger one, only tables that linking
-    keeps are shown (:mod:`distill_sql.prompting.linking`). ``count`` counts a text's tokens as the
-    model will; without it :func:`tokenizer_for` says whose tokenizer counts. In the compact style
-    the question is marked with the names and values that it mentions, of the tables that are shown.
-    Raises :class:`ParameterError` for an unknown mode and for a negative ``schema_tokens``.
+    The schema block has at most ``schema_tokens`` tokens; 0 means the whole schema. A schema that
+    fits is the same text for all questions on its database; of a larger one, only the tables that
+    linking keeps are shown (:mod:`distill_sql.prompting.linking`). ``count`` counts a text's tokens
+    with the model's tokenizer; the default is that of :func:`tokenizer_for`. In the compact style,
+    the question's mentions of names and values of the shown tables are marked. Raises
+    :class:`ParameterError` for an unknown mode and for a negative ``schema_tokens``.
     """
     schema, path = dataset.schema(example.db_id), dataset.database_path(example.db_id)
     if check_schema_tokens(schema_tokens):
@@ -130,7 +131,7 @@ def messages_on(
 ) -> list[Message]:
     """The chat for one question on a database file; see :func:`prompt_messages`.
 
-    ``count`` is needed where ``schema_tokens`` is not 0.
+    ``count`` is required unless ``schema_tokens`` is 0.
     """
     if check_schema_tokens(schema_tokens):
         if count is None:
@@ -153,10 +154,10 @@ def link(
     style: Style = "full",
     count: Callable[[str], int] | None = None,
 ) -> Linked:
-    """The tables that a prompt shows of a question's database within a budget, and why.
+    """The tables that a prompt shows for a question within a budget, with reasons.
 
-    ``count`` counts a text's tokens; without it :func:`tokenizer_for` says whose tokenizer counts.
-    Raises :class:`ParameterError` for a budget below 1.
+    ``count`` counts a text's tokens; the default is that of :func:`tokenizer_for`. Raises
+    :class:`ParameterError` for a budget below 1.
     """
     schema, path = dataset.schema(example.db_id), dataset.database_path(example.db_id)
     count = count or tokenizer_for(dataset).count
@@ -164,9 +165,9 @@ def link(
 
 
 def check_schema_tokens(value: int) -> int:
-    """``value`` itself, if a schema block can have so many tokens; 0 stands for the whole schema.
+    """``value`` itself, if it is a valid budget of tokens; 0 means the whole schema.
 
-    Raises :class:`ParameterError` for anything but a whole number of 0 or more.
+    Raises :class:`ParameterError` for anything but an integer of 0 or more.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ParameterError(
@@ -184,12 +185,12 @@ def _rendered(schema: Schema, path: Path, style: Style) -> str:
 
 
 def tokenizer_for(dataset: Dataset, folder: str | Path = "") -> ChatTokenizer:
-    """The tokenizer that counts a dataset's prompts: the students' own.
+    """The tokenizer that counts the tokens of a dataset's prompts: that of its students.
 
-    ``folder`` is a model's folder. Without it, pocket's is that of the ladder in the package; for
-    any other dataset it is Qwen2.5's, from the environment variable ``TOKENIZER_DIR``, from a
-    folder ``qwen2.5-tokenizer`` beside the dataset, or from the hub. Where none of them has it, the
-    ladder's stands in for it: its name and its note say so.
+    ``folder`` is a model's folder. Without it, the tokenizer of pocket is that of the models in the
+    package. For any other dataset it is Qwen2.5's, from the environment variable ``TOKENIZER_DIR``,
+    from a folder ``qwen2.5-tokenizer`` beside the dataset, or from the hub. If none has it, the
+    package's tokenizer is used instead; its name and its note say so.
     """
     if folder:
         return load_tokenizer(folder)
@@ -202,7 +203,7 @@ def tokenizer_for(dataset: Dataset, folder: str | Path = "") -> ChatTokenizer:
 
 @cache
 def _qwen_tokenizer() -> ChatTokenizer:
-    """Qwen2.5's tokenizer from the hub, or what stands in for it; the hub is asked once."""
+    """Qwen2.5's tokenizer from the hub, or its substitute; the hub is asked once."""
     try:
         return fetch_tokenizer()
     except DatasetError as error:
@@ -215,10 +216,10 @@ def _qwen_tokenizer() -> ChatTokenizer:
 
 
 def trace_mode(example: Example, *, reasoning_share: float = 0.4, seed: int = 42) -> Mode:
-    """Which prompt mode a training question gets when traces are sampled.
+    """The prompt mode of a training question when traces are sampled.
 
-    A hash of seed, database and question decides, so neither a limit nor the visiting order changes
-    it. Over many questions the share of ``reasoning`` tends to ``reasoning_share``.
+    It depends on a hash of seed, database and question, and so not on a limit or on the order of
+    questions. Over many questions the share of ``reasoning`` tends to ``reasoning_share``.
     """
     key = f"{seed}\0{example.db_id}\0{example.question}".encode()
     draw = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64
@@ -234,12 +235,12 @@ _LANGUAGE_TAG = re.compile(r"\s*(?:sqlite3?|sql)\b", re.IGNORECASE)
 
 
 def extract_sql(completion: str) -> str | None:
-    """The SQL of a model's completion, or None if it gives none.
+    """The SQL of a model's completion, or None if there is none.
 
     The last fenced block that starts like SQL counts; its language tag and its closing fence may be
-    missing. Without any such block, a completion that is a query and nothing else counts, prose
-    does not. The closing semicolon is dropped; nothing else is touched, so several statements stay
-    several statements for the sandbox to refuse.
+    missing. Without such a block, the completion counts if it is a query and nothing else. A
+    closing semicolon is removed. Nothing else changes: several statements stay several statements,
+    which the sandbox refuses.
 
     >>> extract_sql("The singers table is enough.\\n```sql\\nSELECT count(*) FROM singer;\\n```")
     'SELECT count(*) FROM singer'
@@ -270,7 +271,7 @@ def _is_one_query(text: str) -> bool:
         tree = sqlglot.parse_one(text, read="sqlite")
     except (SqlglotError, RecursionError):
         return False
-    # "Select a table" parses: a query without FROM counts only if it selects no bare name.
+    # "Select a table" parses, so a query without FROM counts only if it has no column.
     query = tree.find(sqlglot.exp.Select)
     if query is None:
         return False

@@ -1,4 +1,4 @@
-"""How a schema is written in a prompt: two styles, each table with a few of its rows."""
+"""Rendering a schema for a prompt, in two styles, with a few rows of each table."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from distill_sql.data.databases import Reader
 from distill_sql.data.schema import ForeignKey, Schema, Table
 from distill_sql.sql.names import identifier, quote_identifier
 
-#: ``full`` shows tables as CREATE TABLE with rows; ``compact`` takes a line a table and one a join.
+#: ``full`` shows CREATE TABLE and rows; ``compact`` has one line per table and one per join.
 Style: TypeAlias = Literal["full", "compact"]
 Cell: TypeAlias = "str | int | float | bytes | None"
 #: The first rows of each table, by table name.
 SampleRows: TypeAlias = Mapping[str, Sequence[tuple[Cell, ...]]]
 
-#: Rows shown under each table: enough to see how values are spelled.
+#: Rows shown per table: enough to see how values are spelled.
 SAMPLE_ROWS = 3
-#: Longest cell shown, in characters; a longer one is cut and marked.
+#: Longest cell that is shown, in characters; a longer one is cut and marked.
 CELL_WIDTH = 40
-#: The same for the compact style, how many values of a text column it shows, and how many rows it
-#: finds them in.
+#: For the compact style: the longest value, the number of values per text column, and the number of
+#: rows that they are chosen from.
 COMPACT_WIDTH = 24
 COMPACT_VALUES = 3
 COMPACT_ROWS = 24
@@ -35,15 +35,15 @@ _SQL_TYPE = {"text": "TEXT", "number": "NUMERIC", "time": "DATETIME", "boolean":
 def sample_rows(path: Path, tables: tuple[Table, ...], count: int = SAMPLE_ROWS) -> SampleRows:
     """The first ``count`` rows of each table, columns in the schema's order.
 
-    "First" is the table's stored order, so the same file gives the same rows. A table or column
-    that the schema names and the file lacks (it happens in real data) simply has no rows to show;
-    nor has one that cannot be read within the limits of :class:`distill_sql.data.databases.Reader`.
+    "First" means the stored order, so the same file gives the same rows. There are no rows if the
+    file lacks a table or column of the schema, as in some real data, or if they cannot be read
+    within the limits of :class:`distill_sql.data.databases.Reader`.
     """
     rows: dict[str, list[tuple[Cell, ...]]] = {}
     with Reader(path) as reader:
         for table in tables:
             name = quote_identifier(table.name)
-            # Qualified, because SQLite reads a quoted name that is no column as a string.
+            # Qualified, because SQLite reads a quoted name that is not a column as a string.
             columns = ", ".join(f"{name}.{quote_identifier(c.name)}" for c in table.columns)
             rows[table.name] = reader.rows(
                 table.name, f"SELECT {columns} FROM {name} LIMIT {count}"
@@ -54,8 +54,8 @@ def sample_rows(path: Path, tables: tuple[Table, ...], count: int = SAMPLE_ROWS)
 def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] = ()) -> str:
     """One table as ``CREATE TABLE`` with its keys, then its sample rows as a comment.
 
-    Behind a column stands what the dataset says of it, if anything. Foreign keys are taken from
-    ``schema``, so a schema restricted to some tables shows no key to one that is not there.
+    A column is followed by its comment, if it has one. Foreign keys come from ``schema``: if it is
+    restricted to some tables, keys to others are not shown.
     """
     lines = []
     single_key = table.primary_key if len(table.primary_key) == 1 else ()
@@ -71,7 +71,7 @@ def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] 
         f" ({_names(key.ref_columns)})"
         for key in schema.keys_of(table.name)
     ]
-    # A comment ends with its line, so the comma that follows the column comes before it.
+    # A comment extends to the end of its line, so the comma comes before it.
     comments = [f" -- {_line(c.comment)}" if c.comment else "" for c in table.columns]
     comments += [""] * (len(lines) - len(comments))
     commas = [","] * (len(lines) - 1) + [""]
@@ -85,7 +85,7 @@ def render_table(schema: Schema, table: Table, rows: Sequence[tuple[Cell, ...]] 
 
 
 def render_schema(schema: Schema, rows: SampleRows, *, rows_per_table: int = SAMPLE_ROWS) -> str:
-    """The schema block of a prompt: every table of ``schema`` in order, a blank line between."""
+    """The schema block of a prompt: all tables of ``schema`` in order, with blank lines between."""
     return "\n".join(
         render_table(schema, table, rows.get(table.name, ())[:rows_per_table])
         for table in schema.tables
@@ -98,13 +98,13 @@ def render_compact(schema: Schema, rows: SampleRows) -> str:
 
 
 def compact_lines(schema: Schema, rows: SampleRows) -> list[str]:
-    """The schema in a line a table, its columns and what their values are like, and a line a
-    foreign key: the join that it is for, as a query would spell it.
+    """The schema with one line per table and one per foreign key.
 
-    ``rows`` are :data:`COMPACT_ROWS` or so of each table. A text column whose values recur in them
-    shows the commonest; dates, and flags of 0 and 1, say that they are such. What the dataset says
-    of a column stands behind its name, cut short. Other columns show their name alone. A small
-    model copies a join more surely than it puts one together.
+    A table's line has its columns with hints on their values; a foreign key's line is its join, as
+    in a query: a small model copies a join more reliably than it composes one. ``rows`` are about
+    :data:`COMPACT_ROWS` rows of each table. A text column with repeated values shows the most
+    frequent ones. Dates, and flags of 0 and 1, are marked. A comment follows the column's name, cut
+    short.
     """
     lines = []
     for table in schema.tables:
@@ -154,5 +154,5 @@ def _cell(value: Cell) -> str:
 
 
 def _line(text: str) -> str:
-    """A text on one line that does not end the comment it stands in."""
+    """A text on one line that cannot end the SQL comment around it."""
     return " ".join(text.replace("*/", "* /").split())

@@ -1,8 +1,8 @@
-"""A model's own tokenizer, without torch: token counts and chat messages as the model sees them.
+"""A model's tokenizer without torch: token counts and rendered chats.
 
-Reads what Hugging Face model folders hold: ``tokenizer.json``, or Qwen2's older pair
-``vocab.json`` and ``merges.txt``; and the chat template of ``tokenizer_config.json``. Training and
-generation use the model library's own tokenizer; a test holds this one equal to it.
+Reads the files of Hugging Face model folders: ``tokenizer.json``, or Qwen2's older pair
+``vocab.json`` and ``merges.txt``, and the chat template of ``tokenizer_config.json``. Training and
+generation use the tokenizer of transformers; a test checks that both agree.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from tokenizers import Tokenizer
 
-#: How Qwen2 cuts text before byte-pair encoding: contractions, words, single digits, punctuation.
+#: Qwen2's split before byte-pair encoding: contractions, words, single digits, punctuation.
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-#: How the pocket ladder cuts text: words, SQL's keywords and marks with the spaces around them,
-#: other spaces on their own. A name is cut alike wherever it stands: to copy it is to copy tokens.
+#: The split of the pocket ladder: words, SQL's keywords and marks with the spaces around them, and
+#: other spaces on their own. A name has the same tokens in every context, so that it can be copied.
 LADDER_SPLIT = r"\p{N}| ?\p{Lu}{2,}(?!\p{Ll}) ?|\p{L}+| ?[^\s\p{L}\p{N}]+ ?|\s*[\r\n]+|\s+"
 
-#: Whose tokenizer counts when nothing else is said: all sizes of Qwen2.5 share it.
+#: The model of the default tokenizer: all sizes of Qwen2.5 share it.
 DEFAULT_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 
-#: Seconds that the hub has to answer, since a machine without a network should not wait long.
+#: Timeout of the hub, in seconds: a machine without a network should not wait long.
 HUB_SECONDS = 3.0
 
-#: Qwen2.5's two markers of a chat turn, and the end of a text.
+#: Qwen2.5's end of text, and its two markers of a chat turn.
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 #: The plain part of Qwen2.5's chat format: what it renders when no tools are involved.
@@ -48,7 +48,7 @@ CHATML = (
 
 
 class Message(TypedDict):
-    """One chat turn, as the OpenAI API and every chat template take it."""
+    """One chat turn, in the format of the OpenAI API and of chat templates."""
 
     role: str
     content: str
@@ -56,9 +56,9 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class ChatTokenizer:
-    """Counts tokens and renders chats; ``name`` says whose tokenizer it is.
+    """Counts tokens and renders chats; ``name`` is the model whose tokenizer it is.
 
-    ``note`` is a sentence for the reader where it stands in for another one, else empty.
+    ``note`` is a sentence for the reader if the tokenizer is a substitute for another, else empty.
     """
 
     name: str
@@ -67,16 +67,16 @@ class ChatTokenizer:
     note: str = ""
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``; the chat markers in it become their single ids."""
+        """Token ids of ``text``; each chat marker becomes a single id."""
         ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         return ids
 
     def count(self, text: str) -> int:
-        """How many tokens ``text`` is."""
+        """The number of tokens of ``text``."""
         return len(self.encode(text))
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
-        """The text a model is given for ``messages``, ending where its answer begins."""
+        """The model's input text for ``messages``, which ends where its answer begins."""
         return self._template.render(
             messages=messages, add_generation_prompt=add_generation_prompt, tools=None
         )
@@ -106,16 +106,16 @@ def load_tokenizer(folder: Path | str) -> ChatTokenizer:
         )
     config = folder / "tokenizer_config.json"
     settings: dict[str, Any] = read_json(config) if config.is_file() else {}
-    template = folder / "chat_template.jinja"  # where newer folders keep it
+    template = folder / "chat_template.jinja"  # newer folders have it here
     own = read_text(template) if template.is_file() else None
     return ChatTokenizer(folder.name, backend, own or settings.get("chat_template") or CHATML)
 
 
 def fetch_tokenizer(model: str = DEFAULT_MODEL) -> ChatTokenizer:
-    """The tokenizer of a model on the hub, from the hub's cache if it is there.
+    """The tokenizer of a model on the hub, from the local cache if it is there.
 
-    Raises :class:`DatasetError` when there is no network, or the hub does not answer within
-    :data:`HUB_SECONDS`: then a folder is the way.
+    Raises :class:`DatasetError` without a network, or if the hub does not answer within
+    :data:`HUB_SECONDS`: give a folder then.
     """
     from huggingface_hub import hf_hub_download
 
@@ -127,9 +127,9 @@ def fetch_tokenizer(model: str = DEFAULT_MODEL) -> ChatTokenizer:
                 hf_hub_download(model, name, local_files_only=local)
                 for name in ("tokenizer.json", "tokenizer_config.json")
             ]
-            # The folder is called by its commit.
+            # The folder's name is a commit hash.
             return replace(load_tokenizer(Path(files[0]).parent), name=model)
-        except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+        except Exception as error:  # the hub's client raises many kinds; all mean "not there"
             reason = error
     raise DatasetError(
         f"The tokenizer of {model} is not on this machine and could not be fetched from the "
@@ -140,8 +140,8 @@ def fetch_tokenizer(model: str = DEFAULT_MODEL) -> ChatTokenizer:
 def _ask_hub(model: str) -> None:
     """Raise an error unless the hub answers in time.
 
-    The hub's client tries for minutes to download what it does not have, and looking up the hub's
-    address takes no limit of time: hence one request, in a thread that is not waited for.
+    The hub's client retries downloads for minutes, and name resolution has no timeout. So this
+    sends one request in a thread, and stops waiting for it after the timeout.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -193,10 +193,10 @@ def _byte_level(backend: Tokenizer, split: str = QWEN2_SPLIT) -> Tokenizer:
 def train_tokenizer(
     texts: Iterable[str], *, vocabulary: int, name: str, split: str = QWEN2_SPLIT
 ) -> ChatTokenizer:
-    """Train a byte-level BPE tokenizer with Qwen2's chat markers and, unless told, cutting rule.
+    """Train a byte-level BPE tokenizer with Qwen2's chat markers.
 
-    ``vocabulary`` counts the 256 bytes and the markers. The same texts in the same order give the
-    same tokenizer.
+    ``split`` is the pattern that splits texts before BPE. ``vocabulary`` includes the 256 bytes and
+    the markers. The same texts in the same order give the same tokenizer.
     """
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import BPE

@@ -1,4 +1,4 @@
-"""SQL as text and at work: parsing, names, the sandbox that runs queries, why a query fails.
+"""Parsing SQL, executing it in a sandbox, and finding the cause of a wrong query.
 
-Nothing here knows a dataset or a model.
+Nothing here depends on a dataset or a model.
 """

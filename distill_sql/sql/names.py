@@ -1,4 +1,4 @@
-"""Names of tables and columns, as SQLite reads and compares them."""
+"""Names of tables and columns: quoting, and comparing them as SQLite does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import string
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-#: Words that SQLite does not take for a name everywhere unless they are in quotes
-#: (https://sqlite.org/lang_keywords.html has the words that it takes without).
+#: Keywords that SQLite does not accept as names everywhere unless they are quoted
+#: (see https://sqlite.org/lang_keywords.html).
 _KEYWORDS = frozenset(
     re.findall(
         r"\w+",
@@ -23,7 +23,7 @@ _KEYWORDS = frozenset(
 
 
 def folded(name: str) -> str:
-    """A name as SQLite compares it: the letters A to Z have no case, and no others do.
+    """A name as SQLite compares it: only the letters A to Z are folded to lower case.
 
     >>> folded("Straße À")
     'straße À'
@@ -41,7 +41,7 @@ def quote_identifier(name: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name as a query writes it: quoted only if it must be.
+    """A name as it is written in a query: quoted only if necessary.
 
     >>> identifier("price"), identifier("unit price"), identifier("order")
     ('price', '"unit price"', '"order"')

@@ -1,8 +1,7 @@
-"""Reading SQL as sqlglot's tree, or finding that it cannot be read: never an error.
+"""Parsing SQL with sqlglot; a text that cannot be parsed gives None, not an error.
 
-SQLite accepts more than sqlglot reads (``WHERE if > 2``, ``CAST(a AS UNSIGNED BIG INT)``), and a
-model or a gold query may be anything. What needs a tree asks here and does without where there is
-none.
+SQLite accepts more than sqlglot parses (``WHERE if > 2``, ``CAST(a AS UNSIGNED BIG INT)``), and
+models write anything. Callers must be able to do without a tree.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from sqlglot import TokenType, exp
 from sqlglot.dialects import SQLite
 from sqlglot.errors import SqlglotError
 
-#: Longest text that is read, in characters: seven times the longest gold query of Spider and BIRD.
-#: The time to read and compare such a text stays under a second, whatever it says.
+#: Longest text that is parsed, in characters: 7 times the longest gold query of Spider and BIRD.
+#: Parsing and comparing any text of this length takes less than a second.
 LONGEST = 10_000
 
 _SQLITE = SQLite()
@@ -23,10 +22,10 @@ _LOOSE = re.compile(r"([<>!])\s+=")
 
 
 def parse(sql: str) -> exp.Expr | None:
-    """The tree of the first statement of a text; None if sqlglot cannot read it.
+    """The tree of the first statement of a text; None if sqlglot cannot parse it.
 
-    What follows a semicolon is not looked at. Spider writes ``> =`` for ``>=``, which is tried
-    closed up if the text does not parse as it is.
+    Text after a semicolon is ignored. Spider writes ``> =`` for ``>=``; the space is removed if the
+    text does not parse otherwise.
 
     >>> parse("SELECT a FROM t WHERE b > = 2").sql("sqlite")
     'SELECT a FROM t WHERE b >= 2'
@@ -42,7 +41,7 @@ def parse(sql: str) -> exp.Expr | None:
 
 
 def parse_query(sql: str) -> exp.Query | None:
-    """:func:`parse`, and None for what is no query: VALUES, or a statement that changes data."""
+    """:func:`parse`, but None for VALUES and for statements that are not queries."""
     tree = parse(sql)
     return tree if isinstance(tree, exp.Query) else None
 

@@ -1,7 +1,7 @@
-"""What a process that the library starts does first: it takes limits, and ends with its parent.
+"""Confining a child process: it limits its resources and ends with its parent.
 
-It imports nothing but the standard library's quick modules, so that a process that must start fast
-can load it alone.
+This module imports only a few small modules of the standard library, so that a process that must
+start fast can load it on its own.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ import resource
 import sys
 import time
 
-#: Seconds between two looks at the parent, where the system does not tell of its end.
+#: Seconds between two checks of the parent, on systems without PR_SET_PDEATHSIG.
 LOOK = 0.25
-#: Linux's number for "the signal that I get when my parent ends".
+#: Linux's option for the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
-SIGKILL = 9  # the module signal would add a tenth to a worker's start
+SIGKILL = 9  # importing signal would make a worker's start 10 % slower
 
 
 def confine(
     parent: int, *, address_bytes: int | None = None, cpu_seconds: int | None = None
 ) -> None:
-    """Limit this process, and end it when the process ``parent`` has ended, however it did.
+    """Limit this process, and end it when the process ``parent`` has ended for any reason.
 
-    Call it first thing in a child that does the work of ``parent``, with the number that
-    ``os.getpid()`` gives there. The process then leaves no core file. ``address_bytes`` is what it
-    may map (on Linux alone: macOS takes no such limit), ``cpu_seconds`` the processor time after
-    which the system kills it.
+    Call it first in a child process, with the parent's process id. The process then writes no core
+    file. ``address_bytes`` limits its address space (on Linux only: macOS has no such limit), and
+    ``cpu_seconds`` is the processor time after which the system kills it.
 
-    Linux kills it at once, and it does so when the *thread* that started it ends, too: use a child
-    in that thread, or start it in the main one. Elsewhere a thread looks at the parent, and lets
-    the child live for up to :data:`LOOK` seconds more.
+    Linux kills it at once, also when only the *thread* that started it ends: use a child in that
+    thread, or start it in the main thread. On other systems a thread checks the parent, and the
+    child ends up to :data:`LOOK` seconds later.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if address_bytes is not None and sys.platform == "linux":
@@ -44,14 +43,14 @@ def confine(
     except AttributeError:  # not Linux
         _thread.start_new_thread(watch, (parent,))
         return
-    # Not a thread here as well: with a second one, every row costs the locks that it needs.
+    # No thread on Linux: with a second thread, locks would slow down every row.
     prctl(PR_SET_PDEATHSIG, SIGKILL)
-    if os.getppid() != parent:  # it ended before the system was asked
+    if os.getppid() != parent:  # it ended before the call of prctl
         os._exit(1)
 
 
 def watch(parent: int) -> None:
-    """End this process soon after ``parent`` has; run it in a thread."""
-    while os.getppid() == parent:  # an orphan has another parent, from its first moment on
+    """End this process soon after ``parent`` has ended; run it in a thread."""
+    while os.getppid() == parent:  # an orphan gets another parent at once
         time.sleep(LOOK)
     os._exit(1)

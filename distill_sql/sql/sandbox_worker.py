@@ -1,8 +1,8 @@
-"""The process in which :mod:`distill_sql.sql.sandbox` runs SQL. Run as a script, never imported.
+"""The worker process in which :mod:`distill_sql.sql.sandbox` runs SQL. Run as a script.
 
-It imports nothing of the package but ``processes.py``, so that it starts in a hundredth of a
-second. It reads requests from its standard input and answers on its standard output, both as
-frames: a length of four bytes, then a value in Python's marshal format.
+Of the package it imports only ``processes.py``, so that it starts in 10 ms. It reads requests from
+standard input and answers on standard output, both as frames: a length of four bytes, then a value
+in Python's marshal format.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-#: Longest text or blob that a query may make or read, in bytes.
+#: Longest text or blob that a query can make or read, in bytes.
 CELL_BYTES = 4 * 2**20
-#: What SQLite may allocate, and what the whole process may map.
+#: Limits of SQLite's heap and of the process's address space.
 HEAP_BYTES = 384 * 2**20
 ADDRESS_BYTES = 2 * 2**30
-#: Connections kept open.
+#: Connections that are kept open.
 OPEN_DATABASES = 64
-#: Virtual machine steps between two looks at the clock: well under a millisecond.
+#: Virtual machine steps between two checks of the deadline: well under a millisecond.
 STEPS = 2000
 
 OK = sqlite3.SQLITE_OK
 READING = {sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
-#: What the makers of virtual tables prepare and never run: the declaration of their columns, and
-#: an R-Tree's changes.
+#: Statements that virtual tables prepare when they are opened, and never run: the declaration of
+#: their columns, and an R-Tree's changes.
 PREPARED = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: CELL_BYTES,
@@ -50,8 +50,8 @@ LIMITS = {
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer requests until the input ends.
 
-    A request is ``(path, state, sql, deadline, max_rows, max_bytes)``, where ``state`` is that of
-    the file: a connection is kept for as long as the file stays the same.
+    A request is ``(path, state, sql, deadline, max_rows, max_bytes)``. ``state`` identifies the
+    file's version: a connection is kept until the file changes.
     """
     databases: dict[str, Database] = {}
     while header := source.read(4):
@@ -69,7 +69,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             databases[path] = database
             if len(databases) > OPEN_DATABASES:
                 databases.pop(next(iter(databases))).connection.close()
-            start = time.perf_counter()  # opening a database is not the statement's time
+            start = time.perf_counter()  # do not count opening the database
             answer: tuple[Any, ...] = database.run(sql, deadline, max_rows, max_bytes)
         except MemoryError:
             databases.clear()
@@ -78,7 +78,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             answer = ("too_large", "", 0, (), [], "out of memory")
         except TimeoutError:
             answer = ("timeout", "", 0, (), [], "interrupted")
-        # Of a damaged file even SQLite's message may be no text.
+        # For a damaged file, even SQLite's message may not be UTF-8.
         except (sqlite3.Error, UnicodeDecodeError) as error:
             answer = ("database", type(error).__name__, 0, (), [], str(error))
         body = marshal.dumps((time.perf_counter() - start, *answer))
@@ -88,7 +88,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 class Database:
-    """A database that is open for reading, and for nothing else."""
+    """A database that is open for reading only."""
 
     def __init__(self, path: str, state: tuple[int, ...], deadline: float) -> None:
         self.state = state
@@ -108,9 +108,9 @@ class Database:
 
     def _begin(self, deadline: float) -> None:
         self._end = time.monotonic() + deadline
-        self._late = False  # the clock stopped it
-        self._denied = False  # it tried what is not allowed
-        self._selects = False  # it has begun as a query
+        self._late = False  # the deadline stopped the statement
+        self._denied = False  # it attempted a forbidden action
+        self._selects = False  # it begins as a query
 
     def _open(self) -> None:
         connection = self.connection
@@ -118,12 +118,12 @@ class Database:
         for category, limit in LIMITS.items():
             connection.setlimit(category, limit)
         connection.execute("PRAGMA query_only = ON")
-        # Not trusted_schema = OFF: some SQLites then refuse schemas that call JSON functions, and
-        # views on full-text tables. What is dangerous in a schema is not allowed anyway.
+        # Not trusted_schema = OFF: some versions of SQLite then refuse schemas that call JSON
+        # functions, and views on full-text tables. The authorizer forbids what is dangerous.
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
         connection.set_progress_handler(self._is_late, STEPS)
-        virtual = connection.execute(  # fails here if it is no database
+        virtual = connection.execute(  # fails here if the file is not a database
             """SELECT printf('"%w"', name) FROM sqlite_master
             WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"""
         ).fetchall()
@@ -131,10 +131,10 @@ class Database:
         self._make([row[0] for row in virtual])
 
     def _make(self, tables: list[str]) -> None:
-        """Make virtual tables, which is done once a connection: it prepares what no query may."""
+        """Open virtual tables, once per connection: this prepares what queries must not."""
         self._opening = True
         for name in tables:
-            with contextlib.suppress(sqlite3.Error):  # the query that reads the table is told
+            with contextlib.suppress(sqlite3.Error):  # a query on the table gets the error
                 self.connection.execute(f"EXPLAIN SELECT 1 FROM {name}").close()
         self._opening = False
         if self._late:
@@ -145,15 +145,15 @@ class Database:
         return self._late
 
     def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
-        """Reading tables and calling functions is allowed; nothing else is."""
-        if action in READING:  # the most by far
+        """Allow reading tables and calling functions, and nothing else."""
+        if action in READING:  # by far the most frequent
             return OK
         if action == sqlite3.SQLITE_SELECT:
             self._selects = allowed = True
         elif action == sqlite3.SQLITE_FUNCTION:
             allowed = second not in {"load_extension", "fts3_tokenizer"}
         elif action == sqlite3.SQLITE_PRAGMA:
-            # Full-text tables ask these themselves. Of a query's own text it is the first action.
+            # Full-text tables issue these. In the text of a query, it would be the first action.
             allowed = second is None and (
                 (first == "data_version" and self._selects)
                 or (first == "page_size" and self._opening)
@@ -189,13 +189,13 @@ class Database:
             return "ok", "", 0, columns, rows, ""
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
             if not self._has_json and str(error).startswith("vtable constructor failed: json_"):
-                self._make(["json_each", "json_tree"])  # on demand: few queries need them
+                self._make(["json_each", "json_tree"])  # on demand, since few queries need them
                 self._has_json = True
                 return self.run(sql, deadline, max_rows, max_bytes)
-            code = getattr(error, "sqlite_errorcode", 0)  # absent: the error is Python's own
+            code = getattr(error, "sqlite_errorcode", 0)  # absent if Python raised the error
             if self._late:
                 code = sqlite3.SQLITE_INTERRUPT
-            elif self._denied:  # a virtual table may tell it as any error
+            elif self._denied:  # a virtual table may report it as any error
                 code = sqlite3.SQLITE_AUTH
             return "error", type(error).__name__, code, (), [], str(error)
         finally:

@@ -1,7 +1,7 @@
-"""What is left of a query without its names and values: two queries alike in it have one form.
+"""Skeletons: queries without their names and values.
 
-A model that saw a form in training can fill it in; one that answers forms it never saw has learned
-more. Left out: what two spellings of one meaning share. ``IN`` and ``JOIN`` have two skeletons.
+A model can fill in a skeleton that it saw in training; answering unseen skeletons takes more.
+Equivalent queries can have different skeletons, for example one with ``IN`` and one with ``JOIN``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from distill_sql.sql.parsing import parse_query
 def skeleton(sql: str) -> str | None:
     """The query with ``_`` for every name and ``?`` for every value; None if it does not parse.
 
-    Aliases and qualifiers go, and so do ``INNER`` and ``ASC``, which change nothing. How many
-    tables, columns and conditions there are stays, and so do their order, the functions, the
-    comparisons and NULL.
+    Aliases, qualifiers, ``INNER`` and ``ASC`` are removed. The number and order of tables, columns
+    and conditions stay, as do functions, comparisons and NULL.
 
     >>> skeleton("SELECT s.name FROM singer AS s WHERE s.age > 30 ORDER BY s.age ASC LIMIT 3")
     'SELECT _ FROM _ WHERE _ > ? ORDER BY _ LIMIT ?'
@@ -32,7 +31,7 @@ def skeleton(sql: str) -> str | None:
         for node in list(tree.walk()):
             _make_bare(node)
         return tree.sql("sqlite")
-    except RecursionError:  # a tree that was parsed in a loop has no bound
+    except RecursionError:  # a tree that is parsed iteratively can have any depth
         return None
 
 
