@@ -1,9 +1,8 @@
 """``distill-sql``: one verb per stage of the pipeline.
 
-Each verb lives in the module of this folder that ``COMMANDS`` names, which is imported only when
-it is asked for.
-Such a module has ``configure(parser)``, or ``configure_<verb>`` if it has several verbs, which adds
-arguments and sets ``run``: a function that takes the parsed arguments and returns the exit status.
+Each verb is a module of this folder, listed in ``COMMANDS`` and imported only if the verb is used.
+Its ``configure(parser)`` adds the arguments and sets ``run``: a function that takes the parsed
+arguments and returns the exit status.
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ from distill_sql.errors import DistillSqlError, OutputError
 
 # verb: (module, what it does)
 COMMANDS = {
-    "pocket": ("distill_sql.cli.pocket", "say where the embedded benchmark is, or copy it"),
+    "pocket": ("distill_sql.cli.pocket", "show the folder of the embedded benchmark, or copy it"),
     "score": ("distill_sql.cli.score", "score a prediction file"),
     "teacher": (
         "distill_sql.cli.teacher",
-        "ask the teacher, and keep the answers that are right",
+        "ask the teacher, and keep the right answers",
     ),
-    "train": ("distill_sql.cli.students", "train a student on traces, by a recipe"),
-    "generate": ("distill_sql.cli.students", "let a student or an endpoint answer a split"),
+    "train": ("distill_sql.cli.train", "train a student on traces by a recipe"),
+    "generate": ("distill_sql.cli.generate", "write the predictions of a student or an endpoint"),
     "book": ("distill_sql.cli.book", "execute the chapters and build the pages"),
     "doctor": (
         "distill_sql.cli.doctor",
-        "say what works on this machine, and what is missing",
+        "show what works on this machine, and what is missing",
     ),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 when it worked, 2 for a mistake of the user's, 130 when interrupted."""
+    """Run one verb; returns 0 on success, 2 after a user's mistake, 130 if interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         _check_streams()
@@ -48,46 +47,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DistillSqlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read the output wants no more of it
+    except BrokenPipeError:  # the reader of the output closed it
         _discard_output()
         return 1
-    except OSError as error:  # a full disk, no rights: whatever a verb did not foresee
+    except OSError as error:  # a full disk, missing rights, ...
         where = error.filename or "standard output"
         print(f"error: {where}: {error.strerror or error}", file=sys.stderr)
         _discard_output()
         return 2
     except KeyboardInterrupt:
-        print(
-            "interrupted; what was finished is kept, and the same command goes on", file=sys.stderr
-        )
+        print("interrupted; finished work is kept, and the same command continues", file=sys.stderr)
         return 130
 
 
 def _check_streams() -> None:
-    """Find out before the work that nobody could read what it prints."""
+    """Check that the output can be written, before any work."""
     if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - it stays open, as a stream does
+        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - it stays open
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     if sys.stdout is None:
         raise OutputError("Standard output is closed. Send it to a terminal, a file or a pipe.")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a lone surrogate, or a terminal's few letters
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # for lone surrogates, and terminals with few letters
             stream.reconfigure(errors="backslashreplace")
     try:
         output = sys.stdout.fileno()
     except (OSError, ValueError):
-        return  # a notebook's or a test's own stream
+        return  # a stream of a notebook or a test
     try:
-        os.write(output, b"")  # a full device says so
+        os.write(output, b"")  # fails on a full device
     except OSError as error:
         raise OutputError(
-            f"Standard output cannot be written ({error.strerror}). Send it elsewhere."
+            f"Standard output cannot be written ({error.strerror}). Redirect it elsewhere."
         ) from None
 
 
 def _discard_output() -> None:
-    """Let what cannot be written go nowhere, so that Python's own last flush is quiet."""
+    """Discard what cannot be written, so that Python's final flush raises no error."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -108,9 +107,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, (module, summary) in COMMANDS.items():
         verb = verbs.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == asked:
-            commands = import_module(module)
-            own = getattr(commands, f"configure_{name}", None)
-            (own or commands.configure)(verb)
+            import_module(module).configure(verb)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""``distill-sql generate``: who answers, and how a student is asked."""
+"""``distill-sql generate``: a student or an endpoint, and the prompts of a student."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from distill_sql.cli import generate as command
 from distill_sql.cli import main
-from distill_sql.cli import students as command
 from distill_sql.data.datasets import load_dataset
 from distill_sql.models.recipes import Recipe
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> list[dict[str, Any]]:
-    """The settings that students were asked with; none is loaded, and each answers nothing."""
+    """The settings with which ``generate`` was called; no student is loaded."""
     calls: list[dict[str, Any]] = []
 
     class Nobody:
@@ -42,7 +42,7 @@ def trained(folder: Path, **overridden: Any) -> Path:
     return adapter
 
 
-def test_answers_to_the_test_split_are_read_by_its_own_command(
+def test_after_the_test_split_the_next_command_is_pocket_test(
     tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "p.jsonl"
@@ -50,7 +50,7 @@ def test_answers_to_the_test_split_are_read_by_its_own_command(
     assert capsys.readouterr().out.endswith(f"now: distill-sql pocket test {out}\n")
 
 
-def test_a_student_is_asked_as_it_was_trained(
+def test_a_student_gets_the_prompts_of_its_training(
     tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     adapter = trained(tmp_path / "run", schema_tokens=150, style="full")
@@ -59,7 +59,7 @@ def test_a_student_is_asked_as_it_was_trained(
     assert main(base) == 0
     assert (asked[-1]["schema_tokens"], asked[-1]["style"]) == (150, "full")
     printed = capsys.readouterr()
-    assert "asked with schema_tokens = 150, as it was trained" in printed.err
+    assert "using schema_tokens = 150, as in training" in printed.err
     assert printed.out == f"{out}: 510 predictions; now: distill-sql score {out}\n"
     record = json.loads((tmp_path / "p.jsonl.manifest.json").read_text())
     assert record["settings"] == {
@@ -77,12 +77,12 @@ def test_a_student_is_asked_as_it_was_trained(
     [
         (["--schema-tokens", "500"], (500, "compact")),
         (["--schema-tokens", "0"], (0, "compact")),
-        (["--set", "schema_tokens=0"], (0, "compact")),  # the recipe's own value, said aloud
+        (["--set", "schema_tokens=0"], (0, "compact")),  # the recipe's own value, given explicitly
         (["--style", "full"], (150, "full")),
         (["--set", "style=full"], (150, "full")),
     ],
 )
-def test_asking_otherwise_takes_a_word_and_is_printed(
+def test_other_prompts_need_an_option_and_are_printed(
     tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str],
     more: list[str], wanted: tuple[int, str],
 ) -> None:  # fmt: skip
@@ -110,21 +110,24 @@ def test_without_a_record_the_recipe_decides(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Nothing says who answers. Give a recipe"),
+        ([], "Neither a recipe nor an endpoint was given"),
         (["pocket-s", "--model", "gpt-4o-mini"], "A recipe (pocket-s) and an endpoint"),
         (["pocket-s", "--base-url", "http://localhost/v1"], "A recipe (pocket-s) and an endpoint"),
         (["--base-url", "http://localhost/v1"], "give its name with --model"),
-        (["pocket-s", "--budget", "0"], "--budget is for an endpoint, and a recipe answers here"),
-        (["pocket-s", "--yes"], "--yes is for an endpoint"),
-        (["pocket-s", "--price", "0", "0"], "--price is for an endpoint"),
-        (["--model", "m", "--grammar"], "--grammar is for a recipe, and an endpoint answers here"),
-        (["--model", "m", "--set", "seed=1"], "--set is for a recipe"),
-        (["--model", "m", "--adapter", "a"], "--adapter is for a recipe"),
+        (
+            ["pocket-s", "--budget", "0"],
+            "--budget is an option of an endpoint, but a recipe answers here",
+        ),
+        (["pocket-s", "--yes"], "--yes is an option of an endpoint"),
+        (["pocket-s", "--price", "0", "0"], "--price is an option of an endpoint"),
+        (["--model", "m", "--grammar"], "--grammar is an option of a recipe, but an endpoint"),
+        (["--model", "m", "--set", "seed=1"], "--set is an option of a recipe"),
+        (["--model", "m", "--adapter", "a"], "--adapter is an option of a recipe"),
         (["pocket-s", "--schema-tokens", "-1"], "--schema-tokens -1: expected 0 or more"),
         (["pocket-s", "--max-tokens", "0"], "--max-tokens 0: expected 1 or more"),
     ],
 )
-def test_who_answers_must_be_clear(
+def test_exactly_one_of_recipe_and_endpoint_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     arguments: list[str], message: str,
 ) -> None:  # fmt: skip
@@ -134,7 +137,7 @@ def test_who_answers_must_be_clear(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_that_scores_is_the_one_that_fits(
+def test_the_next_command_scores_the_same_dataset(
     tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str],
     toy_dataset: Path,
 ) -> None:  # fmt: skip
