@@ -64,7 +64,9 @@ def sizes_table() -> Table:
             {
                 "recipe": one.name,
                 "base": one.base.rpartition("/")[2],
-                "weights held in": one.precision.replace("auto", "bfloat16 or float32, by machine"),
+                "weights held in": one.precision.replace(
+                    "auto", "bfloat16 or float32, depending on the machine"
+                ),
                 "recomputes activations": "yes" if one.checkpointing else "no",
                 "learns": "direct and reasoning" if one.modes == "both" else "direct only",
             }
