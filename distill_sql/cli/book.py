@@ -1,4 +1,4 @@
-"""``distill-sql book``: build, run, status, clean."""
+"""``distill-sql book``: build, run, status, figures, clean."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     build = verbs.add_parser(
-        "build", help="execute stale chapters, then build the pages of all that ever ran"
+        "build", help="execute stale chapters, then build the pages of all executed chapters"
     )
     build.add_argument(
-        "--chapter", action="append", metavar="NAME", help="execute only this one (repeatable)"
+        "--chapter", action="append", metavar="NAME", help="execute only this chapter (repeatable)"
     )
     _execution(build)
     build.set_defaults(run=_build)
 
-    run = verbs.add_parser("run", help="execute chapters, with parameters of your own")
+    run = verbs.add_parser("run", help="execute chapters with your own parameters")
     run.add_argument("chapter", nargs="+", metavar="CHAPTER", help="name or number, such as 03")
     _execution(run)
     run.set_defaults(run=_run)
 
-    status = verbs.add_parser("status", help="say which chapters are up to date, and why not")
+    status = verbs.add_parser(
+        "status", help="show which chapters are up to date, and why others are not"
+    )
     status.set_defaults(run=_status)
 
-    figures = verbs.add_parser("figures", help="compare what chapters noted with what is recorded")
+    figures = verbs.add_parser(
+        "figures", help="compare the figures of the chapters with the recorded ones"
+    )
     figures.add_argument(
         "--record",
         action="store_true",
-        help="record it, with this machine; build from nothing before, since times count, too",
+        help="record the figures, with this machine; build from scratch first, since times count",
     )
     figures.set_defaults(run=_figures)
 
@@ -54,9 +58,13 @@ def _execution(parser: argparse.ArgumentParser) -> None:
         help="a parameter, for every chapter that has it (repeatable)",
     )
     parser.add_argument("--dataset", help="short for -p dataset VALUE")
-    parser.add_argument("--spider-dir", metavar="DIR", help="where Spider lies (else SPIDER_DIR)")
-    parser.add_argument("--bird-dir", metavar="DIR", help="where BIRD lies (else BIRD_DIR)")
-    parser.add_argument("--force", action="store_true", help="execute even what is up to date")
+    parser.add_argument(
+        "--spider-dir", metavar="DIR", help="folder of Spider (default: SPIDER_DIR)"
+    )
+    parser.add_argument("--bird-dir", metavar="DIR", help="folder of BIRD (default: BIRD_DIR)")
+    parser.add_argument(
+        "--force", action="store_true", help="execute chapters that are up to date, too"
+    )
 
 
 def _parameters(arguments: argparse.Namespace) -> dict[str, str]:
@@ -68,12 +76,12 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, str]:
         if not folder:
             continue
         if not Path(folder).is_dir():
-            # A variable that points nowhere matters only to a chapter that uses it.
+            # A variable with a missing folder matters only to a chapter that uses it.
             if folder == os.environ.get(variable):
                 continue
             option = f"--{variable.lower().replace('_', '-')}"
             raise DatasetError(f"{option} {folder}: no such folder; give the folder of the dataset")
-        # Chapters run from the book's root, and read the folder from their environment.
+        # Chapters run in the book's root and read the folder from their environment.
         os.environ[variable] = str(Path(folder).resolve())
     parameters = dict(arguments.parameters)
     if arguments.dataset is not None:
@@ -103,7 +111,7 @@ def _run(arguments: argparse.Namespace) -> int:
     run(book, names=names, parameters=parameters, force=arguments.force)
     for name in names:
         print(os.path.relpath(book.chapters / f"{name}.ipynb"))
-    # With the same parameters: with others the chapters would run again.
+    # The same parameters, since with others the chapters would be executed again.
     verb = ["build", *(word for name in names for word in ("--chapter", name))]
     print(f"next, to see it in the book: {command_line(verb, parameters)}", file=sys.stderr)
     return 0
@@ -118,7 +126,7 @@ def _status(arguments: argparse.Namespace) -> int:
     width = max((len(name) for name in book.chapter_names), default=0)
     for name in book.chapter_names:
         record = Record.read(book.chapters / f"{name}.ipynb")
-        # Staleness is asked for the parameters a chapter last ran with.
+        # Staleness is checked with the parameters of the last execution.
         step = plan(book, names=[name], parameters=record.overrides if record else None)[0]
         state = f"stale: {step.reason}" if step.reason else "up to date"
         line = f"{name:{width}}  {state}"

@@ -1,4 +1,4 @@
-"""``distill-sql doctor``: what works on this machine, what is missing, and how to get it."""
+"""``distill-sql doctor``: shows what works here, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from distill_sql.settings import DATASET_VARIABLES, VARIABLES
 from distill_sql.teacher.secrets import VARIABLE, checked_key
 
 _MARKS = {True: "ok", False: "missing", None: "-"}
-# Executing the book, and a first student, leave room for nothing less.
+# Needed to execute the book and to train a first student.
 _FREE_GIB = 5
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report; ``ok`` is None where the thing is optional and absent."""
+    """One line of the report; ``ok`` is None if something optional is absent."""
 
     group: str
     name: str
@@ -37,12 +37,12 @@ class Check:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Make ``parser`` that of ``distill-sql doctor``."""
+    """Set up ``parser`` for ``distill-sql doctor``."""
     parser.set_defaults(run=_run)
 
 
 def checks() -> Iterator[Check]:
-    """Look at Python, packages, accelerators, browser tools, data and keys; change nothing."""
+    """Check Python, packages, accelerators, browser tools, data and keys; changes nothing."""
     yield from _machine()
     yield from _packages()
     yield from _training()
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 print(f"           {check.fix}")
         print()
     if any(check.ok is False for check in found):
-        print("Something needed is missing: see above.")
+        print("Something required is missing: see above.")
         return 1
     print("The book can be built here.")
     return 0
@@ -137,8 +137,8 @@ def _packages() -> Iterator[Check]:
 
 
 def _training() -> Iterator[Check]:
-    # Importing torch or mlx can abort the process (a missing library, a wrong processor): ask a
-    # child.
+    # Importing torch or mlx can abort the process (a missing library, a wrong processor), so it is
+    # done in a child process.
     torch = _ask(
         "import torch; print('cuda, ' + torch.cuda.get_device_name() if torch.cuda.is_available() "
         "else 'mps' if torch.backends.mps.is_available() else 'cpu')"
@@ -191,7 +191,7 @@ def _data() -> Iterator[Check]:
             yield Check("Data and keys", variable, True, folder)
         else:
             yield Check("Data and keys", variable, False, f"{folder} does not exist", fix)
-    # Whether there is a key, never the key.
+    # Shows whether there is a key, but never the key.
     key, ok, state = os.environ.get(VARIABLE, "").strip(), None, "not set"
     fix = "only to ask OpenAI's models as teacher"
     if key:
@@ -199,12 +199,12 @@ def _data() -> Iterator[Check]:
             checked_key(key, name=VARIABLE)
             ok, state = True, "set"
         except TeacherError as error:
-            ok, state, fix = False, "set, but it cannot be a key", str(error)
+            ok, state, fix = False, "set, but not a valid key", str(error)
     yield Check("Data and keys", VARIABLE, ok, state, fix)
 
 
 def _ask(code: str) -> str:
-    """What ``code`` prints in a fresh interpreter; empty when it fails."""
+    """The output of ``code`` in a new interpreter; empty if it fails."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True

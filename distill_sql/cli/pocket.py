@@ -1,5 +1,4 @@
-"""``distill-sql pocket``: where the embedded benchmark is, a copy of it, or its test split's
-reading."""
+"""``distill-sql pocket``: shows or copies the embedded benchmark, or scores its test split."""
 
 from __future__ import annotations
 
@@ -13,22 +12,22 @@ from distill_sql.pocket.build import build, materialized
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Make ``parser`` that of ``distill-sql pocket``."""
+    """Add the arguments of ``distill-sql pocket`` to ``parser``."""
     parser.usage = "distill-sql pocket [-h] [FOLDER]\n       distill-sql pocket test FILE ..."
     parser.add_argument(
         "folder",
         nargs="?",
         metavar="FOLDER",
-        help="write train, validation and dev here, in Spider's layout (default: only say where "
-        "they are); the word test reads the test split, and ./test is a folder",
+        help="write train, validation and dev here, in Spider's layout (default: only show their "
+        "folder); the word test scores the test split, and ./test is a folder",
     )
     parser.add_argument(
         "files",
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="predictions for the test split, by distill-sql generate ... --split test: scored "
-        "together, once by each version, and logged in book/results/pocket_test",
+        help="predictions of distill-sql generate ... --split test: scored together, once per "
+        "version, and logged in book/results/pocket_test",
     )
     parser.set_defaults(run=_run)
 
@@ -38,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _read(arguments.files)
     if arguments.files:
         raise ParameterError(
-            f"distill-sql pocket takes one FOLDER, and {1 + len(arguments.files)} were given. To "
+            f"distill-sql pocket takes one FOLDER, but {1 + len(arguments.files)} were given. To "
             "score predictions on the test split: distill-sql pocket test FILE ..."
         )
     if arguments.folder is None:
@@ -47,8 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.folder)
     if folder.exists() or folder.is_symlink():
         raise DatasetError(
-            f"{folder} exists already. Name a folder that does not, so that nothing of "
-            "yours is overwritten."
+            f"{folder} already exists. Name a new folder, so that nothing of yours is overwritten."
         )
     check_folder(folder.parent)
     print(build(folder, progress=True))
@@ -59,10 +57,10 @@ def _read(files: list[Path]) -> int:
     if not files:
         raise ParameterError(
             "Nothing to score: give the prediction FILES of all models of this release at once, "
-            "since a version reads the test split once. For a copy of the benchmark in a folder "
-            "called test: distill-sql pocket ./test"
+            "since a version scores the test split once. To copy the benchmark to a folder called "
+            "test: distill-sql pocket ./test"
         )
-    # Imported here: the scorer is of no use where only the folder is asked for.
+    # Imported here, since the scorer is not needed to show the folder.
     from distill_sql.pocket.reading import LOG, read_test_split, table
 
     reading = read_test_split(files, progress=sys.stderr.isatty())

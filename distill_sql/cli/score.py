@@ -1,4 +1,4 @@
-"""``distill-sql score``: the verdicts on prediction files, as tables by hardness."""
+"""``distill-sql score``: scores prediction files and prints tables."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from distill_sql.scoring.verdicts import Rules
 from distill_sql.settings import check_numbers
 from distill_sql.sql.sandbox import DEADLINE
 
-#: Longest deadline that can be asked for, in seconds: a day.
+#: The longest --deadline in seconds: a day.
 LONGEST = 86_400
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Make ``parser`` that of ``distill-sql score``."""
+    """Add the arguments of ``distill-sql score`` to ``parser``."""
     parser.add_argument(
         "files",
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="predictions: JSON Lines, or plain text with one query a line in dataset order",
+        help="predictions: JSON Lines, or plain text with one query per line in dataset order",
     )
     parser.add_argument("--dataset", default="pocket", help="pocket, spider, bird, or a folder")
-    parser.add_argument("--path", type=Path, help="where the dataset lies (else SPIDER_DIR)")
+    parser.add_argument("--path", type=Path, help="folder of the dataset (default: SPIDER_DIR)")
     parser.add_argument("--split", default="dev")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     parser.add_argument(
@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-failing-gold",
         action="store_true",
-        help="leave questions out whose gold query fails, and report them",
+        help="leave out questions whose gold query fails, and report them",
     )
     parser.add_argument(
         "--neighbours",
@@ -77,19 +77,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=COUNT,
         metavar="N",
-        help=f"judge on N made variants of each database, too (default {COUNT})",
+        help=f"judge on N generated variants of each database, too (default {COUNT})",
     )
     parser.add_argument(
         "--by",
         action="append",
         choices=tuple(GROUPINGS),
         metavar="GROUPS",
-        help="also by "
+        help="also show groups by "
         + "; ".join(f"{name} ({what})" for name, what in GROUPINGS.items())
         + "; may be repeated",
     )
     parser.add_argument(
-        "--components", action="store_true", help="also the component scores of exact set match"
+        "--components",
+        action="store_true",
+        help="also show the component scores of exact set match",
     )
     parser.add_argument(
         "--compare",
@@ -102,19 +104,51 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--official",
         type=Path,
         metavar="DIR",
-        help="also run the official evaluator, checked out in DIR, and list every disagreement",
+        help="also run the official evaluator, a checkout in DIR, and list every disagreement",
     )
     parser.add_argument(
-        "--bird", action="store_true", help="also BIRD's metrics: EX, soft F1, R-VES"
+        "--bird", action="store_true", help="also show BIRD's metrics: EX, soft F1, R-VES"
     )
     parser.add_argument("--jobs", type=int, help="worker processes (default: one per core)")
     parser.add_argument("--deadline", type=float, default=DEADLINE, help="seconds per prediction")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write summary and verdicts here")
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", help="write summary and verdicts to OUT"
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     files: list[Path] = list(dict.fromkeys([*arguments.files, *(arguments.compare or ())]))
+    _check(arguments, files)
+    dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
+    dataset = dataset.limit(arguments.limit)
+    if arguments.database:
+        dataset = dataset.only(*arguments.database)
+    groupings = _groupings(arguments, dataset)
+    # All files are read before any is scored, so that a broken one is reported at once.
+    answers = {file: read_predictions(file, dataset) for file in files}
+    reports, groups = _score(arguments, answers, dataset, groupings)
+    found: dict[Metric, Comparison] = {}
+    if arguments.compare:
+        found = _compare(*(reports[file] for file in arguments.compare))
+    if arguments.official:
+        for file, report in reports.items():
+            _official(file, report, dataset, arguments.official)
+    if arguments.json:
+        records = [_record(file, report) for file, report in reports.items()]
+        for record, file in zip(records, reports, strict=True):
+            if groups:
+                record["summary"]["by"] = groups[file]
+            if arguments.compare and file == arguments.compare[1]:
+                record["summary"]["compared"] = {"with": str(arguments.compare[0])} | {
+                    metric: comparison.summary() for metric, comparison in found.items()
+                }
+        write_json(arguments.json, records[0] if len(records) == 1 else records)
+    return 0
+
+
+def _check(arguments: argparse.Namespace, files: list[Path]) -> None:
+    """Raise an error for arguments that make no sense, before any work."""
     if not files:
         raise DistillSqlError("Nothing to score: give a prediction FILE, or --compare A B.")
     if arguments.components and arguments.etype == "exec":
@@ -130,12 +164,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if (arguments.dataset, arguments.split) == ("pocket", "test"):
         raise DistillSqlError(
             "Pocket's test split is not for choosing: each version of the package reads it once, "
-            "and that is logged. The command is: distill-sql pocket test FILE ..."
+            "and this is logged. Use: distill-sql pocket test FILE ..."
         )
-    dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
-    dataset = dataset.limit(arguments.limit)
-    if arguments.database:
-        dataset = dataset.only(*arguments.database)
+
+
+def _score(
+    arguments: argparse.Namespace,
+    answers: Mapping[Path, Sequence[Prediction]],
+    dataset: Dataset,
+    groupings: Mapping[By, dict[int, str]],
+) -> tuple[dict[Path, ScoreReport], dict[Path, dict[str, Any]]]:
+    """Score every file and print its tables; returns the reports and the content of ``--by``."""
     rules = Rules(
         etype=arguments.etype,
         strict=arguments.strict,
@@ -143,9 +182,6 @@ def _run(arguments: argparse.Namespace) -> int:
         plug_value=arguments.plug_value,
         skip_failing_gold=arguments.skip_failing_gold,
     )
-    groupings = _groupings(arguments, dataset)
-    # Every file is read before any is scored: a broken one is told at once.
-    answers = {file: read_predictions(file, dataset) for file in files}
     reports: dict[Path, ScoreReport] = {}
     groups: dict[Path, dict[str, Any]] = {}
     progress = sys.stderr.isatty()
@@ -165,23 +201,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 print(f"{report.components_table(dataset)}\n")
             if arguments.bird:
                 _bird(predictions, dataset, rules, progress=progress)
-    found: dict[Metric, Comparison] = {}
-    if arguments.compare:
-        found = _compare(*(reports[file] for file in arguments.compare))
-    if arguments.official:
-        for file, report in reports.items():
-            _official(file, report, dataset, arguments.official)
-    if arguments.json:
-        records = [_record(file, report) for file, report in reports.items()]
-        for record, file in zip(records, reports, strict=True):
-            if groups:
-                record["summary"]["by"] = groups[file]
-            if arguments.compare and file == arguments.compare[1]:
-                record["summary"]["compared"] = {"with": str(arguments.compare[0])} | {
-                    metric: comparison.summary() for metric, comparison in found.items()
-                }
-        write_json(arguments.json, records[0] if len(records) == 1 else records)
-    return 0
+    return reports, groups
 
 
 def _check_json(out: Path, files: list[Path]) -> None:
@@ -205,7 +225,7 @@ def _bird(
 
 
 def _groupings(arguments: argparse.Namespace, dataset: Dataset) -> dict[By, dict[int, str]]:
-    """The groups of ``--by``; a dataset that cannot be grouped so is told before the work."""
+    """The groups of ``--by``; raises an error if the dataset cannot be grouped like that."""
     found: dict[By, dict[int, str]] = {}
     for by in dict.fromkeys(arguments.by or ()):
         train = None
@@ -222,10 +242,10 @@ def _by(
     made: Mapping[str, Sequence[Path]] | None,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Print a table for each grouping, and return what it shows.
+    """Print a table for each grouping, and return its content.
 
-    Beside execution accuracy stands what it is if further columns are forgiven and, with
-    neighbours, what it is on the one database alone.
+    Execution accuracy is also shown with further columns forgiven and, with neighbours, on the
+    original database alone.
     """
     metric: Metric = "exact" if report.rules.etype == "match" else "exec"
     beside: dict[str, ScoreReport] = {}

@@ -21,7 +21,7 @@ def test_an_existing_folder_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["pocket", str(tmp_path)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_is_told(
@@ -32,7 +32,7 @@ def test_a_place_that_cannot_be_written_is_told(
     assert main(["pocket", str(tmp_path / "file" / "below")]) == 2
     assert "file cannot be written" in capsys.readouterr().err
     assert main(["pocket", str(tmp_path / "link")]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_two_processes_can_build_at_once(tmp_path: Path) -> None:
