@@ -1,11 +1,11 @@
-"""Distil a self-hosted text-to-SQL model, and measure it honestly.
+"""Distil self-hosted text-to-SQL models, and evaluate them.
 
-The library under the book. Its folders follow what flows, as the chapters do; each imports only
+This is the library under the book. Its folders are in the order of the study, and each imports only
 from those before it: ``sql``, ``data``, ``prompting``, ``models``, ``scoring``, ``teacher``,
 ``training``, ``pocket``, ``pretraining``, ``runs``, ``book``, ``cli``.
 
-The names below are the public interface, ``from distill_sql import load_dataset, score``. Each is
-loaded when it is first used, so that importing this package loads nothing else.
+The names below are the public API: ``from distill_sql import load_dataset, score``. Each is loaded
+when it is first used, so importing this package is fast.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported on first use (PEP 562)."""
+    """A public name, loaded on first use (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -68,7 +68,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-#: Where each public name is defined: its module, and what it is called there.
+#: The module that defines each public name, and its name there.
 _HOMES = {
     "Dataset": ("data.datasets", "Dataset"),
     "DistillSqlError": ("errors", "DistillSqlError"),

@@ -1,6 +1,6 @@
-"""The exception tree: everything a user can get wrong ends in one of these.
+"""The exceptions of the package: every mistake of a user raises one of these.
 
-Each message says what was found, what was expected and what to do next; the command line prints it
+Each message says what was found, what was expected and what to do next. The command line prints it
 without a traceback.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class DistillSqlError(Exception):
-    """Base of all errors raised on purpose; ``str(error)`` is written for the user."""
+    """Base class of the package's errors; ``str(error)`` is a message for the user."""
 
 
 class DatasetError(DistillSqlError):
@@ -20,15 +20,15 @@ class GoldQueryError(DatasetError):
 
 
 class PredictionError(DistillSqlError):
-    """A prediction file does not line up with the dataset it claims to answer."""
+    """A prediction file does not match its dataset."""
 
 
 class OutputError(DistillSqlError):
-    """A file or folder that was asked for cannot be written."""
+    """An output file or folder cannot be written."""
 
 
 class ParameterError(DistillSqlError):
-    """A parameter is unknown, or its value is not allowed."""
+    """A parameter is unknown, or its value is invalid."""
 
 
 class ChapterError(DistillSqlError):
@@ -36,12 +36,12 @@ class ChapterError(DistillSqlError):
 
 
 class MissingDependencyError(DistillSqlError):
-    """An optional package or program is needed here and is not installed."""
+    """An optional package or program is required and not installed."""
 
 
 class TeacherError(DistillSqlError):
-    """The teacher's endpoint cannot be used, or its cache or budget stands in the way."""
+    """The teacher's endpoint or cache cannot be used, or the budget is exceeded."""
 
 
 class TrainingError(DistillSqlError):
-    """A student cannot be loaded, trained or saved as asked."""
+    """A student cannot be loaded, trained or saved."""

@@ -1,8 +1,8 @@
-"""Reading text and JSON that people and other programs wrote, and writing what is asked for.
+"""Reading and writing text and JSON files.
 
-Text is UTF-8, with or without a byte order mark, and its lines end at ``\\n`` or ``\\r\\n`` alone:
-U+2028 and its like stand inside lines. Outputs appear whole or not at all. What cannot be read or
-written is a :class:`~distill_sql.errors.DistillSqlError` that names the file and the fix.
+Text is UTF-8, with or without a byte order mark. Its lines end at ``\\n`` or ``\\r\\n`` only, and
+not at U+2028 and the like. Files are written atomically. A file that cannot be read or written is a
+:class:`~distill_sql.errors.DistillSqlError` that names the file and the fix.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: Path | str, *, error: type[DistillSqlError] = DatasetError) -> str:
-    """The text of a UTF-8 file, without its byte order mark; line ends are as they stand.
+    """The text of a UTF-8 file without its byte order mark; line ends do not change.
 
     Raises ``error`` naming the file and the fix if it is missing, unreadable or not UTF-8.
     """
@@ -46,7 +46,7 @@ def read_text(path: Path | str, *, error: type[DistillSqlError] = DatasetError) 
 
 
 def lines(text: str) -> list[str]:
-    r"""The lines of a text: they end at ``\n`` or ``\r\n``, and nowhere else.
+    r"""The lines of a text, which end at ``\n`` or ``\r\n`` only.
 
     >>> lines("a\u2028b\r\nc\x0b\x85d\n")
     ['a\u2028b', 'c\x0b\x85d']
@@ -58,11 +58,11 @@ def lines(text: str) -> list[str]:
 
 
 def parse_json(text: str | bytes, *, nan: bool = False) -> Any:
-    """The value of a JSON text; ValueError, whatever is wrong with it.
+    """The value of a JSON text; every error in it raises ValueError.
 
-    Too deep a nesting and a number of thousands of digits are errors. So are ``NaN`` and
-    ``Infinity``, which JSON does not have and many programs write, unless ``nan`` lets them in.
-    Half of a surrogate pair, which no UTF-8 file and no database can hold, becomes U+FFFD.
+    Errors include very deep nesting, numbers of thousands of digits, and ``NaN`` and ``Infinity``
+    unless ``nan`` is true: they are not JSON, but many programs write them. A lone surrogate, which
+    neither UTF-8 nor a database can store, becomes U+FFFD.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
@@ -88,14 +88,14 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """A text with U+FFFD in place of lone surrogates, so that it can be written as UTF-8."""
+    """A text with its lone surrogates replaced by U+FFFD, which can be written as UTF-8."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 def read_json(
     path: Path | str, *, error: type[DistillSqlError] = DatasetError, nan: bool = False
 ) -> Any:
-    """The value of a JSON file; ``error`` naming the file, line and column if there is none."""
+    """The value of a JSON file; raises ``error`` naming file, line and column if it is invalid."""
     try:
         return parse_json(read_text(path, error=error), nan=nan)
     except json.JSONDecodeError as found:
@@ -114,23 +114,23 @@ def read_json_lines(
     fix: str,
     nan: bool = False,
 ) -> Iterator[tuple[int, Any]]:
-    """The values of a JSON Lines file with their line numbers; empty lines are passed over.
+    """The values of a JSON Lines file with their line numbers; empty lines are skipped.
 
-    Raises ``error`` naming the first line that is not JSON; ``fix`` says what to do about it.
+    Raises ``error`` naming the first line that is not JSON; ``fix`` ends the message.
     """
     for number, line in enumerate(lines(read_text(path, error=error)), start=1):
         if line.strip():
             try:
                 value = parse_json(line, nan=nan)
             except ValueError as found:
-                raise error(f"{path}, line {number}: no JSON ({found}). {fix}") from None
+                raise error(f"{path}, line {number}: not JSON ({found}). {fix}") from None
             yield number, value
 
 
 def resume_lines(path: Path) -> list[str]:
-    """The whole lines of a file that a run appends to; what a kill cut short is cut off the file.
+    """The complete lines of a file that a run appends to; an incomplete last line is deleted.
 
-    Empty if there is no such file.
+    A killed run can leave an incomplete line. Empty if there is no such file.
     """
     if not path.exists():
         return []
@@ -146,12 +146,11 @@ def resume_lines(path: Path) -> list[str]:
 
 
 def check_output(path: Path | str, *, beside: bool = False) -> Path:
-    """Find out, before the work, that an output cannot be written; returns the path.
+    """Check before the work that an output can be written; returns the path.
 
-    Raises :class:`OutputError` if ``path`` is a folder, or is in none that can be written to. It
-    makes the folders that are missing, and leaves nothing else behind. Whether the disk has room
-    for the output cannot be known. ``beside`` says that other files are written beside it, which
-    only a regular file has a place for.
+    Raises :class:`OutputError` if ``path`` is a folder, or if its folder is not writable. Missing
+    folders are made; nothing else is left behind. The free space on the disk is not checked.
+    ``beside`` says that other files are written beside it, so that it must be a regular file.
     """
     path = Path(path)
     with _told(path):
@@ -159,11 +158,11 @@ def check_output(path: Path | str, *, beside: bool = False) -> Path:
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if _is_special(path):
             if beside:
-                raise OSError(errno.EINVAL, "it is no regular file, and files go beside it")
-            if not path.is_fifo():  # its reader would take an opening and closing for all there is
+                raise OSError(errno.EINVAL, "it is not a regular file, and files go beside it")
+            if not path.is_fifo():  # its reader would see the end of the file
                 handle = os.open(path, os.O_WRONLY)
                 try:
-                    os.write(handle, b"")  # a full device says so
+                    os.write(handle, b"")  # fails on a full device
                 finally:
                     os.close(handle)
             return path
@@ -177,9 +176,9 @@ def check_output(path: Path | str, *, beside: bool = False) -> Path:
 
 
 def check_folder(path: Path | str) -> Path:
-    """Find out, before the work, that no output can be written into a folder; returns its path.
+    """Check before the work that outputs can be written into a folder; returns its path.
 
-    Makes the folder if it is missing. Raises :class:`OutputError`.
+    Makes the folder if it is missing. Raises :class:`OutputError` if it is not writable.
     """
     path = Path(path)
     with _told(path):
@@ -191,12 +190,12 @@ def check_folder(path: Path | str) -> Path:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[IO[str]]:
-    """A text file to write to, which takes the place of ``path`` when it is closed.
+    """Write a text file atomically: it replaces ``path`` when the block ends without an error.
 
-    The text goes to a temporary file in the same folder, which then takes the place of ``path``: a
-    reader sees the old file or the new one, and a killed process leaves the old one. A link stays a
-    link, and its target is written. What is no regular file, such as a device or a FIFO, is written
-    straight to. Raises :class:`OutputError` naming the file and the reason if it cannot be written.
+    The text goes to a temporary file in the same folder, which then replaces ``path``: a reader
+    sees the old file or the new one, and a killed process leaves the old one. If ``path`` is a
+    link, its target is written. A device or a FIFO is written directly. Raises
+    :class:`OutputError` naming the file and the reason if it cannot be written.
     """
     path = Path(path)
     with _told(path):
@@ -212,7 +211,7 @@ def writing(path: Path | str) -> Iterator[IO[str]]:
             dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".tmp"
         )
         try:
-            # In JSON a lone surrogate is then escaped, and so kept.
+            # backslashreplace writes a lone surrogate as an escape of JSON.
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 yield file
             Path(temporary).chmod(_mode(target))
@@ -223,22 +222,22 @@ def writing(path: Path | str) -> Iterator[IO[str]]:
 
 
 def write_text(path: Path | str, text: str) -> Path:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all; see :func:`writing`."""
+    """Write ``text`` to ``path`` as UTF-8, atomically; see :func:`writing`."""
     with writing(path) as file:
         file.write(text)
     return Path(path)
 
 
 def write_json(path: Path | str, value: Any) -> Path:
-    """Write ``value`` as readable JSON, whole or not at all; see :func:`writing`.
+    """Write ``value`` as indented JSON, atomically; see :func:`writing`.
 
-    Keys keep their order. NaN and infinity are refused with ValueError: they are not JSON.
+    Keys keep their order. NaN and infinity, which are not JSON, raise ValueError.
     """
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_json_lines(path: Path | str, records: Iterable[Mapping[str, Any]]) -> Path:
-    """Write records as JSON Lines, whole or not at all; see :func:`writing`."""
+    """Write records as JSON Lines, atomically; see :func:`writing`."""
     with writing(path) as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -247,25 +246,25 @@ def write_json_lines(path: Path | str, records: Iterable[Mapping[str, Any]]) -> 
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """What the system says of an output, as an error of ours."""
+    """Turn an OSError about an output into an :class:`OutputError`."""
     try:
         if "\0" in str(path):
-            raise OSError(errno.EINVAL, "a NUL character is in its name")
+            raise OSError(errno.EINVAL, "its name contains a NUL character")
         yield
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written: {reason(error)}. Give a file in a folder that you may "
-            "write to, on a disk with room."
+            f"{path} cannot be written: {reason(error)}. Give a file in a writable folder, on a "
+            "disk with free space."
         ) from error
 
 
 def _target(path: Path) -> Path:
-    """The file that is written: where a link leads, else the path itself."""
+    """The file that is written: the target of a link, else the path itself."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _is_special(path: Path) -> bool:
-    """Whether there is neither a file nor a folder but something, or a name of an open file."""
+    """Whether a path is neither a regular file nor a folder, or is a name of an open file."""
     if str(path.absolute()).startswith(("/dev/", "/proc/")):  # /dev/stdout may be a file
         return path.exists()
     try:
@@ -276,7 +275,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """The permissions that a new file at ``path`` gets: those of the one there, else the usual."""
+    """The permissions for a new file at ``path``: those of the old file, else the default."""
     with suppress(OSError):
         return stat.S_IMODE(path.stat().st_mode)
     umask = os.umask(0)
@@ -285,4 +284,5 @@ def _mode(path: Path) -> int:
 
 
 def reason(error: BaseException) -> str:
+    """The system's message of an error, without the path."""
     return getattr(error, "strerror", None) or str(error)

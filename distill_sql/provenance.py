@@ -1,8 +1,7 @@
-"""Where a number comes from: machine, versions, commit, data, time.
+"""The provenance of a result: machine, package versions, commit, data and time.
 
-:func:`manifest` is stored beside every recorded result; a chapter ends with the same facts
-(:mod:`~distill_sql.book.footer`). Both say what was run, never where: no path of the machine gets
-into them.
+:func:`manifest` is stored beside every recorded result, and a chapter ends with the same facts
+(:mod:`~distill_sql.book.footer`). Neither contains a path of the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 
 #: This package's version, which pyproject.toml repeats.
 VERSION = "0.1.0"
-# The clock of a chapter starts when its first cell imports this module.
+# A chapter's wall time starts when its first cell imports this module.
 _IMPORTED_AT = time.monotonic()
 
 # Packages whose version can change a result; those not installed are left out of the record.
@@ -45,9 +44,9 @@ PACKAGES = (
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory (GiB) and accelerator of this machine.
 
-    ``bfloat16`` is whether the processor multiplies such numbers itself, None where that is not
-    known: what is trained in mixed precision depends on it. The accelerator is looked up only where
-    torch is already loaded: asking is not worth its import.
+    ``bfloat16`` is whether the processor has instructions to multiply bfloat16, None if unknown:
+    results of mixed precision depend on it. A CUDA device is looked up only if torch is already
+    loaded, since importing torch is slow.
     """
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -60,7 +59,7 @@ def hardware() -> dict[str, Any]:
 
 
 def machine_in_words(machine: Mapping[str, Any]) -> str:
-    """What :func:`hardware` found, for people."""
+    """The result of :func:`hardware` as text."""
     multiplies = {None: "", True: "multiplies bfloat16", False: "does not multiply bfloat16"}
     words = [
         str(machine["cpu"]),
@@ -74,7 +73,7 @@ def machine_in_words(machine: Mapping[str, Any]) -> str:
 
 
 def packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Version of Python and of each installed package in ``names``."""
+    """The versions of Python and of each installed package in ``names``."""
     found = {"python": platform.python_version()}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -83,10 +82,10 @@ def packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def git_state(folder: Path | str | None = None) -> dict[str, Any]:
-    """Commit of the checkout around ``folder`` (default: this package) and whether it has edits.
+    """The commit of the checkout around ``folder`` (default: this package), and if it has edits.
 
     ``{"commit": None, "dirty": None}`` outside a checkout, without a first commit, or without git.
-    A copy of a checkout's files, on a cluster's node say, can name its commit in ``GIT_COMMIT``.
+    For a copy of the files without git, such as on a cluster, set ``GIT_COMMIT`` to the commit.
     """
     folder = Path(folder) if folder is not None else Path(__file__).parent
 
@@ -121,11 +120,11 @@ def manifest(
     measured_by: str | None = None,
     **extra: Any,
 ) -> dict[str, Any]:
-    """The record that stands beside a result: what was run, on what, with what, when, by whom.
+    """The record of a result: what was run, on which machine, with which versions, when, by whom.
 
-    ``dataset`` is its own description (:meth:`~distill_sql.data.datasets.Dataset.description`).
-    ``wall_time_s`` is in seconds; the default is the time since this module was imported.
-    ``extra`` keys are kept as given. The value is plain JSON.
+    ``dataset`` is a dataset's :meth:`~distill_sql.data.datasets.Dataset.description`.
+    ``wall_time_s`` is in seconds; the default is the time since this module was imported. ``extra``
+    keys are added as given. The record is plain JSON.
     """
     seconds = elapsed() if wall_time_s is None else wall_time_s
     record: dict[str, Any] = {

@@ -1,9 +1,9 @@
-"""Databases as they ought not to be: hypothesis strategies for property tests.
+"""Hostile databases: hypothesis strategies for property tests.
 
-``databases()`` draws a :class:`Database`: statements that SQLite takes (what it refuses is passed
-over when the file is built) with odd names, types, keys, constraints, generated columns, indexes,
-views, triggers, virtual tables and values. ``build`` writes the file. :func:`write_dataset` puts it
-into a folder that every command takes, with questions whose gold queries run::
+``databases()`` draws a :class:`Database`: statements with odd names, types, keys, constraints,
+generated columns, indexes, views, triggers, virtual tables and values. ``build`` writes the file
+and skips statements that SQLite refuses. :func:`write_dataset` makes a dataset folder of it, with
+questions whose gold queries run::
 
     @given(databases(), st.data())
     def test(database, data):
@@ -39,7 +39,7 @@ VALUES: tuple[Cell, ...] = (
     float("inf"), float("-inf"), "", " ", "0", "1", "x", "Ada", "a\nb", "a\u2028b", "*/", "nan",
     "2020-02-30", "ünï", "\x00", "y" * 500, b"", b"\x00", b"\xff\xfe", b"z" * 500,
 )  # fmt: skip
-#: What a CHECK or a generated column computes; ``{c}`` is a column of the table.
+#: Expressions of CHECKs and generated columns; ``{c}`` is a column of the table.
 EXPRESSIONS = (
     "{c} + 1", "{c} || 'x'", "length({c})", "{c} IS NOT NULL", "typeof({c}) <> 'blob'", "abs({c})",
     "{c} > 0", "{c} IN (0, 1)", "json({c})", "upper({c})", "{c} GLOB '[a-z]*'", "1", "NULL",
@@ -56,7 +56,7 @@ def quoted(name: str) -> str:
 class Database:
     """A database to build: statements with their parameters, in order, and its tables' names.
 
-    If ``sound``, rows that break a foreign key are passed over, too.
+    If ``sound``, rows that violate a foreign key are skipped, too.
     """
 
     statements: tuple[tuple[str, tuple[Cell, ...]], ...]
@@ -64,7 +64,7 @@ class Database:
     sound: bool
 
     def build(self, path: Path) -> Path:
-        """Write the file; statements that SQLite refuses are passed over."""
+        """Write the file; statements that SQLite refuses are skipped."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = OFF")
@@ -77,7 +77,7 @@ class Database:
 
 
 def names(*, unlike: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
-    """A name that is none of ``unlike``, by SQLite's rule: case does not matter."""
+    """A name that is not in ``unlike``, regardless of case, as in SQLite."""
     taken = {name.lower() for name in unlike}
     letters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
     return (st.sampled_from(ODD_NAMES) | st.text(letters, max_size=8)).filter(
@@ -98,7 +98,7 @@ def values() -> st.SearchStrategy[Cell]:
 
 @st.composite
 def _columns(draw: st.DrawFn, types: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """Columns as their name, their type and their constraints."""
+    """Columns: name, type and constraints."""
     columns: list[tuple[str, str, str]] = []
     strict = types is STRICT_TYPES
     for _ in range(draw(st.integers(1, 5))):
@@ -115,14 +115,16 @@ def _columns(draw: st.DrawFn, types: tuple[str, ...]) -> list[tuple[str, str, st
             rest = f" GENERATED ALWAYS AS ({expression}) {made}"
         kind = draw(st.sampled_from(types))
         if strict and "GENERATED" in rest:
-            kind = "ANY"  # SQLite does not hold a virtual column to its type, and then complains
+            kind = (
+                "ANY"  # SQLite does not enforce a virtual column's type, and then reports an error
+            )
         columns.append((name, kind, rest))
     return columns
 
 
 @st.composite
 def databases(draw: st.DrawFn, *, virtual: bool = True) -> Database:
-    """A database of up to four tables and what belongs to them."""
+    """A database of up to four tables with their rows, keys and indexes."""
     tables: dict[str, list[str]] = {}
     plans = []
     keys: dict[str, list[str]] = {}
@@ -152,7 +154,7 @@ def databases(draw: st.DrawFn, *, virtual: bool = True) -> Database:
         body = ", ".join(lines)
         statements.append((f"CREATE TABLE {quoted(name)} ({body}) {', '.join(options)}", ()))
         plain = f"CREATE TABLE {quoted(name)} ({', '.join(map(quoted, own))})"
-        statements.append((plain, ()))  # if SQLite did not take the first
+        statements.append((plain, ()))  # in case SQLite refused the first
         statements += draw(st.lists(_extras(name, own), max_size=2))
     if virtual:
         statements += draw(st.lists(st.sampled_from([
@@ -182,7 +184,7 @@ def databases(draw: st.DrawFn, *, virtual: bool = True) -> Database:
 def _key(
     draw: st.DrawFn, own: list[str], tables: dict[str, list[str]], keys: dict[str, list[str]]
 ) -> str:
-    """A foreign key: to the same table or another, by its primary key or not, or to nothing."""
+    """A foreign key to the same table, another one or a missing one, to a primary key or not."""
     parent = draw(st.sampled_from([*tables, *tables, *tables, "no such table", "a view", "ft"]))
     targets = keys.get(parent, [])
     if not targets or draw(st.integers(0, 4)) == 0:

@@ -1,4 +1,4 @@
-"""Small inputs that once failed, each by the command that failed on it.
+"""Regression tests: small inputs, each with the command that once failed on it.
 
 The teacher's odd answers are in tests/teacher/test_command.py, odd prediction files in
 tests/scoring/test_predictions.py, and damaged traces in tests/test_traces.py.
@@ -26,7 +26,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scored(folder: Path, out: Path, *options: str, predictions: str = "pred.jsonl") -> Any:
-    """What ``distill-sql score`` writes on a case."""
+    """The report that ``distill-sql score`` writes for a case."""
     command = ["score", str(folder / predictions), "--dataset", str(folder), "--json", str(out)]
     assert main([*command, *options]) == 0
     return json.loads(out.read_text(encoding="utf-8"))
@@ -46,13 +46,13 @@ def test_right_answers_are_right_on_neighbours_too(cases: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ["u2028.jsonl", "nel.jsonl"])
-def test_separators_inside_texts_end_no_line(cases: Path, tmp_path: Path, name: str) -> None:
+def test_unicode_separators_do_not_end_lines(cases: Path, tmp_path: Path, name: str) -> None:
     folder = cases / "02_unicode_line_separators"
     found = scored(folder, tmp_path / "out.json", predictions=name)
     assert found["summary"]["exec"]["correct"] == 3
 
 
-def test_gold_that_cannot_be_parsed_is_said_per_question(
+def test_unparsable_gold_queries_are_reported_per_question(
     cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = scored(cases / "04_gold_sqlite_keyword_as_name", tmp_path / "out.json")
@@ -69,7 +69,7 @@ def test_gold_that_cannot_be_parsed_is_said_per_question(
         ("12b_message_db_extension", "Found", "Move it there"),
     ],
 )
-def test_databases_that_cannot_be_read_as_they_are_are_refused(
+def test_unreadable_databases_are_refused(
     cases: Path, capsys: pytest.CaptureFixture[str], name: str, found: str, fix: str
 ) -> None:
     folder = cases / name
@@ -89,7 +89,7 @@ def test_generated_columns_are_in_schema_and_prompt(cases: Path) -> None:
         assert all(name in text for name in ("a", "b", "c"))
 
 
-def test_keys_in_a_circle_hold_on_every_neighbour(cases: Path, tmp_path: Path) -> None:
+def test_cyclic_keys_hold_on_every_neighbour(cases: Path, tmp_path: Path) -> None:
     dataset = load_dataset(cases / "10_neighbours_cyclic_fk")
     made = build_neighbours(dataset, count=4, folder=tmp_path / "neighbours")
     for path in made["shop"]:

@@ -14,9 +14,7 @@ from distill_sql import files
 from distill_sql.errors import DatasetError, OutputError, PredictionError
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "run.json"
     files.write_json(path, {"é": 1})
     assert json.loads(path.read_text(encoding="utf-8")) == {"é": 1}
@@ -33,7 +31,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(
     assert json.loads(path.read_text(encoding="utf-8")) == {"é": 1}
 
 
-def test_a_written_file_has_the_usual_rights(tmp_path: Path) -> None:
+def test_a_new_file_has_the_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").write_text("x")
     written = files.write_text(tmp_path / "ours", "x")
     assert written.stat().st_mode == (tmp_path / "usual").stat().st_mode
@@ -58,7 +56,7 @@ def test_a_link_stays_a_link_and_a_fifo_a_fifo(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_what_is_replaced_keeps_its_rights(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("x")
     path.chmod(0o640)
@@ -77,7 +75,7 @@ def test_a_full_device_is_found_before_the_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["folder", "folder/file/below", "a\0b", "x" * 300])
-def test_what_cannot_be_an_output_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
+def test_an_impossible_output_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("")
     path = tmp_path / name
@@ -125,7 +123,7 @@ def test_json_comes_back_as_it_was_written(value: object, escaped: bool) -> None
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a": NaN}', "-Infinity", "9" * 5000, "", "{", '{"a": 1}}', "\ufeff1"]
 )
-def test_whatever_is_no_json_is_a_value_error(text: str) -> None:
+def test_invalid_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - its kind is what is promised
         files.parse_json(text)
 
@@ -165,15 +163,13 @@ def test_json_lines_are_numbered_as_an_editor_numbers_them(tmp_path: Path) -> No
     found = files.read_json_lines(path, fix="Mend it.")
     assert next(found) == (1, {"a": "\u2028"})
     assert next(found) == (3, [2])
-    with pytest.raises(DatasetError, match=r"a\.jsonl, line 4: no JSON .* Mend it\."):
+    with pytest.raises(DatasetError, match=r"a\.jsonl, line 4: not JSON .* Mend it\."):
         next(found)
 
 
-def test_a_line_that_a_kill_cut_short_is_cut_off(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_deleted(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
     assert files.resume_lines(path) == []
     path.write_bytes("a\u2028b\nhal\u00e9".encode()[:-1])
     assert files.resume_lines(path) == ["a\u2028b"]
     assert path.read_bytes() == "a\u2028b\n".encode()
-
-

@@ -1,8 +1,8 @@
-"""Commands on generated databases, predictions and answers: nothing hangs, breaks or strays.
+"""Fuzz tests of commands on generated databases, predictions and answers.
 
-Each example is a folder of its own. A command may say that something is wrong (status 2, or 1 where
-work is left) and must not raise, run for long, or write anywhere but in its outputs and the cache.
-``DISTILL_SQL_FUZZ=400`` draws so many examples, at random; by default a few, always the same.
+Each example has its own folder. A command may report an error (status 2, or 1 if work is left). It
+must not raise, run for long, or write to anything but its outputs and the cache. With
+``DISTILL_SQL_FUZZ=400`` there are 400 random examples; the default is a few fixed ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.hostile import Database, databases, quoted, write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = int(os.environ.get("DISTILL_SQL_FUZZ", "0"))
-#: Seconds that one command may take.
+#: Deadline of one command, in seconds.
 PATIENCE = 90
 URL = "http://127.0.0.1:9/v1"
 
@@ -69,8 +69,8 @@ OPTIONS = st.lists(
 
 
 @contextmanager
-def in_its_place(monkeypatch: pytest.MonkeyPatch, cwd: str = "cwd") -> Iterator[Path]:
-    """A folder to work in, with places for data, outputs, the cache, and all that has none."""
+def sandboxed_folder(monkeypatch: pytest.MonkeyPatch, cwd: str = "cwd") -> Iterator[Path]:
+    """A working folder with subfolders for data, outputs, the cache and temporary files."""
     root = Path(tempfile.mkdtemp())
     try:
         with monkeypatch.context() as patch:
@@ -89,7 +89,7 @@ def in_its_place(monkeypatch: pytest.MonkeyPatch, cwd: str = "cwd") -> Iterator[
 
 
 def tree(root: Path) -> dict[str, str]:
-    """Every file that a command has no business with, with a digest of its bytes."""
+    """Every file that a command must not touch, with a digest of its bytes."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
@@ -98,7 +98,7 @@ def tree(root: Path) -> dict[str, str]:
 
 
 def run(root: Path, *arguments: str) -> int:
-    """The status of a command that touched nothing but its outputs and ended in time."""
+    """The exit status of a command; checks that it ended in time and wrote only its outputs."""
 
     def late(number: int, frame: FrameType | None) -> None:
         raise AssertionError(f"{arguments} is not done after {PATIENCE} s")
@@ -132,7 +132,7 @@ def test_scoring(
     monkeypatch: pytest.MonkeyPatch, database: Database, extra: list[str],
     options: list[list[str]], data: st.DataObject,
 ) -> None:  # fmt: skip
-    with in_its_place(monkeypatch) as root:
+    with sandboxed_folder(monkeypatch) as root:
         folder = dataset(root, database, extra, "dev")
         queries = [
             e["query"] for e in json.loads((folder / "dev.json").read_text(encoding="utf-8"))
@@ -175,7 +175,7 @@ def test_scoring(
 def test_traces(
     monkeypatch: pytest.MonkeyPatch, database: Database, extra: list[str], data: st.DataObject
 ) -> None:
-    with in_its_place(monkeypatch) as root:
+    with sandboxed_folder(monkeypatch) as root:
         folder = dataset(root, database, extra, "train")
         cache, out = root / "cache" / "answers.sqlite", root / "out" / "traces.jsonl"
         try:
@@ -210,7 +210,7 @@ def test_traces(
 def test_the_data_chapter(
     monkeypatch: pytest.MonkeyPatch, database: Database, extra: list[str]
 ) -> None:
-    with in_its_place(monkeypatch, "out/project") as root:
+    with sandboxed_folder(monkeypatch, "out/project") as root:
         folder = dataset(root, database, extra, "dev")
         book = root / "out" / "project"
         (book / "notebooks").mkdir()

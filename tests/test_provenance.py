@@ -30,7 +30,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True)
 
 
-def test_git_state_tells_commit_and_edits(tmp_path: Path) -> None:
+def test_git_state_has_commit_and_edits(tmp_path: Path) -> None:
     nothing = {"commit": None, "dirty": None}
     assert provenance.git_state(tmp_path) == nothing
     git(tmp_path, "init", "-q")
@@ -53,7 +53,7 @@ def test_a_copy_without_its_history_can_name_its_commit(
     assert provenance.git_state()["commit"] != "abc"  # a checkout knows better
 
 
-def test_a_manifest_is_json_and_says_what_ran(dataset: Dataset) -> None:
+def test_a_manifest_is_json_with_what_was_run(dataset: Dataset) -> None:
     record = provenance.manifest(
         dataset=dataset.description(), recipe="lora", seed=3, wall_time_s=1.234, measured_by="me",
         budget=1500,

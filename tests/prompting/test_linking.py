@@ -33,7 +33,7 @@ def shop_dataset(toy_dataset: Path) -> Dataset:
 
 
 def test_bm25_by_hand(tmp_path: Path) -> None:
-    """Two tables, one shared word and one of its own, worked out with Robertson's formula."""
+    """Two tables with one shared word and one distinct word; scores by Robertson's formula."""
     path = tmp_path / "two.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
@@ -66,7 +66,7 @@ def test_rows_are_shortened_before_a_table_is_dropped(shop: Linker) -> None:
     assert shorter.n_tokens < whole.n_tokens
 
 
-def test_a_bridge_comes_along_so_that_the_kept_tables_join(shop: Linker) -> None:
+def test_a_bridge_table_is_kept_so_that_the_kept_tables_join(shop: Linker) -> None:
     # 'Ada' is a value of customer, 'lamp' one of order_item; orders joins them and is not named
     question = "Did Ada buy a lamp?"
     assert shop.scores(question)["orders"] == 0
@@ -116,7 +116,7 @@ def test_budget_must_be_positive(shop: Linker) -> None:
 
 
 def test_function_words_choose_no_table(tmp_path: Path) -> None:
-    """The very question of the study's text: "the" is a word of many titles."""
+    """Many titles contain "the"; it must not count."""
     path = tmp_path / "films.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
@@ -165,7 +165,7 @@ def test_blocks_are_within_budget_in_both_styles(spider_dev: Dataset, qwen_dir: 
     sizes = {}
     for style in ("full", "compact"):
         linker = linker_for(schema, path, count, style)
-        assert linker is linker_for(schema, path, count, style)  # one of each database
+        assert linker is linker_for(schema, path, count, style)  # one per database
         for budget in (100, 200, 300, 400):
             linked = linker.link("Which courses does each degree program have?", budget=budget)
             assert linked.n_tokens <= budget

@@ -1,4 +1,4 @@
-"""What a question says in the schema's or the rows' own words is found, and nothing else."""
+"""Mentions of names, synonyms and values in questions."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def mentions(tmp_path_factory: pytest.TempPathFactory) -> Mentions:
             "cafes in the Old Town",
             "cafes [cafe] in the Old Town [cafe.district = 'Old Town']",
         ),
-        # Spelled as no value is, and no name: found whatever the capitals.
+        # Not spelled like any value or name: case does not matter.
         ("dark roasts", "dark [delivery.roast = 'Dark'] roasts [delivery.roast]"),
         ("hour of opening", 'hour of opening [cafe."opening hour"]'),
         ("what of Bo's", "what of Bo's [cafe.cafe_name = 'Bo''s']"),
-        # The same column in two tables is told apart by the nearest table.
+        # Of a column in two tables, the one with the nearest table is meant.
         ("district of the cafe", "district [cafe.district] of the cafe [cafe]"),
         ("each delivery's district", "each delivery [delivery]'s district [delivery.district]"),
         ("any district", "any district [district]"),
@@ -78,10 +78,10 @@ SYNONYMS = Schema(
         ("the dearest book", "the dearest [book.price_eur] book [book]"),
         ("their cost", "their cost [book.price_eur]"),
         ("the cost of sending it", "the cost of sending [book.weight] it"),
-        # Several words of a column are meant only together, one of a table's may do.
+        # A column's synonym must match completely; one word of a table's is enough.
         ("sending them", "sending them"),
         ("which customers", "which customers [buyer]"),
-        # What is called so comes before what is also called so, unless the other's table is near.
+        # A name comes before a synonym, unless the table of the synonym is mentioned nearby.
         ("title of a book", "title [book.title] of a book [book]"),
         ("each name", "each name [shop.name]"),
         ("name of each buyer", "name [buyer.full_name] of each buyer [buyer]"),
@@ -147,7 +147,7 @@ def test_coverage_counts_what_gold_names_and_what_is_marked(tmp_path: Path) -> N
 
 
 def test_about_half_of_what_pocket_wants_is_said_in_its_own_words() -> None:
-    """Pocket asks with synonyms one time in five: what is left to a model is bounded both ways."""
+    """One in five of pocket's questions uses synonyms, so coverage has both bounds."""
     for synonyms, most in ((False, 0.9), (True, 0.95)):
         for found in coverage(load_dataset("pocket"), synonyms=synonyms):
             assert 0.4 < found["recall"] < most
@@ -155,7 +155,7 @@ def test_about_half_of_what_pocket_wants_is_said_in_its_own_words() -> None:
 
 
 def test_only_tables_that_are_shown_are_mentioned(mentions: Mentions, tmp_path: Path) -> None:
-    """As if the schema had no other table: the same as of a schema restricted to them."""
+    """The mentions are those of a schema restricted to the shown tables."""
     path = tmp_path / "cafes.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(TABLES)

@@ -75,7 +75,7 @@ order_id | line | product | price
 """
 
 
-def test_schema_block_is_what_it_was(toy_dataset: Path) -> None:
+def test_schema_block_does_not_change(toy_dataset: Path) -> None:
     path = toy_dataset / "database/shop/shop.sqlite"
     schema = schema_from_sqlite(path)
     assert render_schema(schema, sample_rows(path, schema.tables)) == GOLDEN
@@ -169,7 +169,7 @@ def test_schema_naming_what_the_file_lacks_shows_no_rows(toy_dataset: Path) -> N
         ("```sql\nSELECT 1\n```\nIt gives:\n```\n1 row\n```", "SELECT 1"),
         ("```sql\n-- count\nWITH a AS (SELECT 1) SELECT * FROM a\n```",
          "-- count\nWITH a AS (SELECT 1) SELECT * FROM a"),
-        ("```sql\nDELETE FROM t\n```", "DELETE FROM t"),  # SQL, if not wanted: the sandbox's case
+        ("```sql\nDELETE FROM t\n```", "DELETE FROM t"),  # SQL, which the sandbox refuses
         ("```sql\nSELECT 1; SELECT 2;\n```", "SELECT 1; SELECT 2"),
         ("SELECT name FROM singer;", "SELECT name FROM singer"),
         ("SELECT name FROM singer\n```", "SELECT name FROM singer"),
@@ -218,7 +218,7 @@ def test_spider_dev_loads_and_renders_in_under_three_seconds(spider_dir: Path) -
 
 
 def test_prompt_lengths_on_spider_dev(spider_dev: Dataset, qwen_dir: Path) -> None:
-    """The published study's budget was counted in characters; these are tokens."""
+    """The published study counted its budget in characters; these are tokens."""
     from distill_sql.prompting.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(qwen_dir)
@@ -308,7 +308,7 @@ def test_any_database_has_a_prompt_that_can_be_written(
 
 
 def compact_count(dataset: Dataset) -> int:
-    """The tokens of the toy database's compact block, with the line break behind it."""
+    """The tokens of the toy database's compact block with the line break after it."""
     path = dataset.database_path("shop")
     schema = dataset.schema("shop")
     block = render_compact(schema, sample_rows(path, schema.tables, COMPACT_ROWS))
@@ -381,7 +381,7 @@ def schema_part(messages: list[Message]) -> str:
 @pytest.mark.parametrize("style", ["full", "compact"])
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_what_fits_is_the_same_text_for_every_question(split: str, style: Style) -> None:
-    """On all of pocket, at a budget that cuts some databases and leaves others whole."""
+    """On all of pocket, at a budget that some schemas exceed and others do not."""
     dataset = load_dataset("pocket", split=split)
     count = tokenizer_for(dataset).count
     budget = 250 if style == "compact" else 1250
@@ -419,7 +419,7 @@ def test_what_fits_is_the_same_text_on_spider_dev(spider_dev: Dataset, qwen_dir:
 
 
 def test_prompts_are_made_in_one_place() -> None:
-    """Teacher, training and answering cannot show schemas differently: nobody else renders one."""
+    """No other module renders a schema, so teacher, training and inference show the same."""
     package = Path(prompts.__file__).parent
     makers = ("build_messages", "render_schema", "linker_for")
     for file in package.rglob("*.py"):

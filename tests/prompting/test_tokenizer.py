@@ -35,7 +35,7 @@ def test_same_ids_and_chat_as_transformers(
 
 
 def test_same_ids_as_the_published_counts(spider_dir: Path, qwen_dir: Path) -> None:
-    """The whole gold file has 36,856 tokens by two independent implementations."""
+    """The gold file has 36,856 tokens according to two independent implementations."""
     assert load_tokenizer(qwen_dir).count((spider_dir / "dev_gold.sql").read_text()) == 36856
 
 
@@ -82,7 +82,7 @@ print(counter.name, counter.note, time.monotonic() - started, sep="\\n")
 
 
 def counted_with(dataset: Path, hub: Path, endpoint: str) -> list[str]:
-    """Name and note of the tokenizer that counts a dataset's prompts, and the seconds it took."""
+    """Name and note of a dataset's tokenizer, and the seconds that loading took."""
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(hub)}
     environment.pop("TOKENIZER_DIR", None)
     command = [sys.executable, "-c", FETCH, str(dataset)]
@@ -99,7 +99,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(toy_dataset: Path, tmp_pat
     assert name == "pocket-l, in place of Qwen2.5's"
     assert "about twice as many as Qwen2.5's. The tokenizer of Qwen/" in note
     assert note.endswith("Set TOKENIZER_DIR to a folder that has it.")
-    assert float(seconds) < 20  # the hub's own client asks again for minutes
+    assert float(seconds) < 20  # the hub's client retries for minutes
 
 
 def test_the_hubs_own_cache_comes_before_the_hub(
@@ -116,7 +116,7 @@ def test_the_hubs_own_cache_comes_before_the_hub(
     assert (name, note) == ("Qwen/Qwen2.5-0.5B-Instruct", "")
 
 
-def test_what_stands_in_for_qwens_counts_about_twice_as_many(
+def test_the_substitute_for_qwens_counts_about_twice_as_many(
     spider_dev: Dataset, qwen_dir: Path
 ) -> None:
     prompts = [prompt_messages(spider_dev, e) for e in spider_dev.examples[::50]]

@@ -109,9 +109,9 @@ def test_files_that_do_not_line_up(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"question_id": 0, "pre', "line 1: no JSON"),
+        ('{"question_id": 0, "pre', "line 1: not JSON"),
         ('{"question_id": 0, "pred_sql": ' + "[" * 100_000, "nested too deeply"),
-        ('{"question_id": ' + "9" * 5000 + ', "pred_sql": ""}', "line 1: no JSON"),
+        ('{"question_id": ' + "9" * 5000 + ', "pred_sql": ""}', "line 1: not JSON"),
         ("[1,", "not valid JSON at line 1, column 4"),
         ('{"0": 5}', "question 0: its value is int 5"),
     ],

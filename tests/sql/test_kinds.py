@@ -13,7 +13,7 @@ from distill_sql.sql.kinds import Kind, kind_of_error
         ("OperationalError", sqlite3.SQLITE_ERROR, 'near "FORM": syntax error', "parse"),
         ("OperationalError", sqlite3.SQLITE_ERROR, "incomplete input", "parse"),
         ("OperationalError", sqlite3.SQLITE_ERROR, "no such column: a", "execution"),
-        # A column may be called like a message: the message is then longer.
+        # A column may have the text of a message as its name; the message is then longer.
         ("OperationalError", sqlite3.SQLITE_ERROR, "no such column: incomplete input", "execution"),
         ("OperationalError", sqlite3.SQLITE_ERROR, "too many columns in result set", "too_large"),
         ("DatabaseError", sqlite3.SQLITE_AUTH, "not authorized", "forbidden"),

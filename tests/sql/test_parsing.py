@@ -12,7 +12,7 @@ from distill_sql.scoring.mutants import mutants
 from distill_sql.sql.failures import facets
 from distill_sql.sql.parsing import LONGEST, parse, parse_query
 
-#: Pieces of SQL that are cheap to write many times and dear to read, and some that are no SQL.
+#: Pieces of SQL that are expensive to parse when repeated, and some that are not SQL.
 PIECES = [
     "(", ")", "1 AND ", "1 OR ", "NOT ", "a.", "a,", "'", '"', "`", "--", "-- \n", "/*", "*/",
     "CASE WHEN ", "CASE WHEN 1 THEN ", "SELECT * FROM (", "SELECT ", "UNION SELECT 1 ", "1+", "-",
@@ -29,7 +29,7 @@ def long_text(piece: str, length: int = LONGEST, begin: str = "") -> str:
 
 
 @pytest.mark.parametrize("begin", ["", "SELECT a FROM t WHERE "])
-def test_nothing_that_is_read_takes_long_or_fails(begin: str) -> None:
+def test_parsing_is_quick_and_never_fails(begin: str) -> None:
     for piece in PIECES:
         text = long_text(piece, begin=begin)
         start = time.process_time()
@@ -61,16 +61,16 @@ def test_the_first_statement_is_read(tail: str) -> None:
 @pytest.mark.parametrize(
     "sql", ["", " ", ";", "-- x", "; SELECT 1", "SELECT a FROM t WHERE if > 2"]
 )
-def test_what_cannot_be_read_is_none(sql: str) -> None:
+def test_invalid_sql_is_none(sql: str) -> None:
     assert parse(sql) is None
 
 
-def test_what_is_too_long_is_not_read() -> None:
+def test_a_text_that_is_too_long_is_not_parsed() -> None:
     assert parse("SELECT 1".ljust(LONGEST)) is not None
     assert parse("SELECT 1".ljust(LONGEST + 1)) is None
 
 
-def test_loose_operators_are_closed_up_only_where_that_is_needed() -> None:
+def test_spaces_in_operators_are_removed_only_if_necessary() -> None:
     tree = parse("SELECT a FROM t WHERE b > = 2 AND c ! = 1")
     assert tree is not None
     assert tree.sql("sqlite") == "SELECT a FROM t WHERE b >= 2 AND c <> 1"
@@ -79,7 +79,7 @@ def test_loose_operators_are_closed_up_only_where_that_is_needed() -> None:
     assert kept.sql("sqlite").endswith("'x > = y'")
 
 
-def test_values_are_no_query() -> None:
+def test_values_is_not_a_query() -> None:
     assert isinstance(parse("VALUES (1)"), exp.Values)
     assert parse_query("VALUES (1)") is None
     assert parse_query("DELETE FROM t") is None

@@ -1,4 +1,4 @@
-"""A confined process ends with its parent, and takes its limits."""
+"""A confined process ends with its parent and has its limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def ends(pid: int, *, within: float = 3.0) -> bool:
-    """Whether a process that is no child of ours is gone, or a zombie, in time."""
+    """Whether a process that is not our child ends, or becomes a zombie, in time."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         found = subprocess.run(
@@ -76,7 +76,7 @@ def test_a_busy_process_ends_when_its_parent_is_killed(how: signal.Signals) -> N
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_where_the_system_does_not_tell_a_thread_looks() -> None:
+def test_without_prctl_a_thread_checks_the_parent() -> None:
     code = (
         "import _thread, time; _thread.start_new_thread(processes.watch, (int(sys.argv[1]),));"
         "time.sleep(0.6); print('done')"
@@ -85,8 +85,8 @@ def test_where_the_system_does_not_tell_a_thread_looks() -> None:
     assert run(code, str(1 << 22)).returncode == 1
 
 
-def test_limits_are_taken() -> None:
-    """A processor second is enough for the loop to be killed by the system."""
+def test_processor_time_is_limited() -> None:
+    """After one second of processor time, the system kills the loop."""
     done = run("processes.confine(os.getppid(), cpu_seconds=1)\nwhile True: pass")
     assert done.returncode in {-signal.SIGXCPU, -signal.SIGKILL}
 

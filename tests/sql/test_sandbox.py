@@ -151,8 +151,8 @@ def test_the_corpus_is_large_enough() -> None:
     assert sum(map(len, HOSTILE.values())) >= 60
 
 
-def test_what_no_clock_inside_sqlite_interrupts_is_killed(database: Path) -> None:
-    """One call of one function that takes seconds: the worker is killed and replaced."""
+def test_a_worker_that_sqlite_cannot_interrupt_is_killed(database: Path) -> None:
+    """A single function call takes seconds: the worker is killed and replaced."""
     sql = "SELECT printf('%.2000000000c', 'x')"
     with Sandbox(deadline=DEADLINE) as sandbox:
         start = time.monotonic()
@@ -171,7 +171,7 @@ def test_rows_and_bytes_are_capped(sandbox: Sandbox, database: Path) -> None:
 
 
 def test_a_result_that_does_not_fit_in_memory(sandbox: Sandbox, database: Path) -> None:
-    """2 GB of rows: the worker gives up, or dies, and is back."""
+    """2 GB of rows: the worker reports an error, or dies and is replaced."""
     sql = f"{BOMB} SELECT zeroblob(4000000) FROM n LIMIT 600"
     result = sandbox.run(database, sql, deadline=20, max_bytes=2**40)
     assert result.kind == "too_large"
@@ -183,9 +183,7 @@ def test_empty_statement_has_no_rows(sandbox: Sandbox, database: Path) -> None:
         assert sandbox.run(database, sql).rows == []
 
 
-def test_missing_and_broken_databases_are_the_datasets_fault(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_missing_and_damaged_databases_are_dataset_errors(sandbox: Sandbox, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="No database at"):
         sandbox.run(tmp_path / "absent.sqlite", "SELECT 1")
     broken = tmp_path / "broken.sqlite"
@@ -299,9 +297,7 @@ def test_lone_surrogates_in_a_query_are_left_out(sandbox: Sandbox, database: Pat
 
 
 @pytest.mark.parametrize("deadline", [math.nan, math.inf, 2 * MAX_DEADLINE])
-def test_a_deadline_that_is_none_is_refused(
-    sandbox: Sandbox, database: Path, deadline: float
-) -> None:
+def test_an_invalid_deadline_is_refused(sandbox: Sandbox, database: Path, deadline: float) -> None:
     with pytest.raises(ParameterError, match="Expected more than 0 s"):
         sandbox.run(database, "SELECT 1", deadline=deadline)
     with pytest.raises(ParameterError, match="Expected more than 0 s"):
@@ -349,7 +345,7 @@ def test_a_relative_path_is_looked_up_anew_in_another_folder(
         assert sandbox.run(Path("x.sqlite"), "SELECT a FROM t").rows == [(number,)]
 
 
-def test_what_is_no_database_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(sandbox: Sandbox, tmp_path: Path) -> None:
     empty = tmp_path / "empty.sqlite"
     empty.touch()
     assert sandbox.run(empty, "SELECT count(*) FROM sqlite_master").rows == [(0,)]
@@ -361,7 +357,7 @@ def test_what_is_no_database_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
     assert sandbox.run(empty, "SELECT 1").ok
 
 
-def test_a_damaged_schema_is_told_even_if_sqlites_message_is_no_text(
+def test_a_damaged_schema_is_an_error_even_if_the_message_is_not_utf8(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.sqlite"
@@ -375,9 +371,7 @@ def test_a_damaged_schema_is_told_even_if_sqlites_message_is_no_text(
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
-def test_changes_in_a_log_are_not_passed_over(
-    sandbox: Sandbox, tmp_path: Path, suffix: str
-) -> None:
+def test_changes_in_a_log_are_an_error(sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
     database = make(tmp_path / "x.sqlite", 1)
     assert sandbox.run(database, "SELECT a FROM t").ok
     log = Path(f"{database}{suffix}")

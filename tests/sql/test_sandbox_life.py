@@ -1,4 +1,4 @@
-"""The sandbox's worker: what a signal, a crash or a fork does to it costs no wrong answer."""
+"""The sandbox's worker: no signal, crash or fork leads to a wrong answer."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_any_exception_while_it_answers_closes_the_worker(
     assert sandbox.run(database, "SELECT 3").rows == [(3,)]
 
 
-def test_an_interrupt_while_the_worker_is_closed_costs_nothing(
+def test_an_interrupt_while_the_worker_is_closed_is_harmless(
     sandbox: Sandbox, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sandbox.run(database, "SELECT 1").ok
@@ -153,12 +153,12 @@ def test_an_interrupt_while_the_worker_is_closed_costs_nothing(
     assert first.returncode is not None
 
 
-def test_a_terminals_interrupt_is_for_the_parent_alone(sandbox: Sandbox, database: Path) -> None:
+def test_ctrl_c_in_a_terminal_reaches_only_the_parent(sandbox: Sandbox, database: Path) -> None:
     sandbox.run(database, "SELECT 1")
     assert os.getpgid(worker(sandbox).pid) != os.getpgid(0)
 
 
-# --- A worker that dies, stalls or writes what is none ------------------------------------------
+# --- A worker that dies, stalls or sends invalid answers ------------------------------------------
 
 
 def test_a_worker_that_died_between_two_queries_is_replaced(
@@ -168,7 +168,7 @@ def test_a_worker_that_died_between_two_queries_is_replaced(
         assert sandbox.run(database, f"SELECT {number}").rows == [(number,)]
         os.kill(worker(sandbox).pid, signal.SIGKILL)
         if number % 3 == 0:
-            time.sleep(0.01)  # else it may not know yet that it is dead
+            time.sleep(0.01)  # wait until its exit can be seen
 
 
 def test_a_worker_that_is_killed_at_any_moment_is_a_result(
@@ -244,7 +244,7 @@ SENT: dict[str, bytes] = {
 
 
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes, after: str) -> None:
-    """Let a script that sends these bytes be the worker."""
+    """Use a script that sends these bytes as the worker."""
     script = tmp_path / "fake_worker.py"
     script.write_text(
         "import os, sys, time\nos.read(0, 4)\n"
@@ -284,7 +284,7 @@ def test_a_worker_that_stalls_in_its_answer_is_a_timeout_or_dead(
 def test_a_worker_that_does_not_read_is_a_timeout(
     tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request is longer than the pipe holds."""
+    """The request is longer than the pipe's buffer."""
     fake(tmp_path, monkeypatch, b"", after="time.sleep(60)")
     with Sandbox(deadline=0.2) as sandbox:
         start = time.monotonic()
@@ -311,7 +311,7 @@ def test_a_long_statement_goes_through_the_pipe(sandbox: Sandbox, database: Path
     assert sandbox.run(database, f"SELECT '{text}'").rows == [(text,)]
 
 
-def test_python_that_cannot_be_started_is_told(
+def test_a_worker_that_cannot_be_started_is_an_error(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -319,7 +319,7 @@ def test_python_that_cannot_be_started_is_told(
         sandbox.run(database, "SELECT 1")
 
 
-# --- Who owns it --------------------------------------------------------------------------------
+# --- Ownership --------------------------------------------------------------------------------
 
 
 def test_it_can_be_closed_twice_and_used_again(database: Path) -> None:
@@ -356,7 +356,7 @@ def test_after_a_fork_parent_and_child_have_workers_of_their_own(
         assert worker(sandbox) is first
 
 
-def test_a_thread_that_ends_takes_no_query_of_another_with_it(
+def test_the_end_of_a_thread_does_not_affect_a_query_of_another(
     sandbox: Sandbox, database: Path
 ) -> None:
     """The thread that started the worker ends while another runs a query."""

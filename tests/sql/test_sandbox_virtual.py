@@ -1,4 +1,4 @@
-"""Full-text and R-Tree tables can be read in the sandbox, and nothing more is allowed for it."""
+"""Full-text and R-Tree tables can be read in the sandbox, and nothing else is allowed."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_rows_are_those_that_sqlite_gives(sandbox: Sandbox, database: Path, sql:
     assert expected
     result = sandbox.run(database, sql)
     assert result.rows == expected, result.error
-    with Sandbox() as fresh:  # it does not matter what was read before
+    with Sandbox() as fresh:  # independent of earlier queries
         assert fresh.run(database, sql).rows == expected
 
 
@@ -198,7 +198,7 @@ def test_a_table_that_cannot_be_opened_does_not_stop_the_others(
 
 
 def test_a_schema_that_never_ends_opening_is_a_timeout(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The full-text table asks for its settings, and they are a view that does not end."""
+    """The full-text table reads its settings from a view that never ends."""
     database = tmp_path / "x.sqlite"
     with closing(sqlite3.connect(database)) as connection:
         connection.executescript(TABLES)

@@ -23,7 +23,7 @@ from distill_sql.sql.skeletons import skeleton, skeletons
         ("SELECT t.* FROM t ORDER BY a DESC LIMIT 1", "SELECT * FROM _ ORDER BY _ DESC LIMIT ?"),
     ],
 )  # fmt: skip
-def test_the_form_stays_and_names_and_values_go(sql: str, left: str) -> None:
+def test_names_and_values_are_removed(sql: str, left: str) -> None:
     assert skeleton(sql) == left
 
 
@@ -51,7 +51,7 @@ def test_another_form_is_another_skeleton(other: str) -> None:
     assert len(skeletons(["SELECT a FROM t WHERE c = 1", other])) == 2
 
 
-def test_what_does_not_parse_has_none() -> None:
+def test_invalid_sql_has_no_skeleton() -> None:
     assert skeleton("SELEC a") is None
     assert skeleton("SELECT " + "(" * 3000 + "1" + ")" * 3000) is None
     skeleton("SELECT " + " + ".join(["1"] * 2000))  # deep: None or text, and no error
