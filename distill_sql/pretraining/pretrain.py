@@ -1,9 +1,9 @@
-"""Pretraining the pocket ladder: reproducible, resumable, on any machine.
+"""Pretraining the models of the pocket ladder, reproducibly and on any machine.
 
-``python -m distill_sql.pretraining.pretrain NAME --wordnet DIR --out DIR`` trains one model.
-Every few minutes its state is saved; the same command goes on from there. Matrices learn with Muon
-(Jordan et al., *Muon*, 2024), the rest with AdamW; the learning rate is constant after its warm-up
-and falls to zero over the last three fifths of the tokens.
+``python -m distill_sql.pretraining.pretrain NAME --wordnet DIR --out DIR`` trains one model. Its
+state is saved every few minutes, and the same command resumes from it. Matrices are trained with
+Muon (Jordan et al., *Muon*, 2024), the other weights with AdamW. The learning rate is constant
+after a warm-up, and decays to zero over the last three fifths of the tokens.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from distill_sql.models.folders import save_model
-from distill_sql.pretraining.batches import batches, remember
+from distill_sql.pretraining.batches import Batch, batches, remember
 from distill_sql.pretraining.beginnings import begin_with_copying, expand, mean_of
 from distill_sql.pretraining.corpus import lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
@@ -31,29 +31,34 @@ from distill_sql.prompting.tokenizer import ChatTokenizer, load_tokenizer
 if TYPE_CHECKING:
     import torch
 
-#: Lessons that the tokenizer is trained on, of both languages.
+#: The number of lessons in the tokenizer's training set, in both languages.
 TOKENIZER_SAMPLE = 6000
-#: Where its sample begins, behind the exercises and the smallest worlds.
+#: The first of them; earlier lessons are exercises and small worlds.
 TOKENIZER_START = 20_000
 MUON_RATE = 0.004
 ADAM_RATE = 0.003
 WARM_UP = 30
 DECAY = 0.6
 SECONDS_BETWEEN_SAVES = 240
-#: Where a pretrained model goes on: lessons have grown by then, and few runs come so far.
+#: Updates per line of the log.
+LOGGED = 10
+#: A run's files: its state, and its log.
+STATE, LOG = "state.pt", "log.jsonl"
+#: The offset of the lessons between successive runs of a model. By then lessons have their final
+#: size, and few runs read as many.
 GROWN = 40_000
-#: From one branch's first lesson to the next one's.
+#: The offset of the lessons between branches.
 APART = 10_000
 
 
 def rate(seen: int, step: int, total: int) -> float:
-    """The share of the full learning rate after ``seen`` of ``total`` tokens."""
+    """The factor of the learning rate after ``seen`` of ``total`` tokens."""
     left = (total - seen) / (DECAY * total)
     return min(1.0, (step + 1) / WARM_UP, max(left, 0.02))
 
 
 def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
-    """The tokenizer in ``folder``, trained and saved there first if it is not there."""
+    """Load the tokenizer in ``folder``; train and save it first if there is none."""
     path = folder / "tokenizer.json"
     if not path.exists():
         texts = [
@@ -68,6 +73,88 @@ def ladder_tokenizer(lexicon: Lexicon, folder: Path) -> ChatTokenizer:
     return load_tokenizer(folder)
 
 
+class Run:
+    """The state of a run: model, optimizers, and position in the lessons.
+
+    ``doubt`` is the mean error of each token (:func:`~distill_sql.pretraining.batches.batches`),
+    ``step`` and ``seen`` count updates and tokens, and ``start`` is the next lesson. ``share``
+    scales the learning rates.
+    """
+
+    def __init__(self, model: Any, *, share: float, start: int) -> None:
+        import torch
+
+        weights = list(model.named_parameters())
+        matrices = [p for name, p in weights if p.ndim == 2 and "embed" not in name]
+        rest = [p for name, p in weights if p.ndim != 2 or "embed" in name]
+        self.model = model
+        self.rates = {"muon": share * MUON_RATE, "adam": share * ADAM_RATE}
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(
+                matrices, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+        self.doubt = torch.full((model.config.vocab_size,), 0.5)
+        self.step = self.seen = 0
+        self.start = start
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """The training time, including that before an interruption."""
+        return time.monotonic() - self._began
+
+    def update(self, batch: Batch, total: int) -> torch.Tensor:
+        """Make one update of a run of ``total`` tokens, and return the mean loss."""
+        import torch
+
+        from distill_sql.pretraining.forward import losses
+
+        share = rate(self.seen, self.step, total)
+        for optimizer, full in zip(self.optimizers, self.rates.values(), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = full * share
+        each, learned = losses(self.model, batch)
+        loss = each.mean()
+        loss.backward()
+        remember(self.doubt, each.detach(), learned)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        self.seen += batch.tokens
+        if batch.after >= 0:
+            self.start = batch.after
+        return loss.detach()
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file."""
+        state = {
+            "model": self.model.state_dict(),
+            "doubt": self.doubt,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "seen": self.seen,
+            "start": self.start,
+            "seconds": self.seconds,
+        }
+        _save(path, state)
+
+    def load(self, path: Path) -> None:
+        """Continue from the state in a file."""
+        import torch
+
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.doubt.copy_(state["doubt"])
+        self.step, self.seen, self.start = (state[name] for name in ("step", "seen", "start"))
+        self._began = time.monotonic() - state["seconds"]
+
+
 def pretrain(
     shape: Shape,
     lexicon: Lexicon,
@@ -78,107 +165,80 @@ def pretrain(
     branch: int = 0,
     share: float = 1.0,
 ) -> Path:
-    """Train ``shape`` into ``out/<name>`` and return that folder; goes on where it was stopped.
+    """Train ``shape`` into ``out/<name>`` and return that folder; an interrupted run resumes.
 
-    ``after`` is a pretrained model of the same tokenizer and widths, whose training goes on for
-    ``tokens`` more, with lessons behind those that grow; if it has fewer layers, it is expanded
-    first. Several runs may go on from one model side by side, each with lessons of its own, told
-    apart by ``branch``; all that they become, given as ``after``, are averaged. ``share`` scales
-    the learning rates, for a model that needs no more than a little.
-    Raises :class:`TrainingError` if the shape cannot come of what it is given.
+    ``after`` is a pretrained model with the same tokenizer and widths. Its training continues for
+    ``tokens`` more, with lessons of the final size; if it has fewer layers, it is expanded first.
+    Several runs may branch off from one model, each with its own lessons, which ``branch`` selects.
+    If ``after`` has all their results, their weights are averaged. ``share`` scales the learning
+    rates, for a model that needs little more training.
+
+    Raises :class:`TrainingError` if the models cannot be averaged or expanded to the shape.
     """
+    tokenizer = ladder_tokenizer(lexicon, out)
+    model = initial_model(shape, tokenizer, after)
+    before = history(after)
+    # Every run reads other lessons.
+    runs = len(runs_of(before["after"])) if before["after"] else 0
+    run = Run(model, share=share, start=GROWN * runs + APART * branch)
+    folder = out / shape.name
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / STATE).exists():
+        run.load(folder / STATE)
+        _forget_after(run.step, folder / LOG)
+    stream = batches(lexicon, shape, tokenizer, run.start, run.doubt)
+    _train(run, stream, tokens or shape.tokens, folder)
+    export(model, tokenizer, folder)
+    write_record(shape, lexicon, folder, rates=run.rates, branch=branch, **before)
+    return folder
+
+
+def initial_model(shape: Shape, tokenizer: ChatTokenizer, after: Sequence[Path]) -> Any:
+    """The model at the start of a run: a new one, or the mean of others, expanded if need be."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from distill_sql.pretraining.forward import losses
-
-    total = tokens or shape.tokens
-    tokenizer = ladder_tokenizer(lexicon, out)
     bos, eos = (tokenizer.encode(mark)[0] for mark in ("<|endoftext|>", "<|im_end|>"))
     torch.manual_seed(shape.seed)
-    config = Qwen2Config(**shape.config(bos=bos, eos=eos))
-    model = Qwen2ForCausalLM(config)
+    model = Qwen2ForCausalLM(Qwen2Config(**shape.config(bos=bos, eos=eos)))
     if after:
         known = [Qwen2ForCausalLM.from_pretrained(one, dtype=torch.float32) for one in after]
         expand(mean_of(known), model)
     else:
         begin_with_copying(model, shape)
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
-    rates = {"muon": share * MUON_RATE, "adam": share * ADAM_RATE}
-    folder = out / shape.name
-    folder.mkdir(parents=True, exist_ok=True)
-    state_file = folder / "state.pt"
-    step = seen = 0
-    doubt = torch.full((config.vocab_size,), 0.5)
-    # Every run reads lessons of its own.
-    before = history(after)
-    runs = len(runs_of(before["after"])) if before["after"] else 0
-    start, seconds = GROWN * runs + APART * branch, 0.0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        doubt.copy_(state["doubt"])
-        step, seen, start, seconds = (state[k] for k in ("step", "seen", "start", "seconds"))
-        _forget_after(step, folder / "log.jsonl")
-    bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=shape.name)
-    began = saved_at = time.monotonic()
-    for batch in batches(lexicon, shape, tokenizer, start, doubt):
-        now = rate(seen, step, total)
-        for optimizer, full in zip(optimizers, rates.values(), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = full * now
-        each, learned = losses(model, batch)
-        loss = each.mean()
-        loss.backward()
-        remember(doubt, each.detach(), learned)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        step += 1
-        seen += batch.tokens
-        bar.update(batch.tokens)
-        done = seen >= total
-        if done or step % 10 == 0:
-            value = loss.item()
-            bar.set_postfix(loss=f"{value:.3f}")
-            record = {
-                "step": step,
-                "tokens": seen,
-                "loss": round(value, 5),
-                "seconds": round(seconds + time.monotonic() - began, 1),
-            }
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps(record) + "\n")
-        if batch.after >= 0:
-            start = batch.after
-        if done or (batch.after >= 0 and time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES):
-            _save(
-                state_file,
-                {
-                    "model": model.state_dict(),
-                    "doubt": doubt,
-                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                    "step": step,
-                    "seen": seen,
-                    "start": start,
-                    "seconds": seconds + time.monotonic() - began,
-                },
-            )
-            saved_at = time.monotonic()
-        if done:
-            break
-    bar.close()
-    export(model, tokenizer, folder)
-    write_record(shape, lexicon, folder, rates=rates, branch=branch, **before)
-    return folder
+    return model
+
+
+def _train(run: Run, stream: Iterator[Batch], total: int, folder: Path) -> None:
+    """Update until ``total`` tokens are read, with a log and saved states in ``folder``."""
+    saved_at = time.monotonic()
+    with tqdm(total=total, initial=run.seen, unit="tok", unit_scale=True, desc=folder.name) as bar:
+        for batch in stream:
+            loss = run.update(batch, total)
+            bar.update(batch.tokens)
+            done = run.seen >= total
+            if done or run.step % LOGGED == 0:
+                value = loss.item()
+                bar.set_postfix(loss=f"{value:.3f}")
+                _log(run, value, folder / LOG)
+            # A state resumes at the next pool of lessons, so it is saved at the end of one.
+            due = batch.after >= 0 and time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
+            if done or due:
+                run.save(folder / STATE)
+                saved_at = time.monotonic()
+            if done:
+                return
+
+
+def _log(run: Run, loss: float, path: Path) -> None:
+    record = {
+        "step": run.step,
+        "tokens": run.seen,
+        "loss": round(loss, 5),
+        "seconds": round(run.seconds, 1),
+    }
+    with path.open("a") as log:
+        log.write(json.dumps(record) + "\n")
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
@@ -190,13 +250,13 @@ def _save(path: Path, state: dict[str, Any]) -> None:
 
 
 def _forget_after(step: int, log: Path) -> None:
-    """Take out what a killed run logged after its last save: that is done again."""
+    """Delete what a killed run logged after its last save: these steps are repeated."""
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
 
 
 def export(model: Any, tokenizer: ChatTokenizer, folder: Path) -> None:
-    """Write weights (bfloat16) and tokenizer in Hugging Face's layout."""
+    """Write the weights in bfloat16 and the tokenizer, in Hugging Face's layout."""
     import copy
 
     import torch
@@ -212,15 +272,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int)
     parser.add_argument(
-        "--after", type=Path, nargs="+", default=(), help="pretrained models, to go on from"
+        "--after", type=Path, nargs="+", default=(), help="pretrained models to continue from"
     )
     parser.add_argument(
-        "--branch", type=int, default=0, help="which of several runs that go on from one model"
+        "--branch",
+        type=int,
+        default=0,
+        help="number of this run among those that continue from one model",
     )
     parser.add_argument(
-        "--drawn", action="store_true", help="ask none of the benchmark's kinds of question"
+        "--drawn",
+        action="store_true",
+        help="compose questions instead of using the benchmark's patterns",
     )
-    parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
     options = parser.parse_args()
     shape = LADDER[options.name]
     pretrain(

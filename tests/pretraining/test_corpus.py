@@ -17,27 +17,25 @@ from distill_sql.pocket.domains import ColumnSpec, Domain, TableSpec, load_domai
 from distill_sql.pocket.patterns import PATTERNS
 from distill_sql.pocket.patterns.registry import PHRASINGS as POCKET
 from distill_sql.pocket.patterns.registry import Draft
-from distill_sql.pretraining.corpus import (
-    ASKS,
-    CONDITIONS,
-    EXERCISES,
-    FIGURES,
-    KINDS,
-    PHRASINGS,
-    VARIANTS,
-    Kind,
-    Lesson,
-    WorldSpeaker,
+from distill_sql.pretraining.corpus import EXERCISES, KINDS, Kind, Lesson, lessons
+from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
+from distill_sql.pretraining.queries import (
     answer,
     asks_for_label,
-    composed,
     joined_as_shown,
-    lessons,
-    phrase,
-    phrasings,
     showing_more,
 )
-from distill_sql.pretraining.lexicon import Bag, Lexicon, Sense, load_lexicon, past, plural
+from distill_sql.pretraining.wording import (
+    ASKS,
+    CONDITIONS,
+    FIGURES,
+    PHRASINGS,
+    VARIANTS,
+    WorldSpeaker,
+    composed,
+    phrase,
+    phrasings,
+)
 from distill_sql.pretraining.worlds import make_world
 from distill_sql.prompting.prompts import extract_sql
 from distill_sql.sql.skeletons import skeleton, skeletons
