@@ -1,9 +1,4 @@
-"""Students on MLX: loading and LoRA with mlx-lm, at home on a Mac.
-
-The training loop is ours, because three things must be as they are on PyTorch: which tokens count
-in the loss (mlx-lm's own counts one more, the first of the padding), what an update averages over,
-and that a killed run goes on with its optimizer's state.
-"""
+"""Students on MLX: loading, LoRA and generation with mlx-lm, at home on a Mac."""
 
 from __future__ import annotations
 
@@ -11,7 +6,8 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.models.folders import check_vocabulary
@@ -19,8 +15,13 @@ from distill_sql.models.protocol import Framework, Writer
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import ChatTokenizer, load_tokenizer
 
+if TYPE_CHECKING:
+    from mlx.core import array
+    from mlx.nn import Module
 
-def mlx() -> Any:
+
+def mlx() -> ModuleType:
+    """``mlx.core``; raises :class:`MissingDependencyError` if mlx-lm is not installed."""
     try:
         import mlx.core as mx
         import mlx_lm  # noqa: F401
@@ -36,7 +37,7 @@ class MlxStudent:
 
     framework: Framework = "mlx"
 
-    def __init__(self, model: Any, tokenizer: ChatTokenizer, ends: set[int]) -> None:
+    def __init__(self, model: Module, tokenizer: ChatTokenizer, ends: set[int]) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self._ends = ends | {tokenizer.encode("<|im_end|>")[0]}
@@ -91,13 +92,13 @@ class MlxStudent:
         return list(answers.values())
 
 
-def _chosen_by(writer: Writer) -> Callable[[Any, Any], Any]:
-    """A processor of mlx-lm's that leaves the token alone that a writer chooses."""
+def _chosen_by(writer: Writer) -> Callable[[array, array], array]:
+    """A logits processor for mlx-lm that allows only the token that a writer chooses."""
     import numpy as np
 
     mx = mlx()
 
-    def process(_: Any, logits: Any) -> Any:
+    def process(_: array, logits: array) -> array:
         token = writer(np.array(logits[0].astype(mx.float32)))
         return mx.where(mx.arange(logits.shape[-1]) == token, logits, -mx.inf)
 
@@ -105,12 +106,12 @@ def _chosen_by(writer: Writer) -> Callable[[Any, Any], Any]:
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """The recipe as MLX carries it out: ``auto`` is bfloat16, which a Mac multiplies."""
+    """The recipe with precision ``auto`` replaced by bfloat16, which a Mac supports."""
     return replace(recipe, precision="bfloat16") if recipe.precision == "auto" else recipe
 
 
 def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> MlxStudent:
-    """The model in ``folder``, held as ``recipe`` says, with a trained adapter if one is given."""
+    """The model in ``folder`` at the recipe's precision, with a trained adapter if one is given."""
     recipe = resolve(recipe)
     model, config = load_model_as(folder, recipe)
     if adapter is not None:
@@ -123,7 +124,8 @@ def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> MlxStu
     return MlxStudent(model, tokenizer, set(ends if isinstance(ends, list) else [ends]) - {None})
 
 
-def load_model_as(folder: Path, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
+def load_model_as(folder: Path, recipe: Recipe) -> tuple[Module, dict[str, Any]]:
+    """The base model at the recipe's precision, and its configuration."""
     mx = mlx()
     import mlx.nn as nn
     from mlx_lm.utils import load_model
@@ -131,8 +133,8 @@ def load_model_as(folder: Path, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     model, config = load_model(folder)
     model.set_dtype(mx.float32 if recipe.full_width else mx.bfloat16)
     if recipe.precision == "nf4":
-        # MLX has no NF4; its own 4 bits, in groups of 64, take as much room. As under NF4, only the
-        # layers' products are rounded: embeddings, and the head that reads them, stay.
+        # MLX has no NF4. Its own 4-bit format, in groups of 64, takes as much memory. As with NF4,
+        # only the linear layers are quantized, not the embeddings and the output head.
         nn.quantize(
             model,
             group_size=64,
@@ -144,7 +146,8 @@ def load_model_as(folder: Path, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     return model, config
 
 
-def add_lora(model: Any, recipe: Recipe) -> None:
+def add_lora(model: Module, recipe: Recipe) -> None:
+    """Freeze the model and add the recipe's LoRA adapter."""
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
     parents = {"q_proj": "self_attn", "k_proj": "self_attn", "v_proj": "self_attn",
@@ -163,29 +166,30 @@ def add_lora(model: Any, recipe: Recipe) -> None:
 
 
 def save_arrays(
-    mx: Any, path: Path, arrays: dict[str, Any], metadata: dict[str, str] | None = None
+    path: Path, arrays: dict[str, array], metadata: dict[str, str] | None = None
 ) -> None:
+    """Write a safetensors file atomically; raises :class:`TrainingError` if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"new-{path.name}")
     try:
-        mx.save_safetensors(str(scratch), arrays, metadata or {})
+        mlx().save_safetensors(str(scratch), arrays, metadata or {})
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"{path} could not be saved ({error}). Free some space, then run the same command: "
-            "training goes on from its last checkpoint."
+            "training resumes from its last checkpoint."
         ) from error
     scratch.replace(path)
 
 
 def from_peft(adapter: Path, out: Path) -> Path:
-    """Write an adapter of the other back end in MLX's layout to the folder ``out``.
+    """Convert an adapter of PEFT to MLX's layout, into the folder ``out``.
 
-    PEFT keeps ``lora_A`` as (rank, in) and ``lora_B`` as (out, rank); MLX has both transposed.
+    PEFT stores ``lora_A`` as (rank, in) and ``lora_B`` as (out, rank); MLX transposes both.
     """
     mx = mlx()
     arrays = {}
     for name, value in mx.load(str(adapter / "adapter_model.safetensors")).items():
         plain = name.removeprefix("base_model.model.").removesuffix(".weight")
         arrays[plain.replace("lora_A", "lora_a").replace("lora_B", "lora_b")] = value.T
-    save_arrays(mx, out / "adapters.safetensors", arrays)
+    save_arrays(out / "adapters.safetensors", arrays)
     return out

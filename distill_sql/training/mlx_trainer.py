@@ -1,38 +1,33 @@
 """Training on MLX, at home on a Mac.
 
-The training loop is ours, because three things must be as they are on PyTorch: which tokens count
-in the loss (mlx-lm's own counts one more, the first of the padding), what an update averages over,
-and that a killed run goes on with its optimizer's state.
+The training loop is our own because three things must match PyTorch: which tokens count in the loss
+(mlx-lm's loop counts one more, the first padding token), what an update averages over, and that a
+killed run resumes with the state of its optimizer.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, cast
 
 from distill_sql.files import write_json
 from distill_sql.models.folders import check_vocabulary
 from distill_sql.models.mlx_backend import add_lora, load_model_as, mlx, resolve, save_arrays
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import load_tokenizer
-from distill_sql.training.outcome import (
-    Trained,
-    Update,
-    Validation,
-    learning_rate,
-    measured_after,
-)
-from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch, updates
+from distill_sql.training.outcome import Trained, Update, Validation
+from distill_sql.training.progress import Progress
+from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
 
-CHECKPOINT_EVERY = 50
-#: Padded lengths are multiples of this, so that few shapes are compiled.
+if TYPE_CHECKING:
+    from mlx.core import array
+    from mlx.nn import Module
+
+#: Rows are padded to multiples of this length, so that few shapes are compiled.
 PAD_TO = 32
 
 
@@ -48,125 +43,141 @@ def train(
     progress: bool = True,
     start: Path | None = None,
 ) -> Trained:
-    """Train an adapter on ``rows`` into ``out``; see the other back end for the arguments."""
-    mx = mlx()
-    import mlx.nn as nn
-    import mlx.optimizers as optim
-    from mlx.utils import tree_flatten, tree_map, tree_unflatten
+    """Train an adapter on ``rows`` into ``out``.
 
+    The arguments are those of :class:`~distill_sql.training.student.Trainer`.
+    """
+    mx = mlx()
     recipe = resolve(recipe)
     share = share_of_batch(recipe, 1, micro_batch)
-    total = updates(recipe, rows)
-    mx.random.seed(recipe.seed)
-    model, config = load_model_as(folder, recipe)
-    check_vocabulary(load_tokenizer(folder), config["vocab_size"], folder)
-    add_lora(model, recipe)
-    if start is not None:
-        model.load_weights(str(start / "adapters.safetensors"), strict=False)
-    optimizer = optim.AdamW(
-        learning_rate=0.0, betas=[recipe.beta1, recipe.beta2], eps=recipe.epsilon,
-        weight_decay=recipe.weight_decay, bias_correction=True,
-    )  # fmt: skip
-    model.train()
-    optimizer.init(model.trainable_parameters())
-    loss_and_gradient = nn.value_and_grad(model, lambda *batch: _loss_sum(model, *batch))
+    run = Progress(recipe, rows, validation, shown=progress)
+    learner = _Learner(folder, recipe, share=share, start=start)
     checkpoint = out / "checkpoints" / "mlx.safetensors"
-    history: list[Update] = []
-    measured: list[Validation] = []
     if resume and checkpoint.exists():
-        arrays, metadata = mx.load(str(checkpoint), return_metadata=True)
-        model.load_weights(
-            [(k[6:], v) for k, v in arrays.items() if k.startswith("model.")], strict=False
-        )
-        optimizer.state = tree_unflatten(
-            [(k[10:], v) for k, v in arrays.items() if k.startswith("optimizer.")]
-        )
-        history = [Update(*entry) for entry in json.loads(metadata["history"])]
-        measured = [Validation(*entry) for entry in json.loads(metadata["validation"])]
+        learner.resume(checkpoint, run)
     mx.reset_peak_memory()
-    began = time.monotonic()
-    aside = 0.0  # seconds
 
-    def measure() -> None:
-        nonlocal aside
-        done = {value.update for value in measured}
-        if validation and len(history) in measured_after(total) - done:
-            start = time.monotonic()
-            loss = _validation_loss(model, validation, share)
-            measured.append(Validation(len(history), loss))
-            aside += time.monotonic() - start
+    def mean_loss(held_out: Sequence[Row]) -> float:
+        return _validation_loss(learner.model, held_out, share)
 
-    with (
-        _recomputing(model, recipe),
-        tqdm(total=total, initial=len(history), disable=not progress, desc=recipe.name) as bar,
-    ):
-        measure()
+    with _recomputing(learner.model, recipe), run.running():
+        run.validate(len(run.updates), mean_loss)
         for number, group in enumerate(rows_of_updates(recipe, rows)):
-            if number < len(history):
+            if number < len(run.updates):
                 continue
-            rate = learning_rate(
-                number, peak=recipe.learning_rate, warm_up=recipe.warm_up, total=total
-            )
-            # What dropout draws must not depend on where a run was resumed.
-            mx.random.seed(recipe.seed + 1 + number)
-            learned = sum(len(row.ids) - row.prompt for row in group)
-            loss, gradient = mx.array(0.0), None
-            for first in range(0, len(group), share):
-                part, slope = loss_and_gradient(*_padded(mx, group[first : first + share]))
-                loss = loss + part
-                gradient = slope if gradient is None else tree_map(mx.add, gradient, slope)
-                mx.eval(loss, gradient)
-            gradient = tree_map(lambda g, count=learned: g / count, gradient)
-            gradient, _ = optim.clip_grad_norm(gradient, recipe.max_norm)
-            optimizer.learning_rate = rate
-            optimizer.update(model, gradient)
-            mx.eval(model.trainable_parameters(), optimizer.state)
-            history.append(Update(number + 1, loss.item() / learned, rate))
-            bar.set_postfix(loss=f"{history[-1].loss:.3f}", refresh=False)
-            bar.update()
-            measure()
-            if (number + 1) % CHECKPOINT_EVERY == 0:
-                save_arrays(
-                    mx,
-                    checkpoint,
-                    {f"model.{k}": v for k, v in tree_flatten(model.trainable_parameters())}
-                    | {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)},
-                    {
-                        "history": json.dumps([astuple(update) for update in history]),
-                        "validation": json.dumps([astuple(value) for value in measured]),
-                    },
-                )
-    seconds = time.monotonic() - began - aside
+            rate = run.learning_rate(number, peak=recipe.learning_rate)
+            run.add(learner.update(number, group, rate))
+            run.validate(number + 1, mean_loss)
+            if run.checkpoint_due():
+                learner.save(checkpoint, run)
     adapter = out / "adapter"
-    save_arrays(
-        mx, adapter / "adapters.safetensors", dict(tree_flatten(model.trainable_parameters()))
-    )
-    write_json(
-        adapter / "adapter_config.json",
-        {
-            "fine_tune_type": "lora",
-            "num_layers": len(model.layers),
-            "lora_parameters": {"rank": recipe.rank, "scale": recipe.alpha / recipe.rank,
-                                "dropout": recipe.dropout},
-        },
-    )  # fmt: skip
-    return Trained(
-        adapter,
-        tuple(history),
-        rows.tokens,
-        rows.learned,
-        rows.too_long,
-        seconds,
-        int(mx.get_peak_memory()),
-        tuple(measured),
-    )
+    learner.save_adapter(adapter)
+    return run.trained(adapter, peak_memory=int(mx.get_peak_memory()))
+
+
+class _Learner:
+    """A model with a LoRA adapter and its optimizer.
+
+    ``share`` is the number of rows that are held at once; ``start`` is an adapter to begin with.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, *, share: int, start: Path | None) -> None:
+        mx = mlx()
+        import mlx.nn as nn
+        import mlx.optimizers as optim
+
+        self._recipe, self._share = recipe, share
+        mx.random.seed(recipe.seed)
+        self.model, config = load_model_as(folder, recipe)
+        check_vocabulary(load_tokenizer(folder), config["vocab_size"], folder)
+        add_lora(self.model, recipe)
+        if start is not None:
+            self.model.load_weights(str(start / "adapters.safetensors"), strict=False)
+        self._optimizer = optim.AdamW(
+            learning_rate=0.0, betas=[recipe.beta1, recipe.beta2], eps=recipe.epsilon,
+            weight_decay=recipe.weight_decay, bias_correction=True,
+        )  # fmt: skip
+        self.model.train()
+        self._optimizer.init(self.model.trainable_parameters())
+        self._loss_and_gradient = nn.value_and_grad(
+            self.model, lambda *batch: _loss_sum(self.model, *batch)
+        )
+
+    def update(self, number: int, group: Sequence[Row], rate: float) -> Update:
+        """One optimizer update on a batch; ``number`` counts updates from 0."""
+        mx = mlx()
+        import mlx.optimizers as optim
+        from mlx.utils import tree_map
+
+        # Dropout must not depend on where a run was resumed.
+        mx.random.seed(self._recipe.seed + 1 + number)
+        learned = sum(len(row.ids) - row.prompt for row in group)
+        loss, gradient = mx.array(0.0), None
+        for first in range(0, len(group), self._share):
+            part, slope = self._loss_and_gradient(*_padded(group[first : first + self._share]))
+            loss = loss + part
+            gradient = slope if gradient is None else tree_map(mx.add, gradient, slope)
+            mx.eval(loss, gradient)
+        gradient = tree_map(lambda one: one / learned, gradient)
+        gradient, _ = optim.clip_grad_norm(gradient, self._recipe.max_norm)
+        self._optimizer.learning_rate = rate
+        self._optimizer.update(self.model, gradient)
+        mx.eval(self.model.trainable_parameters(), self._optimizer.state)
+        return Update(number + 1, loss.item() / learned, rate)
+
+    def save(self, checkpoint: Path, run: Progress) -> None:
+        """Write adapter, optimizer state and history to one file."""
+        from mlx.utils import tree_flatten
+
+        arrays = {f"model.{name}": value for name, value in self._adapter().items()}
+        arrays |= {f"optimizer.{name}": v for name, v in tree_flatten(self._optimizer.state)}
+        metadata = {
+            "history": json.dumps([astuple(update) for update in run.updates]),
+            "validation": json.dumps([astuple(one) for one in run.validation]),
+        }
+        save_arrays(checkpoint, arrays, metadata)
+
+    def resume(self, checkpoint: Path, run: Progress) -> None:
+        """Read what ``save`` wrote."""
+        from mlx.utils import tree_unflatten
+
+        arrays, metadata = mlx().load(str(checkpoint), return_metadata=True)
+
+        def part(prefix: str) -> list[tuple[str, array]]:
+            return [(k.removeprefix(prefix), v) for k, v in arrays.items() if k.startswith(prefix)]
+
+        self.model.load_weights(part("model."), strict=False)
+        self._optimizer.state = tree_unflatten(part("optimizer."))
+        run.resume(
+            [Update(*entry) for entry in json.loads(metadata["history"])],
+            [Validation(*entry) for entry in json.loads(metadata["validation"])],
+        )
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter in mlx-lm's layout."""
+        save_arrays(folder / "adapters.safetensors", self._adapter())
+        recipe = self._recipe
+        write_json(
+            folder / "adapter_config.json",
+            {
+                "fine_tune_type": "lora",
+                "num_layers": len(self.model.layers),
+                "lora_parameters": {"rank": recipe.rank, "scale": recipe.alpha / recipe.rank,
+                                    "dropout": recipe.dropout},
+            },
+        )  # fmt: skip
+
+    def _adapter(self) -> dict[str, array]:
+        from mlx.utils import tree_flatten
+
+        return dict(tree_flatten(self.model.trainable_parameters()))
 
 
 @contextmanager
-def _recomputing(model: Any, recipe: Recipe) -> Iterator[None]:
-    """While this lasts, layers keep their input alone if the recipe says so.
+def _recomputing(model: Module, recipe: Recipe) -> Iterator[None]:
+    """Gradient checkpointing of every layer, if it is in the recipe.
 
-    mlx-lm's own switch is one of the layers' class, and so of every model of the process.
+    mlx-lm's function patches the class of the layers, which every model of the process shares.
     """
     from mlx_lm.tuner.trainer import grad_checkpoint
 
@@ -180,10 +191,10 @@ def _recomputing(model: Any, recipe: Recipe) -> Iterator[None]:
         kind.__call__ = usual
 
 
-def _loss_sum(model: Any, ids: Any, places: Any, targets: Any) -> Any:
-    """The sum of the losses of ``targets``, which follow the tokens at ``places`` of ``ids``.
+def _loss_sum(model: Module, ids: array, places: array, targets: array) -> array:
+    """The summed loss of ``targets``, the tokens after ``places`` of ``ids``; see :func:`_padded`.
 
-    See :func:`_padded`. Logits are computed of these places alone.
+    Logits are computed at these places only.
     """
     mx = mlx()
     import mlx.nn as nn
@@ -195,20 +206,22 @@ def _loss_sum(model: Any, ids: Any, places: Any, targets: Any) -> Any:
     return nn.losses.cross_entropy(logits.astype(mx.float32), targets).sum()
 
 
-def _validation_loss(model: Any, rows: Sequence[Row], at_once: int) -> float:
+def _validation_loss(model: Module, rows: Sequence[Row], at_once: int) -> float:
     """The mean loss over the learned tokens of rows, without dropout."""
-    mx = mlx()
     alike = sorted(rows, key=lambda row: len(row.ids))
     model.eval()
-    batches = (_padded(mx, alike[at : at + at_once]) for at in range(0, len(alike), at_once))
-    total = sum(_loss_sum(model, *batch).item() for batch in batches)
+    batches = (_padded(alike[at : at + at_once]) for at in range(0, len(alike), at_once))
+    total = sum(cast(float, _loss_sum(model, *batch).item()) for batch in batches)
     model.train()
-    return float(total) / sum(len(row.ids) - row.prompt for row in rows)
+    return total / sum(len(row.ids) - row.prompt for row in rows)
 
 
-def _padded(mx: Any, group: Sequence[Row]) -> tuple[Any, Any, Any]:
-    """Ids (rows x width), the places (in all of them, one row after the other) that predict a
-    learned token, and these tokens."""
+def _padded(group: Sequence[Row]) -> tuple[array, array, array]:
+    """A batch: padded ids (rows x width), the places that predict learned tokens, these tokens.
+
+    Places are indices into the flattened ids.
+    """
+    mx = mlx()
     longest = max(len(row.ids) for row in group)
     width = -(-longest // PAD_TO) * PAD_TO
     ids = [list(row.ids) + [0] * (width - len(row.ids)) for row in group]

@@ -234,8 +234,8 @@ KILLED = """
     from distill_sql.models import torch_backend
     from distill_sql.training.student import train_student
     from distill_sql.teacher.traces import read_traces
-    backend = __import__("distill_sql.training.{framework}_trainer", fromlist=["x"])
-    backend.CHECKPOINT_EVERY = 4
+    from distill_sql.training.progress import Progress
+    Progress.checkpoint_every = 4
     {kill}
     recipe = Recipe(**json.loads(Path(sys.argv[1]).read_text()))
     train_student(recipe, read_traces(Path(sys.argv[2])), Path(sys.argv[3]),

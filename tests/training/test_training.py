@@ -19,6 +19,7 @@ import pytest
 from distill_sql.errors import MissingDependencyError
 from distill_sql.models.recipes import Recipe
 from distill_sql.training.outcome import Trained, measured_after
+from distill_sql.training.progress import Progress
 from distill_sql.training.rows import Row, Rows, updates
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
@@ -176,7 +177,7 @@ def test_a_resumed_run_keeps_what_was_measured(
     trainer: Any, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its losses, with dropout, and its validation losses are those of a run in one piece."""
-    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(Progress, "checkpoint_every", 4)
     recipe = replace(recipe, dropout=0.3, learning_rate=0.02, batch=2)
     rows, held = Rows(some_rows(24), 0), some_rows(5, seed=1)
     whole = run(trainer, recipe, rows, tmp_path / "whole", validation=held)

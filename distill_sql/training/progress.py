@@ -1,0 +1,96 @@
+"""A training run in progress, as both back ends record it: schedule, history, validation, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from tqdm import tqdm
+
+from distill_sql.models.recipes import Recipe
+from distill_sql.training.outcome import (
+    Trained,
+    Update,
+    Validation,
+    learning_rate,
+    measured_after,
+)
+from distill_sql.training.rows import Row, Rows, updates
+
+#: Computes the mean loss over the learned tokens of rows.
+MeanLoss: TypeAlias = Callable[[Sequence[Row]], float]
+
+
+class Progress:
+    """The history of a run, shown as a progress bar.
+
+    A back end calls ``validate`` before the first update and after each update, and ``add`` with
+    the result of each update. ``validation`` rows may be empty.
+    """
+
+    #: Updates between two checkpoints.
+    checkpoint_every = 50
+
+    def __init__(
+        self, recipe: Recipe, rows: Rows, validation: Sequence[Row] = (), *, shown: bool = True
+    ) -> None:
+        self.total = updates(recipe, rows)
+        self.updates: list[Update] = []
+        self.validation: list[Validation] = []
+        self._warm_up, self._rows, self._held_out = recipe.warm_up, rows, validation
+        self._seconds = self._validating = 0.0
+        self._bar = tqdm(total=self.total, disable=not shown, desc=recipe.name)
+
+    def learning_rate(self, update: int, *, peak: float) -> float:
+        """The learning rate of the update with this number, counted from 0."""
+        return learning_rate(update, peak=peak, warm_up=self._warm_up, total=self.total)
+
+    def resume(self, updates: Iterable[Update], validation: Iterable[Validation]) -> None:
+        """Continue from the history of a checkpoint."""
+        self.updates, self.validation = list(updates), list(validation)
+        self._bar.update(len(self.updates) - self._bar.n)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Time the training loop, without validation, and close the progress bar at its end."""
+        began = time.monotonic()
+        with self._bar:
+            yield
+            self._seconds = time.monotonic() - began - self._validating
+
+    def add(self, update: Update) -> None:
+        """Append an update to the history."""
+        self.updates.append(update)
+        self._bar.set_postfix(loss=f"{update.loss:.3f}", refresh=False)
+        self._bar.update()
+
+    def checkpoint_due(self) -> bool:
+        """Whether a checkpoint is due after the last update."""
+        return len(self.updates) % self.checkpoint_every == 0
+
+    def validate(self, update: int, mean_loss: MeanLoss) -> Validation | None:
+        """The validation loss after so many updates, if it is due and not known yet."""
+        known = {one.update for one in self.validation}
+        if not self._held_out or update not in measured_after(self.total) - known:
+            return None
+        began = time.monotonic()
+        measured = Validation(update, mean_loss(self._held_out))
+        self.validation.append(measured)
+        self._validating += time.monotonic() - began
+        return measured
+
+    def trained(self, adapter: Path, *, peak_memory: int) -> Trained:
+        """The result of the run, once it is over."""
+        return Trained(
+            adapter,
+            tuple(self.updates),
+            self._rows.tokens,
+            self._rows.learned,
+            self._rows.too_long,
+            self._seconds,
+            peak_memory,
+            tuple(self.validation),
+        )

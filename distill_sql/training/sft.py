@@ -1,0 +1,113 @@
+"""trl's trainer with the schedule, the loss and the history that both back ends share.
+
+Importing this module imports trl, which takes seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from transformers import TrainerCallback
+from trl import SFTTrainer
+
+from distill_sql.training.outcome import Update, Validation
+from distill_sql.training.progress import MeanLoss, Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerState, TrainingArguments
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+    from transformers.trainer_callback import TrainerControl
+
+
+class Trainer(SFTTrainer):  # type: ignore[misc]
+    """trl's trainer with the recipe's schedule and a loss over the learned tokens only."""
+
+    def __init__(self, progress: Progress, **options: Any) -> None:
+        self.progress = progress
+        super().__init__(**options)
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule of :func:`~distill_sql.training.outcome.learning_rate`."""
+
+        def share_of_peak(update: int) -> float:
+            return self.progress.learning_rate(update, peak=1.0)
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or self.optimizer, share_of_peak
+        )
+        return self.lr_scheduler
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, CausalLMOutputWithPast]:
+        """Mean cross-entropy over an update's learned tokens, on every device.
+
+        trl's loss computes logits for every token of every prompt, and metrics that are not used.
+        Here logits are computed for learned tokens only.
+        """
+        # The logits at a position predict the next token; the last position predicts nothing.
+        targets = F.pad(inputs.pop("labels")[:, 1:], (0, 1), value=-100)
+        learned = targets != -100
+        outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
+        loss = F.cross_entropy(outputs.logits.float(), targets[learned], reduction="sum")
+        # The number of items is that of all processes, over which gradients are averaged.
+        loss = loss * self.accelerator.num_processes / num_items_in_batch
+        return (loss, outputs) if return_outputs else loss
+
+
+class RecordProgress(TrainerCallback):  # type: ignore[misc]
+    """Records updates and validation losses.
+
+    Validation losses are also kept in the trainer's log, which is part of a checkpoint.
+    """
+
+    def __init__(self, progress: Progress, mean_loss: MeanLoss) -> None:
+        self._progress = progress
+        self._mean_loss = mean_loss
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Restore the history of a resumed run, and validate before the first update."""
+        log = state.log_history
+        self._progress.resume(
+            [
+                Update(entry["step"], entry["loss"], entry["learning_rate"])
+                for entry in log
+                if "loss" in entry
+            ],
+            [
+                Validation(entry["step"], entry["validation"])
+                for entry in log
+                if "validation" in entry
+            ],
+        )
+        self.on_step_end(args, state, control)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Validate if it is due."""
+        measured = self._progress.validate(state.global_step, self._mean_loss)
+        if measured is not None:
+            state.log_history.append({"step": measured.update, "validation": measured.loss})
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **_: Any,
+    ) -> None:
+        """Record the update that was logged; the trainer also logs a summary at its end."""
+        if "loss" in logs:
+            self._progress.add(Update(state.global_step, logs["loss"], logs["learning_rate"]))
