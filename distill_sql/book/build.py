@@ -1,4 +1,4 @@
-"""Build the whole book: validate, execute what is stale, make the pages."""
+"""Build the whole book: check parameters, execute stale chapters, build the pages."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from distill_sql.errors import ChapterError, ParameterError
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done for one chapter.
+    """What to do for one chapter.
 
-    ``reason`` says why it must run, and is empty where the executed chapter still holds.
+    ``reason`` says why it must be executed, and is empty if it is up to date.
     """
 
     chapter: Chapter
@@ -39,10 +39,10 @@ def plan(
     names: Sequence[str] | None = None,
     parameters: Mapping[str, object] | None = None,
 ) -> list[Plan]:
-    """Validate ``parameters`` and say for each chapter whether, and why, it must run.
+    """Check ``parameters`` and plan for each chapter whether, and why, it must be executed.
 
-    Each chapter takes those parameters that it declares; one that no chapter declares is a
-    ParameterError. Nothing is executed.
+    Each chapter gets the parameters that it declares. Raises ParameterError for a parameter that no
+    chapter declares. Nothing is executed.
     """
     parameters = parameters or {}
     chapters = [Chapter.load(book, name) for name in names or book.chapter_names]
@@ -69,10 +69,10 @@ def run(
     parameters: Mapping[str, object] | None = None,
     force: bool = False,
 ) -> list[Plan]:
-    """Execute the chapters that are stale (with ``force``: all) and return the plans.
+    """Execute the stale chapters (with ``force``: all chapters) and return the plans.
 
-    A chapter that fails does not stop the others; when all had their turn, one ChapterError tells
-    of every failure. Progress goes to the terminal.
+    If a chapter fails, the others are still executed; then one ChapterError lists all failures.
+    Progress is shown on the terminal.
     """
     from tqdm import tqdm
 
@@ -115,13 +115,13 @@ def build(
     parameters: Mapping[str, object] | None = None,
     force: bool = False,
 ) -> Path:
-    """Execute what is stale, build the pages and return the front page.
+    """Execute stale chapters, build the pages and return the front page.
 
-    ``names`` limits what is executed, not what is shown: another chapter is shown as it last ran,
-    or with a page that says how to add it. Where chapters fail, the pages are built from what there
-    is, and the ChapterError follows.
+    ``names`` limits what is executed, not what is shown: other chapters are shown as last executed,
+    or as a page that says how to add them. If chapters fail, the pages are built from what there
+    is, and then ChapterError is raised.
     """
-    plan(book, names=names, parameters=parameters)  # a mistake in what was asked ends it here
+    plan(book, names=names, parameters=parameters)  # raises errors in the arguments early
     failures = []
     try:
         run(book, names=names, parameters=parameters, force=force)
@@ -131,7 +131,7 @@ def build(
         declared = Chapter.load(book, name).parameters
         given = {key: value for key, value in (parameters or {}).items() if key in declared}
         adding = command_line(["build", "--chapter", name], given)
-        print(f"{name} never ran: its page says so. To add it: {adding}", file=sys.stderr)
+        print(f"{name} was never executed; its page says so. To add it: {adding}", file=sys.stderr)
     started = time.monotonic()
     try:
         with placeholders(book):
@@ -149,9 +149,9 @@ def build(
 
 
 def clean(book: Book) -> list[Path]:
-    """Delete what was generated: executed chapters, work files, pages. Returns what is gone.
+    """Delete executed chapters, work files and pages. Returns the deleted paths.
 
-    The browser packages stay: to have them again takes a network.
+    The browser packages stay, since installing them needs a network.
     """
     gone = [path for path in (book.chapters, book.work, book.root / "_build") if path.exists()]
     for path in gone:
@@ -166,8 +166,8 @@ def _same_source(record: cache.Record, chapter: Chapter) -> bool:
 def _plan(
     book: Book, chapter: Chapter, record: cache.Record | None, overrides: dict[str, Any]
 ) -> Plan:
-    # Reading a notebook takes seconds of imports. The same source with the same parameters was
-    # validated when it was recorded, so a book without changes is left alone quickly.
+    # Reading a notebook needs seconds of imports. The same source with the same parameters was
+    # checked when it was recorded, so this is skipped if nothing changed.
     if record is not None and _same_source(record, chapter) and record.overrides == overrides:
         parameters, inputs = record.parameters, record.inputs
     else:

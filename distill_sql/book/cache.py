@@ -1,7 +1,7 @@
-"""What an executed chapter was made from, and whether that still holds.
+"""The record of what an executed chapter was made from, to decide whether it is up to date.
 
-The record travels inside the executed notebook, so that the two can never disagree: a notebook is
-renamed into place whole, or not at all.
+The record is stored inside the executed notebook, so the two can never disagree: a notebook is
+renamed into place as a whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from distill_sql.settings import DATASET_VARIABLES
 
 # Key of the record in the notebook's metadata.
 METADATA = "distill_sql_run"
-# What chapters find beside a dataset, unless a variable says where it is.
+# Folders that chapters read beside a dataset, unless a variable names another one.
 BESIDE = {"TOKENIZER_DIR": "qwen2.5-tokenizer", "PREDICTIONS_DIR": "published_predictions"}
 
 
@@ -29,8 +29,8 @@ BESIDE = {"TOKENIZER_DIR": "qwen2.5-tokenizer", "PREDICTIONS_DIR": "published_pr
 class Record:
     """One execution of a chapter.
 
-    ``overrides`` are the parameters as they were given, ``parameters`` all of them as they ran.
-    ``inputs`` are the declared input paths, ``parts`` the digests that must all still match.
+    ``overrides`` are the parameters as given, ``parameters`` all parameters with their values.
+    ``inputs`` are the declared input paths. ``parts`` are the digests, which must all still match.
     ``executed`` is an ISO date, ``seconds`` the wall time.
     """
 
@@ -46,7 +46,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
-        """The record in an executed notebook, or None where there is none that can be read."""
+        """The record in an executed notebook, or None if there is no readable one."""
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))["metadata"][METADATA]
             return cls(**(entry | {"inputs": tuple(entry["inputs"])}))
@@ -57,7 +57,7 @@ class Record:
 def parts(
     book: Book, *, source: str, parameters: Mapping[str, Any], inputs: Iterable[str]
 ) -> dict[str, str]:
-    """Digest of each thing that a chapter depends on."""
+    """The digest of each thing that a chapter depends on."""
     return {
         "source": _digest(source),
         "parameters": _digest(json.dumps(parameters, sort_keys=True)),
@@ -74,7 +74,7 @@ def source_digest(text: str) -> str:
 
 @cache
 def library_digest() -> str:
-    """Digest of every file of the installed package, its data included."""
+    """The digest of all files of the installed package, including data."""
     folder = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -86,18 +86,18 @@ def library_digest() -> str:
 
 @cache
 def environment_digest(root: Path) -> str:
-    """Digest of the lock files beside the book, and of the versions that provenance names."""
+    """The digest of the book's lock files and of the package versions in provenance."""
     locks = [path.read_text(encoding="utf-8") for path in sorted(root.glob("*.lock"))]
     return _digest(json.dumps([locks, provenance.packages()]))
 
 
 def inputs_digest(book: Book, *, parameters: Mapping[str, Any], inputs: Iterable[str]) -> str:
-    """Digest of the files and folders a chapter reads.
+    """The digest of the files and folders that a chapter reads.
 
-    These are ``inputs``, every parameter that is the path of something, the folder of a dataset
-    named in a parameter, and what chapters find beside a dataset. Files are known by relative path,
-    size and modification time, not by content: Spider is a gigabyte. A changed file that keeps size
-    and time goes unnoticed.
+    These are ``inputs``, every parameter that is an existing path, the folder of a dataset named in
+    a parameter, and the folders beside a dataset. Files are compared by relative path, size and
+    modification time, not by content, since Spider has a gigabyte. A change that keeps size and
+    time is not noticed.
     """
     values: list[str] = []
     for value in parameters.values():

@@ -9,12 +9,12 @@ alternatives separated by ``|`` declares the allowed values::
     predictions = ""  # empty | a folder of prediction files
     seed = 0  # any whole number
 
-An alternative is a literal, the word ``empty``, or begins with ``a folder`` or ``a file`` and then
-stands for any path that exists. What follows a ``;`` explains. Without ``|`` (and without a leading
-``a folder`` or ``a file``) every value of the default's type is allowed.
+An alternative is a literal, the word ``empty``, or begins with ``a folder`` or ``a file``, which
+stands for any existing path. Text after a ``;`` is an explanation. Without ``|`` (and without a
+leading ``a folder`` or ``a file``) every value of the default's type is allowed.
 
-A value from the command line takes the type of the default: a size such as ``0.5b``, or ``0.5``,
-stays a string where the default is one.
+A value from the command line gets the type of the default: a size such as ``0.5b``, or ``0.5``,
+stays a string if the default is one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Parameter:
 
     @cached_property
     def choices(self) -> tuple[str, ...] | None:
-        """The declared alternatives, or None where any value of the right type is allowed."""
+        """The declared alternatives, or None if any value of the right type is allowed."""
         declared = self.help.partition(";")[0].strip()
         if "|" not in declared and not declared.startswith(_PATHS):
             return None
@@ -57,7 +57,7 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """What a value may be, for messages."""
+        """A description of the allowed values, for messages."""
         if self.choices is None:
             return f"a value of type {type(self.default).__name__}"
         return " | ".join(self.choices)
@@ -65,9 +65,9 @@ class Parameter:
     def parse(self, value: object, *, root: Path) -> Any:
         """``value`` as this parameter's type, checked against its choices.
 
-        Text is converted, other values must have the type already. A path is returned relative to
-        ``root``, where chapters run; on the way in it is relative to the current folder. Raises
-        ValueError with what is wrong.
+        Text is converted; other values must have the right type. A path is relative to the current
+        folder, and is returned relative to ``root``, where chapters run. Raises ValueError with the
+        reason if the value is not allowed.
         """
         parsed = self._convert(value)
         if self.choices is None:
@@ -155,7 +155,7 @@ class Chapter:
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """The declared parameters by name; ChapterError where the cell breaks the rules above."""
+        """The declared parameters by name; ChapterError if the cell breaks the rules above."""
         try:
             import papermill
         except ImportError:
@@ -180,7 +180,7 @@ class Chapter:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """Files and folders, relative to the book, whose change makes this chapter stale.
+        """Files and folders, relative to the book, that make this chapter stale if they change.
 
         Declared in the front matter as ``distill_sql: {inputs: [...]}``; by default the recorded
         results, ``book/results``. Paths given as parameters need no declaration.
@@ -189,7 +189,7 @@ class Chapter:
         return tuple(str(path) for path in declared)
 
     def resolve(self, overrides: Mapping[str, object], *, root: Path) -> dict[str, Any]:
-        """All parameters with ``overrides`` applied; ParameterError for a name or value unknown."""
+        """All parameters with ``overrides``; ParameterError for an unknown name or a bad value."""
         for name in overrides:
             if name not in self.parameters:
                 raise ParameterError(
@@ -220,7 +220,7 @@ class Chapter:
 
 
 def unknown_name(name: str, known: Mapping[str, object], *, where: str) -> str:
-    """The message for a parameter that nobody declares."""
+    """The message for an unknown parameter."""
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     return f"unknown parameter {name!r} for {where}: it knows {', '.join(known) or 'none'}.{hint}"

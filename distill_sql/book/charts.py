@@ -1,12 +1,12 @@
-"""Charts of the book: one Altair theme for light and dark, drawn in the page without a network.
+"""Charts of the book: one Altair theme for light and dark pages, drawn without a network.
 
-:func:`show` puts a figure into the page: the Vega-Lite specification as JSON, a static picture of
-it, a caption and a text for those who cannot see it. ``book/_static/book.js`` draws the
-specification with the local copy of Vega and redraws it when the reader changes the theme; where no
-script runs (JupyterLab, a reader without JavaScript), the static picture stays.
+:func:`show` puts a figure into the page: the Vega-Lite specification as JSON, a static picture, a
+caption and an alternative text. ``book/_static/book.js`` draws the specification with the local
+copy of Vega, and redraws it when the reader changes the theme. Without scripts (in JupyterLab, or
+without JavaScript), the static picture stays.
 
-Charts with one view, or layers, take the width of the page. Facets and concatenations have no such
-width in Vega-Lite: they scroll sideways where they are wider than the page.
+Charts with a single view or with layers have the width of the page. Vega-Lite cannot fit facets and
+concatenations to a width, so they scroll sideways if they are wider than the page.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import altair
 
-# Dark enough on white, light enough on the dark page (3:1 or better), and told apart by readers
-# with the common colour-vision deficiencies. Index i means the same series in both.
+# Contrast of 3:1 or better on the white and the dark page, and distinguishable with the common
+# colour-vision deficiencies. Index i is the same series in both.
 LIGHT = ("#0067a8", "#c9500a", "#579f90", "#a81d62", "#593902", "#1b2230")
 DARK = ("#58b2ea", "#f28a4b", "#49d1b3", "#a46390", "#897319", "#d6e7ff")
 
@@ -31,7 +31,7 @@ _FONT = (
     "'Liberation Sans', Arial, sans-serif"
 )
 _THEME = "distill_sql"
-# Single views and layers: the only specifications for which Vega-Lite can fit a container.
+# Specifications that Vega-Lite cannot fit to a container; it can fit single views and layers.
 _COMPOSED = frozenset({"facet", "row", "column", "repeat", "concat", "hconcat", "vconcat"})
 _STATIC_WIDTH = 640
 
@@ -39,8 +39,8 @@ _STATIC_WIDTH = 640
 def show(chart: altair.TopLevelMixin, *, caption: str, alt: str) -> None:
     """Display ``chart`` as a figure of the book.
 
-    ``caption`` is read beside the chart, ``alt`` instead of it: it says what the chart shows, not
-    that it is one. Neither may be empty (ValueError).
+    ``caption`` stands beside the chart. ``alt`` replaces it for readers who cannot see it, and says
+    what the chart shows. Raises ValueError if either is empty.
     """
     from IPython.display import display
 
@@ -55,7 +55,8 @@ def figure_html(chart: altair.TopLevelMixin, *, caption: str, alt: str) -> str:
     specification = specify(chart)
     specification["description"] = alt
     payload = {"spec": specification, "dark": config(dark=True)}
-    # A "<" inside JSON can only stand in a string; escaped, no value can end the script element.
+    # In JSON, "<" occurs only in strings. It is escaped so that no value can end the script
+    # element.
     embedded = json.dumps(payload, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     picture = base64.b64encode(static_svg(specification).encode()).decode()
     source = f"data:image/svg+xml;base64,{picture}"
@@ -71,7 +72,7 @@ def figure_html(chart: altair.TopLevelMixin, *, caption: str, alt: str) -> str:
 
 
 def specify(chart: altair.TopLevelMixin) -> dict[str, Any]:
-    """The Vega-Lite specification of ``chart`` under the book's theme, as wide as its container."""
+    """The Vega-Lite specification of ``chart`` in the book's theme, as wide as its container."""
     import altair
 
     @altair.theme.register(_THEME, enable=False)
@@ -84,13 +85,13 @@ def specify(chart: altair.TopLevelMixin) -> dict[str, Any]:
     if not _COMPOSED & parts and "width" not in specification:
         specification["width"] = "container"
         specification["autosize"] = {"type": "fit-x", "contains": "padding"}
-        # Upright where there is room; a small facet keeps Vega-Lite's vertical labels.
+        # Horizontal labels if there is room; a small facet keeps Vega-Lite's vertical ones.
         specification["config"]["axisXDiscrete"] = {"labelAngle": 0}
     return specification
 
 
 def static_svg(specification: Mapping[str, Any]) -> str:
-    """A picture of ``specification`` in the light colours, 640 pixels wide where it can be."""
+    """``specification`` as SVG in the light colours, 640 pixels wide if its width is free."""
     import vl_convert
 
     fixed = copy.deepcopy(dict(specification))
@@ -100,10 +101,10 @@ def static_svg(specification: Mapping[str, Any]) -> str:
 
 
 def config(*, dark: bool) -> dict[str, Any]:
-    """The theme as a Vega-Lite ``config``; light and dark differ in colours only.
+    """The theme as a Vega-Lite ``config``; light and dark differ only in colours.
 
-    Colours come from the theme, so a chart must not name its own: encode a column, and order the
-    scale's domain where a series should keep its colour.
+    A chart must not name colours, since they come from the theme: encode a column, and order the
+    scale's domain if a series should keep its colour.
     """
     ink, muted, grid = (
         ("#d8dee6", "#a3afbd", "#36404c") if dark else ("#1f2933", "#52606d", "#e3e7ec")

@@ -1,4 +1,4 @@
-"""The figures that the executed chapters noted, and how long each chapter took."""
+"""Collects the figures that executed chapters noted, and the time of each chapter."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from distill_sql.book.layout import Book
 from distill_sql.errors import ChapterError
 from distill_sql.settings import DATASET_VARIABLES
 
-#: The parameter whose value a figure's name begins with; with another one changed, a figure is not
-#: the book's.
+#: The parameter whose value begins the name of a figure. If another parameter was changed, the
+#: figure is not the book's.
 _DATASET = "dataset"
 
 
 def collect(book: Book) -> dict[str, tuple[float, str]]:
     """Every figure by ``<dataset>.<chapter>.<name>``, with its unit.
 
-    ``<dataset>.<chapter>.seconds`` is what a chapter took, ``<dataset>.book.seconds`` what all did:
-    the whole time only if nothing was there before, such as students. Raises
-    :class:`ChapterError` for a chapter that is missing or stale, or ran with parameters of its own.
+    ``<dataset>.<chapter>.seconds`` is the time of a chapter, ``<dataset>.book.seconds`` the time of
+    all chapters. It is the time of a whole build only if nothing, such as students, was reused.
+    Raises :class:`ChapterError` for a chapter that is missing, stale or had changed parameters.
     """
     found: dict[str, tuple[float, str]] = {}
     total = 0.0
@@ -33,14 +33,14 @@ def collect(book: Book) -> dict[str, tuple[float, str]]:
             raise ChapterError(f"chapter {name} was never executed. Run: distill-sql book build")
         if own := sorted(record.overrides.keys() - {_DATASET}):
             raise ChapterError(
-                f"chapter {name} ran with {', '.join(own)} of its own, so its figures are not the "
+                f"chapter {name} ran with {', '.join(own)} set, so its figures are not the "
                 f"book's. Run: distill-sql book build --chapter {name} --force"
             )
         if reason := plan(book, names=[name], parameters=record.overrides)[0].reason:
             raise ChapterError(f"chapter {name} is stale: {reason}. Run: distill-sql book build")
         dataset = record.parameters.get(_DATASET)
         if dataset:
-            dataset = Path(dataset).name  # a folder of one's own goes by its name
+            dataset = Path(dataset).name  # of a folder, its name
             datasets.add(dataset)
         title = name.partition("_")[2] or name
         prefix = f"{dataset or 'book'}.{title}"
@@ -51,14 +51,14 @@ def collect(book: Book) -> dict[str, tuple[float, str]]:
     if len(datasets) != 1:
         raise ChapterError(
             f"chapters were executed on {', '.join(sorted(datasets)) or 'no dataset'}; their "
-            "figures are collected when all are on one. Run: distill-sql book build --dataset NAME"
+            "figures can be collected only from one. Run: distill-sql book build --dataset NAME"
         )
     found[f"{datasets.pop()}.book.seconds"] = total, "s"
     return found
 
 
 def made_by(names: Iterable[str]) -> str:
-    """The command that builds the book which has figures of these names."""
+    """The command that builds the book with these figures."""
     dataset = next(iter(names)).partition(".")[0]
     variable = DATASET_VARIABLES.get(dataset)
     if variable:

@@ -1,4 +1,4 @@
-"""Execute one chapter with papermill, and put it in place only when it ran to its end."""
+"""Executes one chapter with papermill, and puts it in place only if it succeeds."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _KERNEL = "python3"
-# Progress bars belong in the terminal; in a chapter they would be part of the page.
+# In a chapter, progress bars would become part of the page.
 _QUIET = {
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
-# glibc gives memory back to the system and asks for it again with every large tensor, which takes
-# a tenth of the time of training on a CPU; so it may keep what it has.
+# By default glibc returns memory to the system and requests it again for every large tensor, which
+# takes a tenth of the training time on a CPU. These settings let it keep the memory.
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_TOP_PAD_": str(2**28),
 }
-# The kernel listens on the loopback device, which other users of the machine can reach.
+# The kernel listens on the loopback device, which other users of the machine can access.
 _ENCRYPTED = {"KernelManager": {"transport_encryption": "auto"}}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -45,12 +45,13 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def execute(
     book: Book, chapter: Chapter, *, overrides: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> list[str]:
-    """Run ``chapter`` and replace ``book/chapters/NAME.ipynb`` with the result.
+    """Execute ``chapter`` and replace ``book/chapters/NAME.ipynb`` with the result.
 
-    ``overrides`` are recorded as given and repeated in the re-run command, ``parameters`` are the
-    resolved values the chapter runs with. Returns notes for the terminal: what cells wrote to
-    stderr, which never reaches the page. Raises ChapterError with the failing cell; the notebook up
-    to there is then ``book/.work/NAME.failed.ipynb``, and a previous good version stays in place.
+    ``overrides`` are the parameters as given; they are recorded and repeated in the re-run command.
+    ``parameters`` are the resolved values of all parameters. Returns notes for the terminal: what
+    cells wrote to stderr, which is not on the page. Raises ChapterError with the failing cell. The
+    notebook up to this cell is then ``book/.work/NAME.failed.ipynb``, and a previous good version
+    stays in place.
     """
     try:
         import nbformat
@@ -60,7 +61,7 @@ def execute(
     except ImportError as error:
         raise missing_book_extra(error.name or "papermill") from None
 
-    # Digests first: a library edited while the chapter runs must make the result stale.
+    # Digests come first, so that a library edited during the run makes the result stale.
     parts = cache.parts(book, source=chapter.text, parameters=parameters, inputs=chapter.inputs)
     changed = {n: v for n, v in parameters.items() if v != chapter.parameters[n].default}
     for folder in (book.work, book.chapters):  # before the work
@@ -72,7 +73,7 @@ def execute(
         try:
             notebook = papermill.execute_notebook(
                 chapter.notebook(),
-                # papermill formats this path with the parameters: braces would be fields.
+                # papermill formats this path with the parameters, so braces are escaped.
                 str(running).replace("{", "{{").replace("}", "}}"),
                 parameters=changed,
                 kernel_name=_KERNEL,
@@ -106,12 +107,12 @@ def execute(
 
 
 def rerun_command(name: str, overrides: Mapping[str, Any]) -> str:
-    """The command that runs this chapter again with the same parameters."""
+    """The command that executes this chapter again with the same parameters."""
     return command_line(["run", name], overrides)
 
 
 def command_line(verb: Sequence[str], overrides: Mapping[str, Any]) -> str:
-    """``distill-sql book`` with these words, these parameters and the folders they need."""
+    """A ``distill-sql book`` command with these parameters and the folders they need."""
     import shlex
 
     words = ["distill-sql", "book", *verb]
@@ -125,10 +126,10 @@ def command_line(verb: Sequence[str], overrides: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _kernel_environment(book: Book) -> Iterator[None]:
-    """Quiet, and with a kernelspec that is this interpreter.
+    """Set the environment of the kernel: no progress bars, and a kernelspec for this interpreter.
 
-    Kernelspecs of the user or the system may point at other interpreters; a folder in
-    ``JUPYTER_PATH`` comes before them all.
+    Kernelspecs of the user or the system may point at other interpreters. A folder in
+    ``JUPYTER_PATH`` takes precedence over them.
     """
     from ipykernel.kernelspec import get_kernel_dict
 
@@ -148,10 +149,10 @@ def _kernel_environment(book: Book) -> Iterator[None]:
 
 
 def _clean(notebook: NotebookNode) -> list[str]:
-    """Take out what is not for the reader; return what went to stderr, one note per cell."""
+    """Remove what is not for the reader; returns what went to stderr, one note per cell."""
     notes = []
     figures.keep(notebook)
-    # papermill notes the paths of this machine.
+    # papermill records paths of this machine.
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
         cell.metadata.pop("papermill", None)
@@ -168,8 +169,7 @@ def _clean(notebook: NotebookNode) -> list[str]:
 def _failure(
     book: Book, chapter: Chapter, error: Any, overrides: Mapping[str, Any], failed: Path
 ) -> str:
-    # papermill puts the notebook's injected parameters and its own notes between the cells, so the
-    # cell is found again by its text.
+    # papermill inserts cells for parameters and errors, so the failing cell is found by its text.
     offset = chapter.text.find(error.source)
     line = chapter.text.count("\n", 0, offset) + 1 if offset >= 0 else None
     source = error.source.splitlines()

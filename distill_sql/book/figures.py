@@ -1,8 +1,8 @@
 """Figures of a chapter that are repeated elsewhere, such as in the README.
 
-A chapter notes a figure where it computes it. The page shows nothing; the executed notebook keeps
-the value, and ``distill-sql book figures`` collects what all chapters noted. So a figure in prose
-can be compared with the run that it is from.
+A chapter notes a figure where it computes it. The value is kept in the executed notebook but not
+shown on the page; ``distill-sql book figures`` collects the figures of all chapters. So a figure in
+prose can be compared with the run that it comes from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-#: The kind of output in which a kernel hands a figure over; nothing shows it.
+#: The MIME type of a noted figure in a cell's output; it is not displayed.
 OUTPUT = "application/vnd.distill-sql.figure+json"
 #: The key of a notebook's figures in its metadata.
 METADATA = "distill_sql_figures"
@@ -24,13 +24,13 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def note(name: str, value: float, unit: str = "") -> None:
-    """Note a figure of the chapter that calls it, under a name that is its own in the chapter.
+    """Note a figure of the calling chapter, under a name that is unique in the chapter.
 
-    ``value`` is as it was computed, not rounded, and a share is a number from 0 to 1. Names are of
-    small letters, digits, ``.``, ``-`` and ``_``; ValueError for any other.
+    ``value`` is not rounded; a share is a number from 0 to 1. A name consists of small letters,
+    digits, ``.``, ``-`` and ``_``; otherwise ValueError is raised.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a figure: small letters, digits, '.', '-', '_'")
+        raise ValueError(f"a figure cannot be called {name!r}: use small letters, digits and . - _")
     from IPython.display import display
 
     figure = {"name": name, "value": float(value), "unit": unit}
@@ -38,7 +38,7 @@ def note(name: str, value: float, unit: str = "") -> None:
 
 
 def keep(notebook: NotebookNode) -> None:
-    """Move the figures that a run noted from a notebook's outputs to its metadata."""
+    """Move noted figures from the outputs of a notebook to its metadata."""
     found: dict[str, Any] = {}
     for cell in notebook.cells:
         kept = []
@@ -54,7 +54,7 @@ def keep(notebook: NotebookNode) -> None:
 
 
 def noted(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The figures of an executed notebook: ``value`` and ``unit`` by name, in the order noted."""
+    """The figures of an executed notebook in order: ``value`` and ``unit`` by name."""
     found: Mapping[str, Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))[
         "metadata"
     ].get(METADATA, {})

@@ -1,4 +1,4 @@
-"""The end of every chapter: where its numbers come from."""
+"""The footer of every chapter: its parameters, data, machine and versions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def footer(
     *datasets: Dataset,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Display the provenance of the chapter that calls it, in its last cell.
+    """Display the provenance of the calling chapter, in its last cell.
 
-    ``parameters`` are the chapter's own, by name. ``extra`` rows come after the standard ones. Wall
-    time counts from the first import of :mod:`~distill_sql.provenance`, so it leaves out starting
-    the kernel.
+    ``parameters`` are the chapter's parameters by name. ``extra`` rows follow the standard ones.
+    The wall time starts at the first import of :mod:`~distill_sql.provenance`, so it does not
+    include the start of the kernel.
     """
     from IPython.display import display
 
@@ -32,7 +32,7 @@ def footer_html(
     *datasets: Dataset,
     extra: Mapping[str, str] | None = None,
 ) -> str:
-    """The footer of :func:`footer` as HTML."""
+    """The HTML of :func:`footer`."""
     state = git_state()
     machine = hardware()
     rows: dict[str, str] = {}

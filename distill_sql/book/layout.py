@@ -1,4 +1,4 @@
-"""Where the parts of a book lie below its root folder."""
+"""The folders and files of a book."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Book:
 
     @property
     def notebooks(self) -> Path:
-        """Chapters as text: what people write."""
+        """Chapters as text: the sources."""
         return self.root / "notebooks"
 
     @property
     def chapters(self) -> Path:
-        """Chapters as executed notebooks: what papermill made of them."""
+        """Chapters as notebooks executed by papermill."""
         return self.root / "book" / "chapters"
 
     @property
     def work(self) -> Path:
-        """Running and failed notebooks; may be deleted at any time."""
+        """Working files, such as running and failed notebooks; may be deleted at any time."""
         return self.root / "book" / ".work"
 
     @property
@@ -66,9 +66,9 @@ class Book:
 
     @cached_property
     def chapter_names(self) -> tuple[str, ...]:
-        """Names of the chapters in reading order: the entries of the table of contents.
+        """The names of the chapters in the order of the table of contents.
 
-        An entry without a source, or a source without an entry, is a ChapterError.
+        Raises ChapterError for an entry without a source, or a source without an entry.
         """
         listed = [p.removeprefix(_CHAPTER_ENTRY) for p in self.toc if p.startswith(_CHAPTER_ENTRY)]
         present = {path.stem for path in self.notebooks.glob("*.md")}
@@ -86,7 +86,7 @@ class Book:
         return tuple(listed)
 
     def chapter_name(self, text: str) -> str:
-        """The chapter meant by ``text``: its name, its number, or the path of its source."""
+        """The chapter with the name, number or source path ``text``."""
         wanted = Path(text).name.removesuffix(".md")
         for name in self.chapter_names:
             number, _, title = name.partition("_")
@@ -96,7 +96,7 @@ class Book:
 
 
 def find_book(start: Path | None = None) -> Book:
-    """The book around ``start`` (default: the current folder): the nearest ``_toc.yml`` upwards."""
+    """The book that contains ``start`` (default: the current folder): the nearest ``_toc.yml``."""
     root = book_root(start)
     if root is not None:
         return Book(root=root)

@@ -1,7 +1,7 @@
 """A Sphinx extension that writes formulas as MathML, which browsers draw without a script.
 
-Sphinx's default fetches MathJax from a content network; this book must open without one. The LaTeX
-is converted by docutils, which knows the usual mathematics but no macro packages.
+Sphinx's default loads MathJax from a network, but this book must work without one. docutils
+converts the LaTeX; it supports the usual mathematics but no macro packages.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _convert(node: nodes.math | nodes.math_block, *, as_block: bool) -> str:
 
 
 def _part_accents(mathml: str) -> str:
-    r"""Put the subscript of an accented letter beside it; docutils sets that of \hat q_i below."""
+    r"""Put the subscript in \hat q_i beside the accented letter; docutils puts it below."""
     from xml.etree import ElementTree
 
     from docutils.utils.math.latex2mathml import accents

@@ -1,8 +1,8 @@
 """Lets ``papermill notebooks/01_data.md out.ipynb -p name value`` read a text chapter.
 
 papermill itself reads only JSON. It finds this handler through the entry point ``papermill.io``
-named ``notebooks/``, for every path that begins so. By hand, papermill merely warns about unknown
-parameters and takes any value; ``distill-sql book run`` refuses both.
+named ``notebooks/``, for every path with this prefix. Used directly, papermill only warns about
+unknown parameters and accepts any value; ``distill-sql book run`` rejects both.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class TextNotebooks:
-    """papermill's handler protocol for paths below ``notebooks/``."""
+    """papermill's handler for paths below ``notebooks/``."""
 
     @classmethod
     def read(cls, path: str) -> str:

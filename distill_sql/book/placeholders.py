@@ -1,6 +1,6 @@
-"""Pages for chapters that never ran, so that the others can be read without them.
+"""Placeholder pages for chapters that were never executed.
 
-Links to such a chapter lead to its page, which says how to add it.
+So links to such a chapter work; its page says how to add it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from distill_sql import files
 from distill_sql.book.chapters import Chapter
 from distill_sql.book.layout import Book
 
-# A placeholder begins so: one that a killed build left behind is no executed chapter.
+# The beginning of a placeholder, to recognize one that a killed build left behind.
 _BEGINNING = '{"metadata": {"distill_sql_placeholder": true}'
 
 
 def never_executed(book: Book) -> list[str]:
-    """The chapters that have no executed version, in reading order."""
+    """The chapters without an executed version, in reading order."""
     return [name for name in book.chapter_names if not _was_executed(_path(book, name))]
 
 
 @contextmanager
 def placeholders(book: Book) -> Iterator[None]:
-    """While pages are built, a page in the place of each chapter that never ran."""
+    """Put a page in the place of each chapter that was never executed, during the build."""
     names = never_executed(book)
     try:
         for name in names:
@@ -49,7 +49,7 @@ def _page(chapter: Chapter) -> str:
 
 
 def adding(name: str) -> str:
-    """The command that executes a chapter, and adds it to the pages."""
+    """The command that executes a chapter and adds it to the pages."""
     return f"distill-sql book build --chapter {name}"
 
 

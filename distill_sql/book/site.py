@@ -1,4 +1,4 @@
-"""Turn executed chapters and prose into pages, and check that the pages need no network."""
+"""Builds the pages from executed chapters and prose, and checks that they need no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distill_sql.book.browser import install_vendor
 from distill_sql.book.layout import Book, missing_book_extra
 from distill_sql.errors import ChapterError
 
-# Attributes whose value a browser fetches on its own. Links (<a href>) wait for a reader's click.
+# Attributes whose value a browser fetches by itself, unlike links (<a href>).
 _FETCHED = {
     "audio": ("src",),
     "embed": ("src",),
@@ -52,9 +52,9 @@ _CSS_URL = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
 def build_site(book: Book, *, force: bool = False) -> bool:
     """Build ``_build/html``; False when nothing it is made from has changed since the last build.
 
-    Every warning of Sphinx is an error. The whole output goes to ``_build/build.log``, the messages
-    that matter into the ChapterError. A page that would fetch anything from the network, or names a
-    local file that is not there, is an error as well.
+    Every warning of Sphinx is an error. The whole output is in ``_build/build.log``, and the
+    ChapterError has the relevant messages. A page that refers to the network or to a missing local
+    file is an error, too.
     """
     install_vendor(book)
     stamp = book.site / "stamp.txt"
@@ -96,13 +96,13 @@ def build_site(book: Book, *, force: bool = False) -> bool:
 
 
 def check_site(folder: Path) -> list[str]:
-    """What the pages in ``folder`` would fetch from the network, or name and not have.
+    """The references of the pages in ``folder`` to the network or to missing files.
 
-    Looks at elements, inline styles and style sheets. A script may still decide to fetch when it
-    runs: this does not execute any.
+    Checks elements, inline styles and style sheets. Scripts are not executed, so what they would
+    fetch is not checked.
     """
     problems = []
-    # The theme leaves templates of its own in _static.
+    # The theme has templates in _static.
     pages = (page for page in folder.rglob("*.html") if "_static" not in page.parts)
     for page in sorted(pages):
         scanner = _Scanner()
@@ -159,7 +159,7 @@ def _css_references(text: str) -> list[str]:
 
 
 def _digest(book: Book) -> str:
-    """Digest of everything the pages are made from."""
+    """The digest of everything that the pages are made from."""
     prose = (p for p in (book.root / "book").rglob("*") if book.work not in p.parents)
     files = [book.root / "_config.yml", book.root / "_toc.yml", *prose]
     digest = hashlib.sha256(cache.environment_digest(book.root).encode())

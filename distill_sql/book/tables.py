@@ -1,8 +1,8 @@
-"""Tables of the book: plain HTML that reads on a phone, sorts and filters.
+"""Tables of the book: plain HTML that is readable on a phone and can be sorted and filtered.
 
-:func:`show_table` renders every row on the Python side, escaped. ``book/_static/book.js`` then adds
-sorting, filters and paging by moving and hiding those rows; it never builds HTML from values, and
-without a script the whole table is there.
+:func:`show_table` renders and escapes every row in Python. ``book/_static/book.js`` adds sorting,
+filters and paging by moving and hiding these rows; it never builds HTML from values. Without
+scripts the whole table is shown.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Format = str | Callable[[Any], str]
 
-_MISSING = "\N{EN DASH}"  # how a table says "no value"
-_LONG_TEXT = 30  # characters; a column of such texts keeps a readable width on a phone
+_MISSING = "\N{EN DASH}"  # shown for a missing value
+_LONG_TEXT = 30  # characters; columns with longer texts keep a readable width on a phone
 
 
 class Options(TypedDict, total=False):
@@ -39,7 +39,7 @@ def show_table(
     caption: str,
     **options: Unpack[Options],
 ) -> None:
-    """Display a table of the book, with the options of :func:`table_html`."""
+    """Display a table, with the options of :func:`table_html`."""
     from IPython.display import display
 
     shown = table_html(table, caption=caption, **options)
@@ -59,11 +59,11 @@ def table_html(
 ) -> str:
     """The table as HTML.
 
-    ``table`` is a pandas DataFrame (its index is left out) or an iterable of mappings.
-    ``columns`` chooses and orders columns; as a mapping, it also names them for the reader.
-    ``formats`` gives a format specification (``".1%"``) or a function per column.
-    ``filters`` are columns with few values: each gets a menu. ``search`` adds a text field over all
-    columns. ``code`` columns are set in a fixed-width font and wrap. ``page`` rows show at first.
+    ``table`` is a pandas DataFrame (without its index) or an iterable of mappings. ``columns``
+    selects and orders columns; a mapping also gives their titles. ``formats`` has a format
+    specification (``".1%"``) or a function per column. ``filters`` are columns with few values,
+    each with a menu. ``search`` adds a text search over all columns. ``code`` columns have a
+    fixed-width font and wrap. ``page`` is the number of rows shown at first.
 
     >>> "<td class=\\"ds-number\\" data-value=\\"0.5\\">50.0%</td>" in table_html(
     ...     [{"size": "0.5b", "accuracy": 0.5}], caption="Students", formats={"accuracy": ".1%"}
@@ -148,7 +148,7 @@ def _is_numeric(values: Iterable[Any]) -> bool:
 
 
 def _is_bool(value: Any) -> bool:
-    return type(value).__name__ in {"bool", "bool_"}  # numpy's has its own class
+    return type(value).__name__ in {"bool", "bool_"}  # numpy has its own class
 
 
 def _cell(value: Any, *, format: Format | None, numeric: bool, long: bool, code: bool) -> str:
@@ -169,7 +169,7 @@ def _cell(value: Any, *, format: Format | None, numeric: bool, long: bool, code:
     content = html.escape(text)
     if code and not _is_missing(value):
         content = f"<code>{content}</code>"
-    # The shown text is rounded and has separators: sorting needs the value itself.
+    # Sorting needs the value itself, since the shown text is rounded and has separators.
     sort_value = str(float(value)) if numeric and not _is_missing(value) else ""
     style = "ds-number" if numeric else "ds-long" if long else ""
     return f"<td{_attribute('class', style)}{_attribute('data-value', sort_value)}>{content}</td>"

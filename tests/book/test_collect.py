@@ -53,10 +53,10 @@ def test_figures_are_collected_recorded_and_shown_nowhere(
     assert "recorded       0.7550" in capsys.readouterr().out
 
 
-def test_what_is_not_the_books_own_is_not_collected(make_book: MakeBook) -> None:
+def test_only_the_default_parameters_give_figures_of_the_book(make_book: MakeBook) -> None:
     book = make_book(**{"01_data": ('dataset = "pocket"\nlimit = 0', "limit")})
     run(book, parameters={"limit": 5})
-    with pytest.raises(ChapterError, match=r"ran with limit of its own.*--chapter 01_data --force"):
+    with pytest.raises(ChapterError, match=r"ran with limit set.*--chapter 01_data --force"):
         collect(book)
     run(book, parameters={"limit": 0}, force=True)
     with pytest.raises(ChapterError, match="ran with limit"):

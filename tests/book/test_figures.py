@@ -44,7 +44,7 @@ def test_noting_shows_a_machine_a_figure_and_a_reader_nothing(
     assert shown == [
         ({figures.OUTPUT: {"name": "students.pocket-l", "value": 1.0, "unit": "s"}}, True)
     ]
-    with pytest.raises(ValueError, match="is no name of a figure"):
+    with pytest.raises(ValueError, match="a figure cannot be called"):
         figures.note("Of Students", 1)
     with pytest.raises(ValueError, match="could not convert"):
         figures.note("a", "text")  # type: ignore[arg-type]
