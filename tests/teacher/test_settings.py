@@ -90,11 +90,11 @@ def test_the_default_build_asks_as_it_always_did() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "a b", "1 2 3", "1,2"])
-def test_prices_that_are_none_are_told(text: str) -> None:
+def test_malformed_prices_are_refused(text: str) -> None:
     with pytest.raises(TeacherError, match="expected two numbers"):
         prices_of(text)
 
 
-def test_a_value_that_is_empty_on_purpose_is_no_default() -> None:
+def test_zero_tokens_on_the_command_line_is_an_error() -> None:
     with pytest.raises(TeacherError, match="expected 1 or more"):
         by_the_verb("--max-tokens", "0")

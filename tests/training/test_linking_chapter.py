@@ -1,4 +1,4 @@
-"""The linking chapter trains and asks at budgets where there are traces, and says so elsewhere."""
+"""The linking chapter trains students where there are traces; elsewhere it says what to run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.training.test_chapter import executed, made
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
-def test_a_student_is_asked_at_a_budget_as_it_was_taught_and_otherwise(
+def test_students_taught_at_a_budget_and_on_whole_schemas_are_asked_at_it(
     traces: list[Trace], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny, tmp_path / "Qwen2.5-0.5B-Instruct")
