@@ -1,1 +1,1 @@
-"""How the pocket ladder's models came to be: worlds, wording, and the training script."""
+"""Pretraining of the pocket ladder's models: the corpus and the training script."""

@@ -1,4 +1,4 @@
-"""Lessons as batches of token ids, some of their words renamed, padded little."""
+"""Lessons as batches of token ids with little padding, some of them with renamed words."""
 
 from __future__ import annotations
 
@@ -17,44 +17,43 @@ from distill_sql.prompting.tokenizer import ChatTokenizer
 if TYPE_CHECKING:
     import torch
 
-#: Tokens of an update, about.
+#: The approximate number of tokens per update.
 BATCH = 4096
-#: Tokens that go through the model at once, padding included.
+#: The most tokens in one forward pass, including padding.
 CHUNK = 1024
-#: Lessons that are sorted by the length of their contexts together, so that a batch pads little.
+#: The number of lessons that are sorted together by the length of their contexts.
 POOL = 256
-#: Share of lessons in which words are given other names, and of their words.
+#: The share of lessons with renamed words, and the share of renamed words in them.
 RENAMED, RENAMED_WORDS = 0.5, 0.5
-#: Of how many pieces the other words are, one as likely as the next.
+#: The numbers of pieces of a new word, drawn uniformly.
 PIECES = (1, 1, 2, 2, 3)
-#: Of the weight of a piece in the draw, what does not depend on how badly it is copied.
+#: The part of a piece's weight in the draw that does not depend on its error.
 FLOOR = 0.1
-#: How fast what is known of that is forgotten.
+#: The step of the moving average of errors.
 FORGET = 0.3
-#: Words that mean something to SQL or to the prompt, which keep their names.
+#: Words with a meaning in SQL or in the prompt, which are never renamed.
 KEPT = frozenset((
     "and", "avg", "count", "date", "flag", "has", "max", "min", "name", "names", "per", "question",
     "sql", "sum", "system", "the", "user", "with",
 ))  # fmt: skip
-#: Longest turn, in tokens; a longer one is cut.
+#: The longest turn in tokens; a longer one is cut off.
 LENGTH = 320
 
 
 class Encoded(NamedTuple):
-    """A lesson in token ids: what its turns share, and each turn with its labels."""
+    """A lesson in token ids: the shared context, and each turn with its labels."""
 
     context: list[int]
     turns: list[tuple[list[int], list[int]]]
 
     @property
     def size(self) -> int:
-        """Tokens, each read once."""
+        """The number of tokens, with the context counted once."""
         return len(self.context) + sum(len(ids) for ids, _ in self.turns)
 
 
 class Chunk(NamedTuple):
-    """Turns of about the same length, padded: ids and labels (-100: not learned), the row of the
-    contexts that each belongs to."""
+    """Padded turns of similar lengths: ids, labels (-100: not learned), and rows of contexts."""
 
     ids: torch.Tensor
     labels: torch.Tensor
@@ -62,7 +61,10 @@ class Chunk(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Contexts, padded, with their lengths; turns on them; ``after`` is the next lesson."""
+    """Padded contexts with their lengths, and the turns on them.
+
+    ``after`` is the number of the next lesson if the batch is the last of its pool, otherwise -1.
+    """
 
     contexts: torch.Tensor
     lengths: torch.Tensor
@@ -72,9 +74,9 @@ class Batch(NamedTuple):
 
 
 def encode(lesson: Lesson, tokenizer: ChatTokenizer) -> Encoded:
-    """A lesson as the model reads it; only the answers are learned.
+    """A lesson as token ids; only the answers are learned.
 
-    Context and turn together are the ids of that turn's chat in the Qwen template.
+    The ids of the context and of a turn together are those of the turn's chat in Qwen's template.
     """
     context = tokenizer.encode(
         f"<|im_start|>system\n{lesson.system}<|im_end|>\n<|im_start|>user\n{lesson.context}"
@@ -89,19 +91,19 @@ def encode(lesson: Lesson, tokenizer: ChatTokenizer) -> Encoded:
 
 
 def pieces_of(tokenizer: ChatTokenizer) -> list[str]:
-    """What names are made of: the tokens that are small letters only, sorted."""
+    """The tokens of only lower-case letters, sorted; new names are made of them."""
     return sorted(t for t in tokenizer.backend.get_vocab() if re.fullmatch("[a-z]+", t))
 
 
 def renamed(
     random: Random, lesson: Lesson, pieces: Sequence[str], cum_weights: Sequence[float]
 ) -> Lesson:
-    """``lesson`` with some of the words in its context replaced by others, wherever they stand.
+    """Replace some of the words of a lesson's context by new ones, everywhere in the lesson.
 
-    The others are one piece or a few, drawn as :func:`random.choices` draws. What is rarely part of
-    a name is rarely copied, and a token that is rarely copied cannot be: models that read a hundred
-    thousand lessons without this could not copy one word of six, and with words of one piece only
-    could not finish *runways*.
+    A new word is one or a few pieces, drawn as by :func:`random.choices`. Models do not learn to
+    copy tokens that are rarely part of a name: without renaming, models that read a hundred
+    thousand lessons could not copy one word in six, and with words of a single piece they could not
+    finish *runways*.
 
     >>> turn = Turn("Age [tree.age]?", "SELECT age FROM tree")
     >>> lesson = Lesson("", "tree: tree_id, age", (turn,))
@@ -130,10 +132,10 @@ def renamed(
 def batches(
     lexicon: Lexicon, shape: Shape, tokenizer: ChatTokenizer, start: int, doubt: torch.Tensor
 ) -> Iterator[Batch]:
-    """Endless batches from lesson ``start`` on, in an order that only seed and ``doubt`` decide.
+    """Endless batches from lesson ``start``, which depend only on the seed and on ``doubt``.
 
-    ``doubt`` says of each token of the vocabulary how improbable it was of late where it was due
-    (0 to 1), and may change meanwhile: what is copied badly becomes part of more names.
+    ``doubt`` is the recent mean error of each token: 1 minus its predicted probability. It may
+    change while batches are made: tokens that are copied badly become part of more names.
     """
     stream = lessons(
         lexicon, shape.rich, shape.shown, kind=shape.kind, seed=shape.seed, start=start
@@ -161,12 +163,12 @@ def batches(
             groups[-1].append(lesson)
         random.shuffle(groups)
         for place, group in enumerate(groups):
-            # A saved state goes on with the next pool, so it is saved at the end of one.
+            # A saved state resumes at the next pool, so it is saved at the end of one.
             yield collate(group, start if place == len(groups) - 1 else -1)
 
 
 def collate(group: list[Encoded], after: int = -1) -> Batch:
-    """Pad lessons into a batch; turns of like length share a chunk, so that padding is little."""
+    """Pad lessons into a batch; turns of similar lengths share a chunk, which limits padding."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -199,7 +201,7 @@ def collate(group: list[Encoded], after: int = -1) -> Batch:
 
 
 def remember(doubt: torch.Tensor, losses: torch.Tensor, tokens: torch.Tensor) -> None:
-    """Let ``doubt`` know how improbable ``tokens`` were, from their losses.
+    """Update ``doubt`` with the errors of ``tokens``, computed from their losses.
 
     >>> import torch
     >>> doubt = torch.tensor([0.5, 0.5, 0.5])

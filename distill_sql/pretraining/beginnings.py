@@ -1,4 +1,4 @@
-"""What a model's weights are before its first lesson."""
+"""The initial weights of a model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from distill_sql.pretraining.ladder import Shape
 
 
 def begin_with_copying(model: Any, shape: Shape) -> None:
-    """Set one head of each of the first two layers to what copying needs, as a start to learn from.
+    """Initialize one head in each of the first two layers so that the model can copy.
 
-    Text that repeats is continued by two heads (Olsson et al., *In-context learning and induction
-    heads*, 2022): the first passes on which token came before, the second looks for the place after
-    an earlier occurrence of the present one. Small models find the pair late: a model of pocket-m's
-    shape had a loss of 0.53 after 2.5 million tokens with this start, and of 2.6 without.
+    Two heads continue repeated text (Olsson et al., *In-context learning and induction heads*,
+    2022). The first passes on the previous token; the second attends to the position after an
+    earlier occurrence of the current token. Small models learn the pair late: after 2.5 million
+    tokens, a model of pocket-m's shape had a loss of 0.53 with this initialization and 2.6 without.
     """
     import torch
 
@@ -30,10 +30,10 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
     first, second = (model.model.layers[layer].self_attn for layer in (0, 1))
     theta = model.config.rope_parameters["rope_theta"]
     turn = theta ** (-torch.arange(half) / half)
-    # Pairs of dimensions that rotate slowly compare content, wherever it is.
+    # Slowly rotating pairs of dimensions compare content at any distance.
     slow = [*range(half // 2, half), *range(half + half // 2, size)]
     with torch.no_grad():
-        # Biases alone, turned by one position: the score is highest at the token before.
+        # The scores come from biases rotated by one position: the previous token has the highest.
         first.q_proj.weight[:size] = first.k_proj.weight[:size] = 0
         first.q_proj.bias[:half] = 7.0
         first.k_proj.bias[:half] = 7.0 * torch.cos(turn)
@@ -48,7 +48,7 @@ def begin_with_copying(model: Any, shape: Shape) -> None:
 
 
 def mean_of(branches: Sequence[Any]) -> Any:
-    """The first of several models of one shape, its weights now the means of all."""
+    """Average several models of one shape into the first of them, and return it."""
     import torch
 
     first, *others = branches
@@ -60,11 +60,11 @@ def mean_of(branches: Sequence[Any]) -> Any:
 
 
 def expand(small: Any, model: Any) -> None:
-    """Let ``model`` begin as ``small``, which has no more layers: the logits are the same.
+    """Initialize ``model`` from ``small``, which has no more layers, with the same logits.
 
-    Some of its layers, evenly spread, are followed by copies that add nothing yet, since what they
-    add is multiplied by zero (block expansion; Wu et al., *LLaMA Pro*, 2024).
-    Raises :class:`TrainingError` if the models differ in more than layers.
+    Layers are copied, evenly spread. The copies add nothing at first, since their output
+    projections are zero (block expansion; Wu et al., *LLaMA Pro*, 2024). Raises
+    :class:`TrainingError` if the models differ in more than the number of layers.
     """
     import torch
 
@@ -75,9 +75,9 @@ def expand(small: Any, model: Any) -> None:
     ]
     if few > many or alike[0] != alike[1]:
         raise TrainingError(
-            f"A model of {few} layers, {small.config.hidden_size} wide, cannot become one of "
-            f"{many}, {model.config.hidden_size} wide: expected the same widths and vocabulary, "
-            "and as many layers or more. Give a model that fits, or none."
+            f"A model of {few} layers, {small.config.hidden_size} wide, cannot be expanded to one "
+            f"of {many}, {model.config.hidden_size} wide; expected the same widths and vocabulary, "
+            "and at least as many layers. Pass a model that fits, or none."
         )
     source = [number * few // many for number in range(many)]
     with torch.no_grad():

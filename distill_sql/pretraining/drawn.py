@@ -1,10 +1,10 @@
-"""Questions put together from clauses, in place of the benchmark's patterns: a control.
+"""Questions composed from clauses instead of the benchmark's patterns: a control.
 
-The lessons of the ladder ask what the benchmark asks: its patterns are imported, and only their
-words are others. What that is worth is measured by a model that never read them. Here a query is
-drawn clause by clause instead: whose rows (one table, or two along a key), under which conditions
-(values, missing values, averages, rows linked or not), and what is wanted of them (columns, a
-count, a figure, groups, an order, the first few). Left out: INTERSECT, EXCEPT, UNION, three tables.
+The ladder's lessons use the benchmark's patterns with other words. A model that never reads them
+measures how much that adds. For it, each query is drawn clause by clause: the rows (one table, or
+two joined by a key), the conditions (values, missing values, averages, linked rows or none), and
+the result (columns, a count, an aggregate, groups, an order, the first few). INTERSECT, EXCEPT,
+UNION and three tables do not occur.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from distill_sql.pocket.domains import ColumnSpec, TableSpec
 from distill_sql.pocket.patterns.registry import FUNCTIONS, Draft, Pattern
 from distill_sql.pocket.phrases import NUMBERS, Filter, Speaker, who
 
-#: How many conditions a question has, one as likely as the next.
+#: The numbers of conditions of a question, drawn uniformly.
 CONDITIONS = (0, 1, 1, 1, 2)
-#: How many columns are wanted, likewise.
+#: The numbers of columns, drawn uniformly.
 COLUMNS = (1, 1, 2, 3)
-#: Aggregate functions that are drawn.
+#: The aggregate functions to draw from.
 _FUNCTIONS = tuple(FUNCTIONS)
 
 
 @dataclass(frozen=True)
 class _Set:
-    """The rows that a question is about: FROM and WHERE, and the words for both."""
+    """The rows of a question: the SQL of FROM and WHERE, and the words for both."""
 
     table: TableSpec
     sql: str
@@ -35,7 +35,7 @@ class _Set:
 
 
 def _set(speaker: Speaker) -> _Set | None:
-    """A table, joined with what it refers to now and then, under some conditions."""
+    """A table, sometimes joined with one that it references, with some conditions."""
     table = speaker.pick(speaker.domain.tables)
     thing, things = speaker.nouns(table)
     links = [one for one in speaker.domain.links if one[0] is table and one[1].child_verb]
@@ -57,7 +57,7 @@ def _set(speaker: Speaker) -> _Set | None:
         condition_sql = drawn.sql.format(t=at) if drawn else ""
         if drawn is not None and condition_sql not in wheres:
             wheres.append(condition_sql)
-            # A condition on the thing itself stands beside it.
+            # Conditions on the table itself come first, next to its noun.
             said.insert(0, drawn.words)
     joined = speaker.pick(("AND", "OR")) if len(wheres) == 2 and not at else "AND"
     where = f" WHERE {f' {joined} '.join(wheres)}" if wheres else ""
@@ -132,7 +132,7 @@ def _one_of(speaker: Speaker, table: TableSpec, *roles: str) -> ColumnSpec | Non
 
 
 def drawn_list(speaker: Speaker) -> Draft | None:
-    """Columns of the rows, in an order and only the first few now and then."""
+    """Columns of the rows, sometimes sorted, or only the first few."""
     found = _set(speaker)
     columns = _columns(speaker, found.table, speaker.pick(COLUMNS)) if found is not None else None
     if found is None or not columns:
@@ -156,13 +156,13 @@ def drawn_list(speaker: Speaker) -> Draft | None:
 
 
 def drawn_count(speaker: Speaker) -> Draft | None:
-    """How many rows."""
+    """The number of rows."""
     found = _set(speaker)
     return Draft(f"SELECT count(*) FROM {found.sql}", found.slots) if found is not None else None
 
 
 def drawn_figure(speaker: Speaker) -> Draft | None:
-    """A figure over the rows."""
+    """An aggregate over the rows."""
     found = _set(speaker)
     measure = speaker.measure(found.table) if found is not None else None
     if found is None or measure is None:
@@ -176,7 +176,7 @@ def drawn_figure(speaker: Speaker) -> Draft | None:
 
 
 def drawn_distinct(speaker: Speaker) -> Draft | None:
-    """The different values of a column."""
+    """The distinct values of a column."""
     found = _set(speaker)
     column = (
         _one_of(speaker, found.table, "category", "flag", "other", "label")
@@ -192,7 +192,7 @@ def drawn_distinct(speaker: Speaker) -> Draft | None:
 
 
 def drawn_groups(speaker: Speaker) -> Draft | None:
-    """A count or a figure for every value of a column; of the largest groups now and then."""
+    """A count or an aggregate per value of a column, sometimes only for the largest groups."""
     found = _set(speaker)
     column = _one_of(speaker, found.table, "category") if found is not None else None
     if found is None or column is None:
@@ -217,7 +217,7 @@ def drawn_groups(speaker: Speaker) -> Draft | None:
     return Draft(sql, slots)
 
 
-#: In place of the benchmark's patterns, and as often as its kinds of question, about.
+#: Used instead of the benchmark's patterns, with similar weights for similar kinds of question.
 DRAWN_PATTERNS = [
     Pattern("drawn list", drawn_list, (), (), 5.0),
     Pattern("drawn count", drawn_count, (), (), 1.5),

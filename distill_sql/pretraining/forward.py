@@ -1,6 +1,6 @@
-"""Qwen2's decoder as pretraining computes it: a context is read once, and all of its turns use it.
+"""Qwen2's forward pass for pretraining: a context is computed once and shared by all its turns.
 
-The same numbers as ``transformers.Qwen2ForCausalLM`` (tested).
+The results are those of ``transformers.Qwen2ForCausalLM`` (tested).
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from distill_sql.models.torch_backend import multiplies_bfloat16
 if TYPE_CHECKING:
     from distill_sql.pretraining.batches import Batch
 
-#: Keys and values of one layer, rows x heads x positions x dimensions.
+#: The keys and values of one layer: rows x heads x positions x dimensions.
 Known = tuple[torch.Tensor, torch.Tensor]
-#: What layers compute in: bfloat16 where the processor multiplies it; elsewhere that is far slower.
+#: The precision of the layers: bfloat16 if the processor multiplies it; otherwise it is far slower.
 PRECISION = torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 def losses(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of every learned token of a batch, and which token that is (both flat); only
-    their logits are computed.
+    """The cross-entropy of each learned token of a batch, and the tokens' ids (both flat).
 
-    ``model`` is a ``Qwen2ForCausalLM`` in float32 with tied embeddings; its layers compute in
-    :data:`PRECISION`, what they add up and the losses are float32.
+    ``model`` is a ``Qwen2ForCausalLM`` in float32 with tied embeddings. The layers compute in
+    :data:`PRECISION`; the residual stream and the losses are float32. Logits are only computed for
+    learned tokens.
     """
     layers = [weights_of(layer, PRECISION) for layer in model.model.layers]
     embedding, final = model.model.embed_tokens.weight, model.model.norm.weight
     epsilon = model.config.rms_norm_eps
     width = batch.contexts.shape[1]
     states = F.embedding(batch.contexts, embedding)
-    # Of the first argument only the type is looked at.
+    # The rotary embedding only uses the type of its first argument.
     rotate, like = model.model.rotary_emb, states.to(PRECISION)
     cosines, sines = rotate(like, torch.arange(width)[None])
     read: list[Known] = []

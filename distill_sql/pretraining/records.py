@@ -1,4 +1,4 @@
-"""What stands beside a pretrained model: how it came about, run by run."""
+"""The record of a pretrained model, with one entry per training run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from distill_sql.pretraining.ladder import Shape
 from distill_sql.pretraining.lexicon import Lexicon
 from distill_sql.provenance import manifest
 
-#: The lesson that a model's record shows.
+#: The lesson that a record shows as an example.
 EXAMPLE = 30_000
 
 
 def history(after: Sequence[Path]) -> dict[str, Any]:
-    """What a record says of the models that a run goes on from: the first with all that led to it,
-    and those that branched off where it did.
+    """The part of a record about the models that a run continues from.
 
-    Raises :class:`TrainingError` if some did not.
+    ``after`` is the record of the first model with its history, ``beside`` those of its other
+    branches. Raises :class:`TrainingError` if the models did not branch off from the same one.
     """
     records = [read_json(folder / "pretraining.json") for folder in after]
     for folder, record in zip(after, records, strict=True):
         if record.get("after") != records[0].get("after"):
             raise TrainingError(
-                f"{after[0]} and {folder} did not go on from the same model: expected its branches "
-                "(--after MODEL --branch NUMBER). Give those, or one model."
+                f"{after[0]} and {folder} did not continue from the same model; expected branches "
+                "of one model (--after MODEL --branch NUMBER). Pass those, or a single model."
             )
     return {
         "after": records[0] if records else None,
@@ -40,22 +40,26 @@ def history(after: Sequence[Path]) -> dict[str, Any]:
 
 
 def runs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The records of a model's runs, the first one first: each holds that of the run before it, and
-    those of that run's other branches."""
+    """The records of all runs of a model, in order.
+
+    A record contains that of the previous run and those of the other branches.
+    """
     before = record.get("after")
     return [*(runs_of(before) if before else []), *record.get("beside", []), record]
 
 
 def tokens_read(record: dict[str, Any], form: str, language: str) -> float:
-    """Tokens, over all runs of a model, of lessons in a form (``chat``, ``text``) and a language
-    (``keywords``, ``sentences``), as their shares say."""
+    """The tokens of a model's runs in a form (``chat``, ``text``) and a language.
+
+    The language is ``keywords`` or ``sentences``; the number follows from the share of each run.
+    """
     runs = [run for run in runs_of(record) if run["shape"].get("form", "chat") == form]
     rich = float(sum(run["tokens"] * run["shape"]["rich"] for run in runs))
     return rich if language == "sentences" else sum(run["tokens"] for run in runs) - rich
 
 
 def write_record(shape: Shape, lexicon: Lexicon, folder: Path, **known: Any) -> None:
-    """Write ``pretraining.json`` beside a model: what it is, how its training went, a lesson."""
+    """Write a model's ``pretraining.json``: its shape, its losses, and an example of a lesson."""
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     lesson = next(lessons(lexicon, shape.rich, shape.shown, kind=shape.kind, seed=0, start=EXAMPLE))
     record = manifest(
@@ -74,7 +78,7 @@ def write_record(shape: Shape, lexicon: Lexicon, folder: Path, **known: Any) -> 
 
 
 def _means(log: list[dict[str, Any]], points: int) -> list[tuple[int, float]]:
-    """Tokens and mean loss of about ``points`` stretches of a log."""
+    """The tokens read and the mean loss at about ``points`` points of a log."""
     size = max(1, len(log) // points)
     stretches = [log[start : start + size] for start in range(0, len(log), size)]
     return [

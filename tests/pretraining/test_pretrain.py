@@ -1,4 +1,4 @@
-"""The training script: what is learned, that it can copy, and that a stopped run goes on."""
+"""The training script: labels, losses, copying, and resuming an interrupted run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from distill_sql.pretraining.corpus import lessons
 from distill_sql.pretraining.ladder import LADDER, Shape, train_ladder_tokenizer
 from distill_sql.pretraining.lexicon import Lexicon
 from distill_sql.prompting.tokenizer import ChatTokenizer
-from tests.pretraining.test_corpus import lexicon  # noqa: F401
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -36,15 +35,15 @@ def model_of(shape: Shape) -> Any:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(lexicon: Lexicon) -> ChatTokenizer:  # noqa: F811
+def tokenizer(lexicon: Lexicon) -> ChatTokenizer:
     stream = islice(lessons(lexicon, 1.0, start=20_000), 200)
     return train_ladder_tokenizer(
         [message["content"] for one in stream for turn in one.turns for message in one.chat(turn)]
     )
 
 
-def test_a_turn_is_read_as_the_chat_that_a_student_sees(
-    lexicon: Lexicon,  # noqa: F811
+def test_a_turn_has_the_tokens_of_the_chat_that_a_student_sees(
+    lexicon: Lexicon,
     tokenizer: ChatTokenizer,
 ) -> None:
     for lesson in islice(lessons(lexicon, 1.0, start=40_001), 5):
@@ -59,8 +58,8 @@ def test_a_turn_is_read_as_the_chat_that_a_student_sees(
             assert ids[-len(learned) :] == learned
 
 
-def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
-    lexicon: Lexicon,  # noqa: F811
+def test_a_renamed_lesson_differs_only_in_words_of_its_schema(
+    lexicon: Lexicon,
     tokenizer: ChatTokenizer,
 ) -> None:
     pieces = batches.pieces_of(tokenizer)
@@ -88,8 +87,8 @@ def test_a_renamed_lesson_is_the_same_with_other_words_in_its_schema(
     assert any(len(tokenizer.encode(word)) > 1 for word in changed.values())
 
 
-def test_what_is_copied_badly_becomes_part_of_more_names(
-    lexicon: Lexicon,  # noqa: F811
+def test_tokens_that_are_copied_badly_become_part_of_more_names(
+    lexicon: Lexicon,
     tokenizer: ChatTokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -112,8 +111,8 @@ def test_what_is_copied_badly_becomes_part_of_more_names(
     assert found_in_a_pool() > 2 * before
 
 
-def test_the_loss_is_the_mean_over_turns_read_one_by_one(
-    lexicon: Lexicon,  # noqa: F811
+def test_the_loss_is_that_of_transformers_on_each_turn_alone(
+    lexicon: Lexicon,
     tokenizer: ChatTokenizer,
 ) -> None:
     torch.manual_seed(0)
@@ -147,13 +146,13 @@ def test_the_loss_is_the_mean_over_turns_read_one_by_one(
     assert len(batch.chunks) > 1
 
 
-def test_a_name_is_cut_alike_wherever_it_is(tokenizer: ChatTokenizer) -> None:
+def test_a_name_has_the_same_tokens_everywhere(tokenizer: ChatTokenizer) -> None:
     pieces = tokenizer.encode("lantern_origin")
     for before in (".", "(", "'", "T1.", " ", "[", "_", "FROM "):
         assert tokenizer.encode(f"{before}lantern_origin")[-len(pieces) :] == pieces
 
 
-def test_the_rate_warms_up_holds_and_falls() -> None:
+def test_the_rate_warms_up_stays_and_decays() -> None:
     shares = [script.rate(seen, seen // 250, 100_000) for seen in range(0, 100_001, 1000)]
     assert shares[0] < shares[5] < 1
     assert shares[15] == shares[39] == 1
@@ -161,8 +160,8 @@ def test_the_rate_warms_up_holds_and_falls() -> None:
     assert shares[-1] == 0.02
 
 
-def test_copying_is_learned_at_once_from_the_start_given() -> None:
-    """Random tokens that repeat, at another distance each time: only copying predicts them."""
+def test_copying_is_learned_quickly_from_the_initialization() -> None:
+    """Repeated random tokens at varying distances can only be predicted by copying."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     shape = LADDER["pocket-m"]
@@ -191,12 +190,12 @@ def test_copying_is_learned_at_once_from_the_start_given() -> None:
 
 @pytest.fixture
 def run(
-    lexicon: Lexicon,  # noqa: F811
+    lexicon: Lexicon,
     tokenizer: ChatTokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Path]:
-    """Pretrains a shape in a folder of that name, in small steps; goes on where it was stopped."""
+    """Pretrains a shape in a folder with a name, in small batches; an interrupted run resumes."""
     monkeypatch.setattr(batches, "BATCH", 512)
     monkeypatch.setattr(batches, "POOL", 8)
 
@@ -208,7 +207,7 @@ def run(
     return pretrained
 
 
-def test_a_stopped_run_ends_as_one_that_was_not(
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(script, "SECONDS_BETWEEN_SAVES", 0)
@@ -230,7 +229,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     with pytest.raises(Stop):
         run("stopped", TINY)
     monkeypatch.setattr(script, "_save", save)
-    # As if it had been killed a while after that save.
+    # As if the process had been killed some time after that save.
     with (tmp_path / "stopped" / TINY.name / "log.jsonl").open("a") as log:
         log.write(json.dumps({"step": 10_000, "tokens": 10**9, "loss": 0.0, "seconds": 1}) + "\n")
     resumed = run("stopped", TINY)
@@ -249,13 +248,13 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     ).stat().st_size
 
 
-def test_branches_of_a_model_go_on_as_their_mean(run: Callable[..., Path]) -> None:
+def test_branches_of_a_model_are_averaged(run: Callable[..., Path]) -> None:
     from safetensors.torch import load_file
 
     short = replace(TINY, tokens=600)
     root = run("root", short)
     branches = [run(f"branch{n}", short, after=[root], branch=n) for n in (0, 1)]
-    # At no learning rate what comes of them is what they were averaged to.
+    # With a learning rate of 0 the result is the average.
     both = run("both", short, after=branches, share=0.0)
     one, two, mean = (
         load_file(folder / "model.safetensors")["model.norm.weight"].float()
@@ -263,10 +262,10 @@ def test_branches_of_a_model_go_on_as_their_mean(run: Callable[..., Path]) -> No
     )
     torch.testing.assert_close(mean, (one + two) / 2, atol=2**-8, rtol=0)
     written = [read_json(folder / "pretraining.json") for folder in (root, *branches, both)]
-    assert written[1]["losses"] != written[2]["losses"]  # each has read lessons of its own
+    assert written[1]["losses"] != written[2]["losses"]  # each has its own lessons
     found = records.runs_of(written[3])
     assert [one["losses"] for one in found] == [record["losses"] for record in written]
-    with pytest.raises(TrainingError, match="did not go on from the same model"):
+    with pytest.raises(TrainingError, match="did not continue from the same model"):
         run("wrong", short, after=[branches[0], both])
 
 
@@ -287,7 +286,7 @@ def test_tokens_are_counted_by_form_and_language_over_all_runs() -> None:
     }
 
 
-def test_more_layers_begin_as_the_smaller_model() -> None:
+def test_an_expanded_model_has_the_same_logits() -> None:
     torch.manual_seed(0)
     small, large = model_of(TINY), model_of(replace(TINY, layers=5))
     beginnings.expand(small, large)
@@ -299,6 +298,6 @@ def test_more_layers_begin_as_the_smaller_model() -> None:
 
 
 @pytest.mark.parametrize("shape", [replace(TINY, layers=1), replace(TINY, inner=128)])
-def test_a_model_that_cannot_become_the_shape_is_refused(shape: Shape) -> None:
-    with pytest.raises(TrainingError, match="2 layers, 64 wide, cannot become one of"):
+def test_a_model_that_cannot_be_expanded_is_an_error(shape: Shape) -> None:
+    with pytest.raises(TrainingError, match="2 layers, 64 wide, cannot be expanded to one of"):
         beginnings.expand(model_of(TINY), model_of(shape))
