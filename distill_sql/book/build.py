@@ -87,18 +87,17 @@ def run(
             step = plan(book, names=[name], parameters=step.overrides)[0]
             started = time.monotonic()
             notes: list[str] = []
-            if not step.reason and not force:
-                outcome = "up to date"
-            else:
-                try:
+            outcome = "up to date"
+            try:
+                if step.reason or force:
                     notes = execute(
                         book, step.chapter, overrides=step.overrides, parameters=step.parameters
                     )
                     reason = step.reason or "forced"
                     outcome = f"executed in {time.monotonic() - started:.1f} s ({reason})"
-                except ChapterError as error:
-                    failures.append(str(error))
-                    outcome = f"FAILED after {time.monotonic() - started:.1f} s"
+            except ChapterError as error:
+                failures.append(str(error))
+                outcome = f"FAILED after {time.monotonic() - started:.1f} s"
             tqdm.write(f"{name:{width}}  {outcome}", file=sys.stderr)
             for note in notes:
                 tqdm.write(f"  note: {note}", file=sys.stderr)

@@ -53,42 +53,12 @@ def execute(
     notebook up to this cell is then ``book/.work/NAME.failed.ipynb``, and a previous good version
     stays in place.
     """
-    try:
-        import nbformat
-        import papermill
-        from papermill.exceptions import PapermillExecutionError
-        from traitlets.config import Config
-    except ImportError as error:
-        raise missing_book_extra(error.name or "papermill") from None
-
     # Digests come first, so that a library edited during the run makes the result stale.
     parts = cache.parts(book, source=chapter.text, parameters=parameters, inputs=chapter.inputs)
-    changed = {n: v for n, v in parameters.items() if v != chapter.parameters[n].default}
     for folder in (book.work, book.chapters):  # before the work
         files.check_folder(folder)
-    running = book.work / f"{chapter.name}.running.ipynb"
-    failed = book.work / f"{chapter.name}.failed.ipynb"
     started = time.monotonic()
-    with _kernel_environment(book):
-        try:
-            notebook = papermill.execute_notebook(
-                chapter.notebook(),
-                # papermill formats this path with the parameters, so braces are escaped.
-                str(running).replace("{", "{{").replace("}", "}}"),
-                parameters=changed,
-                kernel_name=_KERNEL,
-                progress_bar=False,
-                cwd=book.root,
-                config=Config(_ENCRYPTED),
-            )
-        except PapermillExecutionError as error:
-            running.replace(failed)
-            raise ChapterError(_failure(book, chapter, error, overrides, failed)) from None
-        except (RuntimeError, OSError) as error:  # a kernel that does not start, or dies
-            raise ChapterError(
-                f"chapter {chapter.name}: its kernel failed: {error}\n"
-                f"Run it again: {rerun_command(chapter.name, overrides)}"
-            ) from None
+    notebook = _papermill(book, chapter, overrides=overrides, parameters=parameters)
     notes = _clean(notebook)
     record = cache.Record(
         overrides=dict(overrides),
@@ -98,12 +68,67 @@ def execute(
         executed=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 2),
     )
+    _save(book, chapter, notebook, record)
+    return [f"{chapter.name}: {note}" for note in notes]
+
+
+def _papermill(
+    book: Book, chapter: Chapter, *, overrides: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> NotebookNode:
+    """The executed notebook; ChapterError, with the failed notebook kept, if a cell fails."""
+    try:
+        import papermill
+        from papermill.exceptions import PapermillExecutionError
+        from traitlets.config import Config
+    except ImportError as error:
+        raise missing_book_extra(error.name or "papermill") from None
+
+    running = _running(book, chapter)
+    with _kernel_environment(book):
+        try:
+            notebook: NotebookNode = papermill.execute_notebook(
+                chapter.notebook(),
+                # papermill formats this path with the parameters, so braces are escaped.
+                str(running).replace("{", "{{").replace("}", "}}"),
+                parameters={
+                    name: value
+                    for name, value in parameters.items()
+                    if value != chapter.parameters[name].default
+                },
+                kernel_name=_KERNEL,
+                progress_bar=False,
+                cwd=book.root,
+                config=Config(_ENCRYPTED),
+            )
+        except PapermillExecutionError as error:
+            failed = _failed(book, chapter)
+            running.replace(failed)
+            raise ChapterError(_failure(book, chapter, error, overrides, failed)) from None
+        except (RuntimeError, OSError) as error:  # a kernel that does not start, or dies
+            raise ChapterError(
+                f"chapter {chapter.name}: its kernel failed: {error}\n"
+                f"Run it again: {rerun_command(chapter.name, overrides)}"
+            ) from None
+    return notebook
+
+
+def _save(book: Book, chapter: Chapter, notebook: NotebookNode, record: cache.Record) -> None:
+    """Put an executed notebook, with its record, in place."""
+    import nbformat
+
     notebook.metadata[cache.METADATA] = record.to_json()
     text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
     files.write_text(book.chapters / f"{chapter.name}.ipynb", text)
-    running.unlink(missing_ok=True)
-    failed.unlink(missing_ok=True)
-    return [f"{chapter.name}: {note}" for note in notes]
+    _running(book, chapter).unlink(missing_ok=True)
+    _failed(book, chapter).unlink(missing_ok=True)
+
+
+def _running(book: Book, chapter: Chapter) -> Path:
+    return book.work / f"{chapter.name}.running.ipynb"
+
+
+def _failed(book: Book, chapter: Chapter) -> Path:
+    return book.work / f"{chapter.name}.failed.ipynb"
 
 
 def rerun_command(name: str, overrides: Mapping[str, Any]) -> str:

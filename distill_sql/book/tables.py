@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 if TYPE_CHECKING:
@@ -79,31 +79,12 @@ def table_html(
         if name not in known:
             raise ValueError(f"no column {name!r} in the table: it has {', '.join(known)}")
     numeric = {name for name in known if _is_numeric([row.get(name) for row in rows])}
-    long = {
-        name
-        for name in known - numeric
-        if any(len(str(row.get(name, ""))) > _LONG_TEXT for row in rows)
-    }
     head = "".join(
         f'<th scope="col"{_attribute("class", "ds-number" if name in numeric else "")}'
         f"{' data-filter' if name in filters else ''}>{html.escape(title)}</th>"
         for name, title in titles.items()
     )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            _cell(
-                row.get(name),
-                format=(formats or {}).get(name),
-                numeric=name in numeric,
-                long=name in long,
-                code=name in code,
-            )
-            for name in known
-        )
-        + "</tr>"
-        for row in rows
-    )
+    body = _body(rows, list(known), formats=formats or {}, numeric=numeric, code=code)
     options = f"{' data-search' if search else ''}{_attribute('data-page', str(page or ''))}"
     return (
         f'<figure class="ds-figure ds-table"{options}>'
@@ -111,6 +92,36 @@ def table_html(
         f'<div class="ds-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
     )
+
+
+def _body(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    formats: Mapping[str, Format],
+    numeric: Collection[str],
+    code: Collection[str],
+) -> str:
+    """The rows of a table as HTML."""
+    long = {
+        name
+        for name in columns
+        if name not in numeric and any(len(str(row.get(name, ""))) > _LONG_TEXT for row in rows)
+    }
+    cells = (
+        "".join(
+            _cell(
+                row.get(name),
+                format=formats.get(name),
+                numeric=name in numeric,
+                long=name in long,
+                code=name in code,
+            )
+            for name in columns
+        )
+        for row in rows
+    )
+    return "".join(f"<tr>{row}</tr>" for row in cells)
 
 
 def _rows(table: pandas.DataFrame | Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -60,7 +60,7 @@ def test_pages_are_built_from_the_chapters_that_there_are(
     assert [sorted(chapters) for chapters in built] == [["01_a", "02_b"]]
     assert "not executed for this build" in built[0]["02_b"]
     said = capsys.readouterr().err
-    assert f"02_b never ran: its page says so. To add it: {adding('02_b')}" in said
+    assert f"02_b was never executed; its page says so. To add it: {adding('02_b')}" in said
     assert adding("02_b") == "distill-sql book build --chapter 02_b"
     build(book, names=["02_b"])
     assert "not executed" not in built[1]["02_b"]
