@@ -10,8 +10,8 @@ from distill_sql.scoring.baseline import NearestQuestion
 from distill_sql.sql.sandbox import Sandbox
 
 
-def test_on_its_own_training_questions_it_is_right(toy_dataset: Path, tmp_path: Path) -> None:
-    """The nearest question to a training question is itself, and its names are the right ones."""
+def test_it_is_right_on_its_own_training_questions(toy_dataset: Path, tmp_path: Path) -> None:
+    """A training question is its own nearest question, so its names are right."""
     root = Path(shutil.copytree(toy_dataset, tmp_path / "toy"))
     shutil.copy(root / "dev.json", root / "train.json")
     train = load_dataset(root, split="train")
@@ -19,7 +19,7 @@ def test_on_its_own_training_questions_it_is_right(toy_dataset: Path, tmp_path: 
     assert predictions[0].pred_sql == "SELECT COUNT(*) FROM customer"
 
 
-def test_names_and_values_are_exchanged(toy_dataset: Path, tmp_path: Path) -> None:
+def test_names_and_values_are_replaced(toy_dataset: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(toy_dataset, tmp_path / "toy"))
     train = [
         {"db_id": "shop", "question": "What is the price of the product rug?",
@@ -35,7 +35,7 @@ def test_names_and_values_are_exchanged(toy_dataset: Path, tmp_path: Path) -> No
     assert score(predictions, dataset).accuracy().correct == 1
 
 
-def test_on_pocket_it_is_a_floor() -> None:
+def test_it_is_a_low_baseline_on_pocket() -> None:
     dev = load_dataset("pocket").limit(170)
     predictions = NearestQuestion(load_dataset("pocket", split="train")).predict(dev)
     assert [p.question_id for p in predictions] == [e.question_id for e in dev]
@@ -45,9 +45,7 @@ def test_on_pocket_it_is_a_floor() -> None:
     assert 0 < score(predictions, dev).accuracy().share < 0.3
 
 
-def test_training_queries_that_cannot_be_used_lend_nothing(
-    toy_dataset: Path, tmp_path: Path
-) -> None:
+def test_unusable_training_queries_are_skipped(toy_dataset: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(toy_dataset, tmp_path / "toy"))
     asked = "How many customers are there?"
     unusable = [

@@ -26,11 +26,11 @@ from distill_sql.sql.sandbox import Row
         ([(1, "a")], [("a", 1)], 1.0),  # columns may be in any order within a row
         ([(1, "a"), (2, "b")], [(2, "b"), (1, "a")], 0.0),  # rows may not
         ([(1,), (1,), (2,)], [(1,), (2,)], 1.0),  # duplicates do not count
-        # found 2 of 3 cells, one cell too many: P = R = 2/3
+        # 2 of 3 cells found, and one extra cell: P = R = 2/3
         ([(1, 2, 3)], [(1, 2, 4)], 2 / 3),
         # the first row right, one row missing: P = 1, R = 1/2
         ([(1,), (2,)], [(1,)], 2 / 3),
-        # a column too many: 1 found, 1 too much, each of one gold column: P = 1/2, R = 1
+        # an extra column: 1 cell found, 1 extra cell: P = 1/2, R = 1
         ([(1,)], [(1, 9)], 2 / 3),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_slow_query_earns_less(toy_dataset: Path) -> None:
     assert score_bird([Prediction(0, "shop", "")], shop).verdicts[0].reward == 0
 
 
-def test_the_verb_scores_one_database(
+def test_the_command_scores_one_database(
     superhero: Dataset, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "gold.sql"
@@ -100,7 +100,7 @@ def test_wide_rows_are_compared_quickly() -> None:
     assert time.process_time() - start < 2
 
 
-def test_failing_gold_queries_can_be_left_out(toy_dataset: Path) -> None:
+def test_failing_gold_queries_can_be_skipped(toy_dataset: Path) -> None:
     shop = load_dataset(toy_dataset)
     broken = replace(shop.examples[1], query="SELECT nowhere FROM customer")
     dataset = shop.with_examples([shop.examples[0], broken])

@@ -29,19 +29,19 @@ def test_quantiles_are_those_of_the_tables(dof: int, quantile: float) -> None:
     assert student_t(dof) == pytest.approx(quantile, abs=2e-5)
 
 
-def test_a_quantile_between_two_lies_between_them_and_ends_at_the_normal_one() -> None:
+def test_quantiles_decrease_to_the_normal_one() -> None:
     assert student_t(2) > student_t(2.5) > student_t(3)
     assert student_t(100_000) == pytest.approx(1.95996, abs=1e-3)
 
 
-def test_databases_of_one_size_are_a_sample_of_their_means() -> None:
-    """Then the variance is that of the databases' means over their number."""
+def test_databases_of_equal_size_are_a_sample_of_their_means() -> None:
+    """The variance is that of the databases' means, divided by their number."""
     found = mean_variance([(10, 2), (10, 5), (10, 8)])
     assert found.value == pytest.approx(0.3**2 / 3)
     assert found.dof == pytest.approx(2)
 
 
-def test_databases_of_several_sizes_by_hand() -> None:
+def test_databases_of_different_sizes_by_hand() -> None:
     """Mean 1/2; residuals 1/2, -1/2, 0, weighted by 1 / (1 - size / 4)."""
     found = mean_variance([(1, 1), (1, 0), (2, 1)])
     assert found.value == pytest.approx((4 / 3 * 0.25 + 4 / 3 * 0.25) / 16)
@@ -69,7 +69,7 @@ def test_an_accuracy_of_one_has_an_interval_below_it() -> None:
     assert high == pytest.approx(1)
 
 
-def test_one_database_says_nothing_about_others() -> None:
+def test_one_database_has_no_interval() -> None:
     assert all(map(math.isnan, share_interval([(85, 60)])))
     assert all(map(math.isnan, share_interval([])))
 
@@ -82,14 +82,14 @@ def test_variances_of_independent_estimates_add_up() -> None:
 
 
 @pytest.mark.parametrize("sums", [[3, -1, 2], [4, 0, -4, 1], [0, 0], [7], [5, 3, 9, -2, 6, 1]])
-def test_the_exact_test_goes_through_all_choices_of_signs(sums: list[int]) -> None:
+def test_the_exact_test_enumerates_all_combinations_of_signs(sums: list[int]) -> None:
     choices = list(itertools.product([1, -1], repeat=len(sums)))
     totals = [sum(sign * each for sign, each in zip(signs, sums, strict=True)) for signs in choices]
     far = sum(abs(total) >= abs(sum(sums)) for total in totals)
     assert sign_flip_p(sums) == far / len(choices)
 
 
-def test_six_databases_can_give_no_p_below_two_of_64() -> None:
+def test_six_databases_give_no_p_value_below_2_in_64() -> None:
     assert sign_flip_p([50, 60, 40, 70, 30, 80]) == 2 / 64
 
 
@@ -98,7 +98,7 @@ def _coverage(
     sizes: tuple[int, ...],
     correlation: float,
 ) -> float:
-    """How often the interval holds a truth of 0.75, in 1,000 draws of databases and questions.
+    """The coverage of the interval for a true accuracy of 0.75, in 1,000 simulated samples.
 
     A database's accuracy has a beta distribution; ``correlation`` is that of two questions on one
     database. Measured by one-way analysis of variance, it is 0.00 to 0.02 for pocket's students
@@ -128,19 +128,17 @@ def _percentiles(clusters: list[tuple[int, int]]) -> Interval:
 
 @pytest.mark.parametrize("sizes", [POCKET, SPIDER], ids=["6 databases", "20 databases"])
 @pytest.mark.parametrize("correlation", [0.02, 0.08])
-def test_the_interval_holds_the_truth_as_often_as_it_says(
-    sizes: tuple[int, ...], correlation: float
-) -> None:
+def test_the_interval_has_the_nominal_coverage(sizes: tuple[int, ...], correlation: float) -> None:
     assert 0.93 <= _coverage(share_interval, sizes, correlation) <= 0.985
     assert _coverage(_over_questions, sizes, correlation) < 0.85
 
 
-def test_percentiles_of_a_bootstrap_over_six_databases_are_too_narrow() -> None:
+def test_bootstrap_percentiles_over_six_databases_are_too_narrow() -> None:
     assert _coverage(_percentiles, POCKET, 0.02) < 0.9
 
 
-def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says() -> None:
-    """Databases differ in the gain by 4 points (one standard deviation); the gain is 10 points."""
+def test_the_interval_of_a_difference_has_the_nominal_coverage() -> None:
+    """The mean gain is 10 points, with a standard deviation of 4 points over databases."""
     random = np.random.default_rng(7)
     held = 0
     for gains in random.normal(0.1, 0.04, size=(1000, len(POCKET))):

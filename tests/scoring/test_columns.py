@@ -15,7 +15,7 @@ from distill_sql.scoring.columns import MOST, but_for_columns, forgiven, with_co
 from distill_sql.scoring.comparison import compare
 
 
-def test_every_choice_of_columns_is_made_once_in_their_order() -> None:
+def test_every_selection_of_columns_is_made_once_in_order() -> None:
     assert list(with_columns("SELECT a, max(b), c FROM t WHERE d > 1 ORDER BY c LIMIT 1", 2)) == [
         "SELECT a, MAX(b) FROM t WHERE d > 1 ORDER BY c LIMIT 1",
         "SELECT a, c FROM t WHERE d > 1 ORDER BY c LIMIT 1",
@@ -34,11 +34,11 @@ def test_every_choice_of_columns_is_made_once_in_their_order() -> None:
         "SELECT " + ", ".join(f"c{n}" for n in range(MOST + 1)) + " FROM t",
     ],
 )
-def test_a_query_without_such_a_choice_has_none(sql: str) -> None:
+def test_a_query_without_a_selection_yields_nothing(sql: str) -> None:
     assert not list(with_columns(sql, 1))
 
 
-def test_an_answer_that_shows_more_is_told_from_a_wrong_one(toy_dataset: Path) -> None:
+def test_an_answer_with_extra_columns_is_distinguished_from_a_wrong_one(toy_dataset: Path) -> None:
     shop = load_dataset(toy_dataset)
     first = shop.examples[0]
     more = first.query.replace("SELECT ", "SELECT 7, ", 1)
@@ -54,10 +54,10 @@ def test_an_answer_that_shows_more_is_told_from_a_wrong_one(toy_dataset: Path) -
     assert found(first.query, "SELECT nothing, here") == []
 
 
-def test_the_choices_of_one_answer_share_a_deadline(
+def test_the_selections_of_one_answer_share_a_deadline(
     toy_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There are 70 ways to leave 4 of 8 columns out, and each may run until it is stopped."""
+    """There are 70 selections of 4 of 8 columns, and each may run until its timeout."""
     shop = load_dataset(toy_dataset)
     gold = "SELECT 1, 2, 3, 4 FROM customer"
     dataset = shop.with_examples([replace(shop.examples[0], query=gold)])
@@ -73,7 +73,7 @@ def test_the_choices_of_one_answer_share_a_deadline(
     assert time.monotonic() - start < 5
 
 
-def test_a_report_with_further_columns_forgiven_counts_them_as_right(toy_dataset: Path) -> None:
+def test_a_forgiving_report_counts_answers_with_extra_columns_as_right(toy_dataset: Path) -> None:
     shop = load_dataset(toy_dataset)
     answers = [e.query.replace("SELECT ", "SELECT 7, ", 1) for e in shop]
     answers[1] = "SELECT nothing"
@@ -88,8 +88,8 @@ def test_a_report_with_further_columns_forgiven_counts_them_as_right(toy_dataset
     assert compare(report, kinder).only_b == 1
 
 
-def test_further_columns_are_judged_by_the_reports_rules(toy_dataset: Path) -> None:
-    """The lenient rules drop DISTINCT; the strict ones do not, with fewer columns neither."""
+def test_extra_columns_are_judged_by_the_reports_rules(toy_dataset: Path) -> None:
+    """The lenient rules drop DISTINCT; the strict ones keep it, also with fewer columns."""
     shop = load_dataset(toy_dataset)
     gold = 'SELECT "home town" FROM customer'
     dataset = shop.with_examples([replace(shop.examples[0], query=gold)])
@@ -101,10 +101,10 @@ def test_further_columns_are_judged_by_the_reports_rules(toy_dataset: Path) -> N
     assert found == {False: [0], True: []}
 
 
-def test_on_neighbours_columns_that_fit_by_luck_do_not_count(
+def test_columns_that_match_by_chance_are_found_with_neighbours(
     toy_dataset: Path, tmp_path: Path
 ) -> None:
-    """There are three customers: the second column has their number on one database only."""
+    """The second column is the number of customers, three, on only one of the databases."""
     shop = load_dataset(toy_dataset)
     dataset = shop.limit(1)
     variant = tmp_path / "variant.sqlite"

@@ -28,7 +28,7 @@ def test_a_difference_by_hand() -> None:
 
 def test_no_difference_is_no_evidence() -> None:
     assert Comparison(10, 5, 5, 0, 0).p_value == 1
-    # Of a share of 30.85 % nothing is seen in 10 questions with a probability of 2.5 %.
+    # A share of 30.85 % occurs in none of 10 questions with a probability of 2.5 %.
     assert Comparison(10, 5, 5, 0, 0).interval == pytest.approx((-0.3085, 0.3085), abs=1e-4)
     assert Comparison(10, 5, 5, 2, 2).p_value == 1
     assert math.isnan(Comparison(0, 0, 0, 0, 0).difference)
@@ -49,7 +49,7 @@ def test_reports_are_paired_by_question(toy_dataset: Path) -> None:
 
 
 def report(**databases: str) -> ScoreReport:
-    """A report with a letter for each question of a database: r is right, w wrong, - no verdict."""
+    """A report with one letter per question of a database: r right, w wrong, - no verdict."""
     letters = [(db_id, letter) for db_id, answers in databases.items() for letter in answers]
     right = {"r": True, "w": False, "-": None}
     return ScoreReport(
@@ -68,7 +68,7 @@ def test_a_difference_over_databases_by_hand() -> None:
     # questions it is (8/12 - 1/9) / 12, and less.
     spread = student_t(2) * math.sqrt(7 / 48 / 3)
     assert found.clustered_interval == pytest.approx((1 / 3 - spread, 1))  # no gain is above 1
-    # Of (+-3, 0, +-1), each choice of signs twice: only 4 and -4 are as far from 0 as 4.
+    # Of the sign combinations of (3, 0, 1), only those with totals 4 and -4 are as far from 0.
     assert found.clustered_p_value == pytest.approx(0.5)
     assert found.least_p == 2 / 8
     assert "over 3 databases" in str(found)
@@ -85,7 +85,7 @@ def test_one_database_has_no_interval_over_databases() -> None:
     assert found.summary()["clustered_p_value"] is None
 
 
-def test_one_run_on_each_side_is_a_comparison() -> None:
+def test_single_runs_are_compared_as_by_compare() -> None:
     a, b = report(a="wwwr", b="wwr-", c="rrww"), report(a="rrrr", b="rrw-", c="rr-w")
     plain, means = compare(a, b), compare_means([a], [b])
     assert means.n == plain.n == 10
@@ -133,7 +133,7 @@ def test_means_need_runs_on_the_same_questions() -> None:
         compare_means([report(a="r")], [report(a="rr")])
 
 
-def test_two_that_never_differ_may_differ_on_other_questions() -> None:
+def test_files_that_never_differ_have_an_interval() -> None:
     same = report(a="rrwwr", b="wrrwr")
     found = compare(same, same)
     low, high = found.clustered_interval
@@ -142,10 +142,10 @@ def test_two_that_never_differ_may_differ_on_other_questions() -> None:
     assert compare_means([same], [same, same]).clustered_interval == pytest.approx((low, high))
 
 
-def test_the_interval_of_a_mean_gain_holds_the_truth_as_often_as_it_says() -> None:
-    """Both seeds (3 points, one standard deviation) and databases (10 points) vary the gain.
+def test_the_interval_of_a_mean_gain_has_the_nominal_coverage() -> None:
+    """The standard deviation of the gain is 3 points over seeds and 10 points over databases.
 
-    A question is as hard for one seed as for another.
+    A question is equally hard for all seeds.
     """
     random = np.random.default_rng(7)
     held = {"interval": 0, "clustered_interval": 0}

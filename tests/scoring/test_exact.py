@@ -1,4 +1,4 @@
-"""Exact set match, by cases of its rules; that it is the official verdict is in test_parity."""
+"""The rules of exact set match; test_parity checks that its verdicts are the official ones."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ JOIN = (
     ("gold", "pred", "match"),
     [
         (GOLD, GOLD, True),
-        # values are not compared, and conditions are a set
+        # values are not compared; conditions are compared as a set
         (GOLD, GOLD.replace("id > 1 AND name = 'Ann'", "name = 'Bo' AND id > 7"), True),
-        # OR is not AND, an order has a direction, a limit is a keyword
+        # AND and OR differ; the direction and LIMIT are compared
         (GOLD, GOLD.replace("AND", "OR"), False),
         (GOLD, GOLD.replace("LIMIT", "DESC LIMIT"), False),
         (GOLD, GOLD.replace(" LIMIT 1", ""), False),
-        # DISTINCT is not compared, an aggregate is
+        # DISTINCT is not compared; aggregates are
         ("SELECT name FROM customer", "SELECT DISTINCT name FROM customer", True),
         ("SELECT max(id) FROM customer", "SELECT min(id) FROM customer", False),
         ("SELECT id, name FROM customer", "SELECT name, id FROM customer", True),
-        # aliases are names, a foreign key makes two columns one, ON is not compared
+        # the names of aliases do not matter, linked columns are one, ON is not compared
         (JOIN, JOIN.replace("T1", "a").replace("T2", "b"), True),
         (JOIN, JOIN.replace("GROUP BY T1.id", "GROUP BY T2.customer_id"), True),
         (JOIN, JOIN.replace("ON T1.id = T2.customer_id", "ON T1.id = T2.id"), True),
         (JOIN, JOIN.replace("HAVING count(*) > 1", ""), False),
-        # set operations match in their place
+        # set operations are compared
         ("SELECT id FROM customer UNION SELECT id FROM orders",
          "SELECT id FROM customer UNION SELECT id FROM orders", True),
         ("SELECT id FROM customer UNION SELECT id FROM orders",
@@ -64,7 +64,7 @@ JOIN = (
          True),
         ("SELECT id FROM orders WHERE customer_id IN (SELECT id FROM customer)",
          "SELECT id FROM orders WHERE customer_id NOT IN (SELECT id FROM customer)", False),
-        # what Spider's parser does not read matches nothing
+        # a prediction that Spider's parser rejects matches nothing
         ("SELECT name FROM customer", "SELECT name AS n FROM customer", False),
         ("SELECT name FROM customer", "SELECT nothing FROM customer", False),
         ("SELECT name FROM customer", "", False),
@@ -79,14 +79,14 @@ def test_a_gold_query_outside_the_grammar_has_no_verdict(schema: Schema) -> None
         exact_set_match("SELECT 1", "SELECT CASE WHEN 1 THEN 2 END FROM customer", schema)
 
 
-def test_component_scores_say_which_part_is_wrong(schema: Schema) -> None:
+def test_component_scores_show_the_wrong_component(schema: Schema) -> None:
     scores = component_scores(GOLD.replace("id > 1", "id < 1"), GOLD, schema)
     assert set(scores) == set(COMPONENTS)
     assert [name for name in COMPONENTS if not scores[name].correct] == ["where"]
     assert (scores["where"].gold_total, scores["where"].pred_total) == (2, 2)
 
 
-def test_partial_match_counts_only_where_the_component_is(schema: Schema) -> None:
+def test_partial_match_counts_only_pairs_that_have_the_component(schema: Schema) -> None:
     plain = "SELECT name FROM customer"
     ordered = f"{plain} ORDER BY name"
     found = partial_match(
@@ -96,10 +96,10 @@ def test_partial_match_counts_only_where_the_component_is(schema: Schema) -> Non
     accuracy, recall, f1 = found["order"]
     assert (accuracy, recall) == (1, 0.5)
     assert f1 == pytest.approx(2 / 3)
-    assert found["group"] == (0, 0, 1)  # in neither: as the official report prints it
+    assert found["group"] == (0, 0, 1)  # no query has it: as the official report prints it
 
 
-def test_linked_columns_have_one_name(schema: Schema) -> None:
+def test_linked_columns_have_one_representative(schema: Schema) -> None:
     keys = foreign_key_map(schema)
     assert keys["orders.customer_id"] == keys["customer.id"] == "customer.id"
 
@@ -111,7 +111,7 @@ def test_all_spider_gold_queries_parse_and_match_themselves(spider_dev: Dataset)
         )
 
 
-def test_tokens_keep_the_evaluators_habits() -> None:
+def test_tokens_keep_the_evaluators_quirks() -> None:
     assert tokenize("SELECT count(*) FROM t WHERE a>=1")[-2:] == [">", "=1"]
     with pytest.raises(SpiderSqlError, match="3 quotes"):
         tokenize("SELECT 'it's'")

@@ -38,7 +38,7 @@ Rows = Sequence[tuple[object, ...]]
         ([(1,)], [(1.0,)], False, True),
         ([(1,)], [("1",)], False, False),
         ([(None,)], [(None,)], False, True),
-        # columns with the same values: only the whole rows tell the orders apart
+        # columns with the same values: only whole rows distinguish the orders
         ([(1, 2), (2, 1), (3, 3)], [(2, 1), (1, 2), (3, 3)], False, True),
         ([(1, 2, 3), (2, 3, 1)], [(2, 1, 3), (3, 2, 1)], False, True),
         ([(1, 2, 3), (2, 3, 1)], [(2, 1, 3), (3, 1, 2)], False, False),
@@ -56,7 +56,7 @@ def test_wide_results_are_compared_quickly() -> None:
 
 
 def by_every_permutation(gold: Rows, pred: Rows, *, ordered: bool) -> bool:
-    """The definition, with the evaluator's test of rows sorted by their texts."""
+    """The definition, with the official evaluator's test of rows with sorted values."""
 
     def texts(rows: Rows) -> list[tuple[object, ...]]:
         return [tuple(sorted(row, key=lambda v: str(v) + str(type(v)))) for row in rows]
@@ -74,14 +74,14 @@ def by_every_permutation(gold: Rows, pred: Rows, *, ordered: bool) -> bool:
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
-def test_rows_are_equal_if_some_permutation_makes_them_so(data: st.DataObject) -> None:
+def test_rows_are_equal_if_they_are_for_some_permutation(data: st.DataObject) -> None:
     width, height = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
     value = st.sampled_from(data.draw(st.sampled_from([(0, 1), (0, 1, 2), (1, 1.0, "1", None)])))
     gold = data.draw(st.lists(st.tuples(*[value] * width), min_size=height, max_size=height))
     order = data.draw(st.permutations(range(width)))
     pred = [[row[place] for place in order] for row in data.draw(st.permutations(gold))]
     for column in data.draw(st.lists(st.integers(0, width - 1), max_size=2)):
-        # Two cells of a column change places: each column keeps its values, rows may not.
+        # Two cells of a column are swapped: columns keep their values, rows may not.
         one, other = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, height - 1))
         pred[one][column], pred[other][column] = pred[other][column], pred[one][column]
     found = [tuple(row) for row in pred]
@@ -114,7 +114,9 @@ def regular(width: int, *cycles: int) -> Rows:
         ([tuple(range(2000))] * 2, [tuple(range(2000))[::-1]] * 2, True),
     ],
 )
-def test_columns_with_the_same_values_cost_little(gold: Rows, pred: Rows, equal: bool) -> None:
+def test_columns_with_the_same_values_are_compared_quickly(
+    gold: Rows, pred: Rows, equal: bool
+) -> None:
     """Ten columns have 3,628,800 orders, and each column of these holds the same values."""
     start = time.process_time()
     assert rows_equal(gold, pred, ordered=False) is equal
@@ -141,7 +143,7 @@ def test_comparing_ends_with_the_clock() -> None:
         ("SELECT year(curdate()) - age", "SELECT 2020- age"),
     ],
 )  # fmt: skip
-def test_preparing(sql: str, prepared: str) -> None:
+def test_prepared_texts(sql: str, prepared: str) -> None:
     assert prepare(sql) == prepared
 
 
@@ -149,7 +151,7 @@ def test_distinct_can_be_kept() -> None:
     assert prepare("SELECT DISTINCT a", keep_distinct=True) == "SELECT DISTINCT a"
 
 
-def test_the_evaluators_habits_with_predictions() -> None:
+def test_predictions_are_rewritten_as_by_the_evaluator() -> None:
     assert prediction_text("SELECT 1\tconcert_singer") == "SELECT 1"
     assert prediction_text("") == prediction_text(" \n") == "SELECT 1"
     assert prediction_text("SELECT value, values_x, Value") == "SELECT 1, 1s_x, Value"
@@ -170,23 +172,23 @@ def test_the_evaluators_habits_with_predictions() -> None:
         (";SELECT 1", ";"),
         ("SELECT ';;' -- ;;", "SELECT ';;' -- ;;"),
         ("SELECT a GO", "SELECT a GO"),
-        ("SELECT GO FROM t", "SELECT GO "),  # its splitter takes GO for an end
+        ("SELECT GO FROM t", "SELECT GO "),  # its splitter ends a statement at GO
         ("SELECT go, GOLD FROM t", "SELECT go, GOLD FROM t"),
     ],
 )
-def test_of_several_statements_the_first_is_left(sql: str, prepared: str) -> None:
-    """As ``remove_distinct`` of the official evaluator does it, with sqlparse's first statement."""
+def test_only_the_first_statement_is_kept(sql: str, prepared: str) -> None:
+    """The official evaluator's ``remove_distinct`` keeps sqlparse's first statement."""
     assert prepare(sql) == prepared
     official = "".join(
         token.value for token in sqlparse.parse(sql)[0].flatten() if token.value != "distinct"
     )
     assert official == prepared
     assert prepare(sql, keep_distinct=True) == sql
-    padding = " " * SHORT  # a text that is prepared by the clock
+    padding = " " * SHORT  # a long text, which is prepared with the clock
     assert prepare(f"/*{padding}*/{sql}") in (f"/*{padding}*/{prepared}", f"/*{padding}*/;")
 
 
-def test_a_gold_query_may_end_on_semicolons() -> None:
+def test_a_gold_query_may_end_with_semicolons() -> None:
     assert prepare_gold("SELECT 1; ;\n", keep_distinct=True) == "SELECT 1"
     assert prepare_gold("SELECT DISTINCT a;;") == "SELECT  a"
 
@@ -202,7 +204,7 @@ def test_dropping_distinct_drops_later_statements_too() -> None:
     assert prepare("SELECT 1; SELECT 2", keep_distinct=True) == "SELECT 1; SELECT 2"
 
 
-def test_order_is_looked_for_in_the_text() -> None:
+def test_order_matters_if_the_text_contains_order_by() -> None:
     assert order_matters("SELECT a FROM t ORDER BY b")
     assert order_matters("SELECT a FROM (SELECT a FROM t order by b)")
     assert not order_matters("SELECT a FROM t ORDER  BY b")

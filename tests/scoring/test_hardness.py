@@ -18,14 +18,14 @@ from distill_sql.scoring import hardness
         ("SELECT count(*), a FROM t GROUP BY a", "medium"),
         ("SELECT a FROM t WHERE b = 1 AND c = 2", "medium"),
         ("SELECT T1.a FROM t AS T1 JOIN u AS T2 ON T1.id = T2.id WHERE T2.b = 1", "medium"),
-        ("SELECT a FROM t WHERE b LIKE 'x'", "medium"),  # LIKE is a component of its own
+        ("SELECT a FROM t WHERE b LIKE 'x'", "medium"),  # LIKE is a separate component
         ("SELECT a FROM t WHERE b NOT LIKE 'x' AND c NOT LIKE 'y' OR d = 1", "extra"),
         ("SELECT a FROM t WHERE b IN (SELECT b FROM u)", "hard"),
         ("SELECT a FROM t UNION SELECT a FROM u", "hard"),
         ("SELECT a FROM t WHERE b > (SELECT avg(b) FROM t) ORDER BY c LIMIT 1", "extra"),
         ("SELECT T1.a FROM t AS T1 JOIN u AS T2 ON T1.id = T2.id GROUP BY T1.a "
          "ORDER BY count(*) DESC LIMIT 1", "extra"),
-        # joins and WHERE are two components, DISTINCT is none
+        # a join and WHERE are components, DISTINCT is not
         ("SELECT DISTINCT T1.a, T1.b FROM t AS T1 JOIN u AS T2 ON T1.id = T2.id WHERE c = 1",
          "medium"),
     ],

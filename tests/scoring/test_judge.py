@@ -20,7 +20,7 @@ from tests.sql.test_parsing import PIECES, long_text
 from tests.sql.test_sandbox import HOSTILE
 
 DEADLINE = 0.5
-#: Seconds that a new worker may take to start.
+#: The most seconds that a new worker takes to start.
 START = 5
 
 
@@ -45,7 +45,7 @@ def test_etype_chooses_what_is_judged(shop: Dataset, one: Example) -> None:
         assert (verdict.exec, verdict.exact, verdict.failure_mode) == (True, None, "ok")
 
 
-def test_plugging_finds_the_value_the_prediction_lacks(shop: Dataset) -> None:
+def test_plugging_corrects_a_wrong_value(shop: Dataset) -> None:
     example = shop.examples[1]
     wrong = example.query.replace("lamp", "zebra")
     assert wrong != example.query
@@ -56,8 +56,8 @@ def test_plugging_finds_the_value_the_prediction_lacks(shop: Dataset) -> None:
         assert verdict.failure_mode == "wrong-result"
 
 
-def test_plugging_ends_with_the_deadline(shop: Dataset) -> None:
-    """Two gold values and thirty slots are a billion fillings."""
+def test_plugging_stops_at_the_deadline(shop: Dataset) -> None:
+    """Two gold values in thirty slots have a billion combinations."""
     example = Example(0, "shop", "?", "SELECT name FROM customer WHERE id > 0 AND id < 99")
     many = " OR ".join(f"id = {number}" for number in range(100, 130))
     with Judge(shop, Rules(plug_value=True), deadline=DEADLINE) as judge:
@@ -66,7 +66,7 @@ def test_plugging_ends_with_the_deadline(shop: Dataset) -> None:
         assert time.monotonic() - start < DEADLINE + START
 
 
-def test_a_gold_query_outside_exact_set_match_has_no_such_verdict(shop: Dataset) -> None:
+def test_a_gold_query_that_spiders_parser_rejects_has_no_exact_match(shop: Dataset) -> None:
     example = Example(0, "shop", "?", "SELECT name FROM customer WHERE id IN (1, 2)")
     with Judge(shop) as judge:
         verdict = judge.verdict(example, example.query)
@@ -81,7 +81,7 @@ def endless(example: Example) -> Iterator[tuple[Example, str]]:
 
 
 def test_pairs_are_streamed(shop: Dataset, one: Example) -> None:
-    """An endless stream is judged a few ahead, in order, and can be left at any time."""
+    """An endless stream is read only a few pairs ahead, in order, and can be abandoned."""
     taken = 0
 
     def counted() -> Iterator[tuple[Example, str]]:
@@ -99,7 +99,7 @@ def test_pairs_are_streamed(shop: Dataset, one: Example) -> None:
 
 @pytest.mark.slow
 def test_memory_and_cost_per_pair_are_flat(shop: Dataset, one: Example) -> None:
-    """Of 12,000 pairs the last thousands cost what the first do, in bytes and in seconds."""
+    """The last 3,000 of 12,000 pairs need no more memory and time than the first."""
     sizes, seconds = [], []
     with Judge(shop, jobs=2) as judge:
         stream = judge.verdicts(endless(one))
@@ -142,7 +142,7 @@ def test_hostile_predictions_have_a_verdict_in_time(shop: Dataset, one: Example,
 
 
 def test_a_write_is_never_right(shop: Dataset) -> None:
-    """The official evaluator runs it, finds no rows, and calls it right."""
+    """The official evaluator executes it, gets no rows, and counts it as right."""
     example = Example(0, "shop", "?", "SELECT name FROM customer WHERE id < 0")
     with Judge(shop) as judge:
         verdict = judge.verdict(example, "DELETE FROM customer")
@@ -153,8 +153,8 @@ def test_a_write_is_never_right(shop: Dataset) -> None:
 @pytest.mark.parametrize(
     "rules", [Rules(), Rules(strict=True), Rules(plug_value=True)], ids=["exec", "strict", "plug"]
 )
-def test_no_text_takes_longer_than_its_deadline(shop: Dataset, rules: Rules) -> None:
-    """Each piece fills a statement; a tenth of them a run, since all take minutes."""
+def test_every_text_ends_at_the_deadline(shop: Dataset, rules: Rules) -> None:
+    """Long texts of one repeated piece; every tenth piece is tested, since all take minutes."""
     example = shop.examples[1]
     with Judge(shop, rules, jobs=1, deadline=DEADLINE) as judge:
         judge.verdict(example, "SELECT 1")
@@ -169,7 +169,7 @@ def test_no_text_takes_longer_than_its_deadline(shop: Dataset, rules: Rules) -> 
 
 
 def test_long_texts_share_the_workers(shop: Dataset, one: Example) -> None:
-    """Twenty texts that use up their deadline, two at a time."""
+    """Ten texts that reach their deadline, two at a time."""
     text = long_text("(", SQL_BYTES - 1, "SELECT DISTINCT ")
     with Judge(shop, jobs=2, deadline=0.2) as judge:
         start = time.monotonic()
@@ -178,7 +178,7 @@ def test_long_texts_share_the_workers(shop: Dataset, one: Example) -> None:
     assert {verdict.exec for verdict in verdicts} == {False}
 
 
-#: Gold queries that SQLite runs and that some parser cannot read, or that are not what they seem.
+#: Gold queries that SQLite runs but some parser rejects, and other unusual ones.
 ODD_GOLD = [
     "SELECT name AS if FROM customer WHERE if > 'A'",
     "SELECT name AS any FROM customer",
@@ -212,7 +212,7 @@ def test_any_gold_query_that_runs_is_judged(shop: Dataset, gold: str) -> None:
         with Judge(shop, rules, jobs=1) as judge:
             right, wrong = judge.verdict(example, gold), judge.verdict(example, "SELECT 17, 4")
             if not (rules.keep_distinct and gold.endswith((";;", "; ;"))):
-                assert right.exec, rules  # SQLite refuses the prediction there
+                assert right.exec, rules  # SQLite rejects the prediction in this case
             assert right.cause is None or not right.exec
             assert wrong.exec is False
             assert wrong.cause
@@ -228,7 +228,7 @@ def test_any_gold_query_that_runs_is_judged(shop: Dataset, gold: str) -> None:
     ["", " ", ";", "-- nothing", "SELEC 1", "SELECT nowhere FROM customer", "DELETE FROM customer",
      "SELECT 1; SELECT 2", "SELECT ?1", "\0"],
 )  # fmt: skip
-def test_a_failing_gold_query_is_named_or_skipped(shop: Dataset, gold: str) -> None:
+def test_a_failing_gold_query_is_an_error_or_skipped(shop: Dataset, gold: str) -> None:
     example = Example(7, "shop", "?", gold)
     strict = Rules(strict=True)
     with Judge(shop, strict, jobs=1) as judge, pytest.raises(GoldQueryError) as caught:
@@ -244,9 +244,7 @@ def test_a_failing_gold_query_is_named_or_skipped(shop: Dataset, gold: str) -> N
     assert judged.exec is False
 
 
-def test_a_gold_query_that_fails_is_run_once(
-    shop: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_gold_query_is_run_once(shop: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may take a minute to fail."""
     example = Example(0, "shop", "?", "SELECT nowhere FROM customer")
     with Judge(shop, Rules(skip_failing_gold=True), jobs=1) as judge:
@@ -255,10 +253,8 @@ def test_a_gold_query_that_fails_is_run_once(
         assert judge.verdict(example, "SELECT 2").skipped
 
 
-def test_a_neighbour_on_which_the_gold_query_fails_does_not_count(
-    shop: Dataset, tmp_path: Path
-) -> None:
-    """abs() of the least integer overflows. For other questions, the neighbour counts."""
+def test_a_neighbour_on_which_gold_fails_is_ignored(shop: Dataset, tmp_path: Path) -> None:
+    """abs() of the smallest integer overflows. Other questions use the neighbour."""
     neighbour = tmp_path / "shop_0.sqlite"
     shutil.copy(shop.database_path("shop"), neighbour)
     with closing(sqlite3.connect(neighbour)) as connection, connection:
@@ -272,9 +268,7 @@ def test_a_neighbour_on_which_the_gold_query_fails_does_not_count(
         assert judge.verdict(counting, counting.query).exec
 
 
-def test_files_beside_a_database_are_its_suite_if_they_are_databases(
-    shop: Dataset, tmp_path: Path
-) -> None:
+def test_other_databases_of_the_folder_are_the_suite(shop: Dataset, tmp_path: Path) -> None:
     database = tmp_path / "shop.sqlite"
     beside = ["shop_1.sqlite", "shop.sqlite_2", "shop.sqlite.bak"]
     others = ["shop.sqlite-wal", "shop.sqlite-shm", "shop_1.sqlite-journal", "shop.sqlite-mj0A1B",
@@ -289,10 +283,10 @@ def test_files_beside_a_database_are_its_suite_if_they_are_databases(
     assert {path.name for path in rest} == set(beside)
 
 
-def test_the_deadline_is_for_both_ways_to_run_a_prediction(
+def test_the_deadline_covers_both_runs_of_a_prediction(
     shop: Dataset, one: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a leniency used, the text as it is runs again for the failure mode."""
+    """If the lenient text differs, the unchanged text runs too, for the failure mode."""
     deadlines = []
 
     def run(self: Sandbox, database: Path, sql: str, *, deadline: float, **_: object) -> Result:

@@ -1,7 +1,7 @@
 """Running the official evaluator, against a stand-in checkout with the same functions.
 
-The stand-in is not the official code and judges by its own small rules; what is tested is that its
-verdicts are taken, one example at a time, and compared.
+The stand-in has its own simple rules. The tests check that its verdicts are read one example at a
+time and compared with ours.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def found(dataset: Dataset, checkout: Path, rules: Rules, *queries: str) -> list
     return list(disagreements(report.verdicts, dataset, checkout, rules))
 
 
-def test_agreement_is_silent(shop: Dataset, checkout: Path) -> None:
+def test_agreement_yields_nothing(shop: Dataset, checkout: Path) -> None:
     assert found(shop, checkout, Rules(), *(e.query for e in shop)) == []
 
 
@@ -80,13 +80,13 @@ def test_every_disagreement_is_listed(shop: Dataset, checkout: Path) -> None:
     assert (difference.ours, difference.official) == (True, False)
 
 
-def test_a_crash_is_a_disagreement_and_not_the_end(shop: Dataset, checkout: Path) -> None:
+def test_a_crash_is_a_disagreement_and_the_run_continues(shop: Dataset, checkout: Path) -> None:
     differences = found(shop, checkout, Rules(etype="exec"), "SELEC", shop.examples[1].query)
     assert [(d.metric, d.official) for d in differences] == [("exec", None)]
     assert "OperationalError" in differences[0].error
 
 
-def test_the_verb_prints_them(
+def test_the_command_prints_them(
     shop: Dataset, checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "p.sql"
@@ -98,7 +98,7 @@ def test_the_verb_prints_them(
     assert out.rstrip().endswith(f"1 disagreements with {checkout} on 2 examples")
 
 
-def test_what_is_missing_is_named(shop: Dataset, checkout: Path, tmp_path: Path) -> None:
+def test_errors_name_what_is_missing(shop: Dataset, checkout: Path, tmp_path: Path) -> None:
     with pytest.raises(PredictionError, match=r"No evaluation.py in .* clone it"):
         found(shop, tmp_path, Rules(), "SELECT 1", "SELECT 1")
     (checkout / "evaluation.py").write_text("import a_package_nobody_has")
@@ -106,9 +106,7 @@ def test_what_is_missing_is_named(shop: Dataset, checkout: Path, tmp_path: Path)
         found(shop, checkout, Rules(), "SELECT 1", "SELECT 1")
 
 
-def test_an_example_that_does_not_end_is_a_crash_and_not_the_end(
-    shop: Dataset, checkout: Path
-) -> None:
+def test_a_timeout_is_a_crash_and_the_run_continues(shop: Dataset, checkout: Path) -> None:
     endless = "\n    if 'endless' in p_str:\n        while True: pass\n    kmaps[db]\n"
     (checkout / "evaluation.py").write_text(STAND_IN.replace("\n    kmaps[db]\n", endless))
     gold = shop.examples[1].query
@@ -119,11 +117,11 @@ def test_an_example_that_does_not_end_is_a_crash_and_not_the_end(
     assert difference.error == "over 1 s"
 
 
-def test_skipped_examples_are_not_asked_about(shop: Dataset, checkout: Path) -> None:
+def test_skipped_examples_are_left_out(shop: Dataset, checkout: Path) -> None:
     dataset = shop.with_examples([replace(shop.examples[0], query="SELECT nowhere FROM customer")])
     assert found(dataset, checkout, Rules(skip_failing_gold=True), "SELECT 1") == []
 
 
-def test_any_text_can_be_asked_about(shop: Dataset, checkout: Path) -> None:
+def test_any_text_can_be_judged(shop: Dataset, checkout: Path) -> None:
     odd = f"{shop.examples[0].query}\r\n -- \ud800 \u2028"
     assert found(shop, checkout, Rules(etype="exec"), odd, shop.examples[1].query) == []

@@ -1,4 +1,4 @@
-"""Every verdict is the official evaluator's: four files of 1,034 predictions, judged by it."""
+"""All verdicts on four files of 1,034 predictions equal those of the official evaluator."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_gold_scored_against_itself(spider_dev: Dataset) -> None:
 
 
 @pytest.mark.parametrize("name", RECOMPUTED)
-def test_published_files_have_their_recomputed_count(
+def test_published_files_have_the_recomputed_counts(
     spider_dev: Dataset, data_dir: Path, name: str
 ) -> None:
     path = data_dir / "published_predictions" / f"{name}.jsonl"
@@ -82,9 +82,7 @@ def test_modes_and_causes(
     assert (verdict.exec, verdict.failure_mode, verdict.cause) == (exec_, mode, cause)
 
 
-def test_a_query_that_runs_for_ever_costs_its_deadline_once(
-    toy_dataset: Path, tmp_path: Path
-) -> None:
+def test_an_endless_query_takes_its_deadline_once(toy_dataset: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(toy_dataset, tmp_path / "suite"))
     folder = root / "database" / "shop"
     for number in range(3):
@@ -96,8 +94,10 @@ def test_a_query_that_runs_for_ever_costs_its_deadline_once(
     assert "0.3 s" in verdict.error
 
 
-def test_every_database_of_the_folder_counts(toy_dataset: Path, tmp_path: Path) -> None:
-    """A lucky query passes on one database and fails on its variant, as in test-suite accuracy."""
+def test_a_prediction_must_be_right_on_every_database_of_the_folder(
+    toy_dataset: Path, tmp_path: Path
+) -> None:
+    """A query that is right by chance fails on a variant, as in test-suite accuracy."""
     root = Path(shutil.copytree(toy_dataset, tmp_path / "suite"))
     folder = root / "database" / "shop"
     lucky = "SELECT count(*) FROM order_item"  # three items, three customers
@@ -110,7 +110,7 @@ def test_every_database_of_the_folder_counts(toy_dataset: Path, tmp_path: Path) 
     assert score(predict(dataset, lucky), dataset).accuracy().correct == 0
 
 
-def test_a_gold_query_that_fails_is_the_datasets_fault(toy_dataset: Path, tmp_path: Path) -> None:
+def test_a_failing_gold_query_is_an_error_of_the_dataset(toy_dataset: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(toy_dataset, tmp_path / "bad"))
     records = [{"db_id": "shop", "question": "?", "query": "SELECT nope FROM customer"}]
     (root / "dev.json").write_text(json.dumps(records))
@@ -119,12 +119,12 @@ def test_a_gold_query_that_fails_is_the_datasets_fault(toy_dataset: Path, tmp_pa
         score(predict(dataset, "SELECT 1"), dataset)
 
 
-def test_predictions_out_of_step_are_refused(shop: Dataset) -> None:
+def test_predictions_that_do_not_line_up_are_an_error(shop: Dataset) -> None:
     with pytest.raises(PredictionError, match="do not line up"):
         score(predict(shop, "SELECT 1", "SELECT 2")[:1], shop)
 
 
-def test_table_shows_what_was_measured(shop: Dataset) -> None:
+def test_table_by_hardness(shop: Dataset) -> None:
     lines = score(predict(shop, "SELECT 3", "SELECT 1"), shop).table().splitlines()
     assert lines[0].split() == ["all", "easy", "medium", "hard", "extra"]
     assert lines[1].split() == ["count", "2", "1", "0", "1", "0"]
@@ -137,7 +137,7 @@ def test_wilson_interval_by_hand() -> None:
     assert Accuracy(10, 0).interval[0] == pytest.approx(0)
 
 
-def test_where_prediction_files_are_looked_for(
+def test_folders_of_prediction_files(
     shop: Dataset, spider_dev: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PREDICTIONS_DIR", raising=False)
@@ -158,7 +158,7 @@ def with_gold(dataset: Dataset, *queries: str) -> Dataset:
     )
 
 
-def test_what_has_no_level_counts_under_all_and_is_told(shop: Dataset) -> None:
+def test_questions_without_a_level_count_under_all_and_are_reported(shop: Dataset) -> None:
     plain = with_gold(shop, "SELECT count(*) FROM customer", "SELECT name FROM customer")
     odd = with_gold(
         shop,
@@ -182,7 +182,7 @@ def test_what_has_no_level_counts_under_all_and_is_told(shop: Dataset) -> None:
     assert after.components(odd).keys() == before.components(plain).keys()
 
 
-def test_skipped_questions_do_not_count_and_are_told(shop: Dataset) -> None:
+def test_skipped_questions_do_not_count_and_are_reported(shop: Dataset) -> None:
     failing = [f"SELECT nothing_{number} FROM customer" for number in range(7)]
     dataset = with_gold(shop, "SELECT count(*) FROM customer", *failing)
     answers = predict(dataset, *(example.query for example in dataset))
@@ -207,7 +207,7 @@ def test_skipped_questions_do_not_count_and_are_told(shop: Dataset) -> None:
     ["04_gold_sqlite_keyword_as_name", "04b_gold_semicolon_comment", "04d_gold_cast_multiword_type",
      "05_pred_double_semicolon"],
 )  # fmt: skip
-def test_small_inputs_that_once_failed(cases: Path, case: str) -> None:
+def test_inputs_that_failed_in_the_past(cases: Path, case: str) -> None:
     dataset = load_dataset(cases / case)
     report = score(read_predictions(cases / case / "pred.jsonl", dataset), dataset)
     assert report.accuracy() == Accuracy(len(dataset), len(dataset))
