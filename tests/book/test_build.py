@@ -78,7 +78,7 @@ def test_a_chapter_runs_again_when_an_earlier_one_leaves_it_something_new(
     assert reasons(book, seed=7) == ["inputs changed", ""]  # what it writes is its input, too
 
 
-def test_parameters_are_refused_before_anything_runs(make_book: MakeBook) -> None:
+def test_bad_parameters_are_errors_before_anything_runs(make_book: MakeBook) -> None:
     book = make_book(**{"01_a": ('size = "a"  # a | b', "size"), "02_b": ("seed = 0", "seed")})
     with pytest.raises(ParameterError, match="for any chapter: it knows size, seed"):
         run(book, parameters={"sise": "a"})
@@ -89,7 +89,7 @@ def test_parameters_are_refused_before_anything_runs(make_book: MakeBook) -> Non
     assert not book.chapters.exists()
 
 
-def test_a_place_that_cannot_be_written_is_told_before_anything_runs(make_book: MakeBook) -> None:
+def test_an_unwritable_path_is_an_error_before_anything_runs(make_book: MakeBook) -> None:
     book = make_book(**{"01_a": ("x = 1", "open('ran', 'w').close()")})
     book.chapters.parent.mkdir(parents=True, exist_ok=True)
     book.chapters.write_text("")

@@ -71,7 +71,7 @@ def test_the_folder_of_a_named_dataset_counts(book: Book, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("dataset", ["spider", "data"])
-def test_what_chapters_find_beside_a_dataset_counts(
+def test_folders_beside_a_dataset_count(
     book: Book, monkeypatch: pytest.MonkeyPatch, dataset: str
 ) -> None:
     for variable in cache.BESIDE:

@@ -112,7 +112,7 @@ def test_empty_is_allowed_only_where_it_is_named(tmp_path: Path) -> None:
         ("---\nkernelspec: [\n---\n" + chapter_text("a = 1"), "not a MyST text notebook"),
     ],
 )
-def test_a_chapter_that_breaks_the_rules_is_refused(
+def test_a_chapter_that_breaks_the_rules_is_an_error(
     text: str, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises((ChapterError, ParameterError), match=message):

@@ -148,7 +148,7 @@ def oklab(colour: str, vision: str) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("palette", [charts.LIGHT, charts.DARK], ids=["light", "dark"])
-def test_series_are_told_apart(palette: tuple[str, ...], vision: str) -> None:
+def test_series_can_be_distinguished(palette: tuple[str, ...], vision: str) -> None:
     # About five times the smallest difference that an eye notices side by side (0.02 in Oklab).
     for a, b in itertools.combinations(palette, 2):
         assert math.dist(oklab(a, vision), oklab(b, vision)) > 0.1, (a, b)

@@ -67,7 +67,7 @@ def test_only_the_default_parameters_give_figures_of_the_book(make_book: MakeBoo
         collect(book)
 
 
-def test_chapters_on_two_datasets_are_no_book(make_book: MakeBook, toy_dataset: Path) -> None:
+def test_chapters_on_two_datasets_are_not_collected(make_book: MakeBook, toy_dataset: Path) -> None:
     cell = 'dataset = "pocket"'
     book = make_book(**{"01_data": (cell, "1"), "02_teacher": (cell, "1"), "05_x": ("a = 1", "1")})
     run(book)

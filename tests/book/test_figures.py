@@ -11,7 +11,7 @@ from distill_sql.book import figures
 nbformat = pytest.importorskip("nbformat", reason="the extra book is not installed")
 
 
-def test_what_a_run_noted_moves_from_outputs_to_metadata(tmp_path: Path) -> None:
+def test_noted_figures_move_from_outputs_to_metadata(tmp_path: Path) -> None:
     v4 = nbformat.v4
     outputs = [
         v4.new_output("stream", text="shown"),
@@ -35,7 +35,7 @@ def test_what_a_run_noted_moves_from_outputs_to_metadata(tmp_path: Path) -> None
     }
 
 
-def test_noting_shows_a_machine_a_figure_and_a_reader_nothing(
+def test_a_noted_figure_is_an_output_that_is_not_displayed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown: list[object] = []

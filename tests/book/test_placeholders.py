@@ -1,4 +1,4 @@
-"""Books in which some chapters never ran: they have pages, too, and all links lead somewhere."""
+"""Books with chapters that were never executed: they have pages, too, and all links work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     return seen
 
 
-def test_a_chapter_that_never_ran_has_a_page_while_pages_are_built(book: Book) -> None:
+def test_a_chapter_never_executed_has_a_page_during_the_build(book: Book) -> None:
     assert never_executed(book) == ["02_b"]
     executed = (book.chapters / "01_a.ipynb").read_bytes()
     with placeholders(book):
@@ -46,14 +46,14 @@ def test_a_chapter_that_never_ran_has_a_page_while_pages_are_built(book: Book) -
         nbformat.validate(page)
         assert page.cells[0].source.startswith("# A chapter\n")
         assert adding("02_b") in page.cells[0].source
-        # A build that is killed here leaves the page behind: the chapter never ran all the same.
+        # A build killed here leaves the page behind, but the chapter was still never executed.
         assert never_executed(book) == ["02_b"]
         assert [step.reason for step in plan(book)] == ["", "never executed"]
     assert [path.name for path in book.chapters.iterdir()] == ["01_a.ipynb"]
     assert (book.chapters / "01_a.ipynb").read_bytes() == executed
 
 
-def test_pages_are_built_from_the_chapters_that_there_are(
+def test_pages_are_built_from_the_executed_chapters(
     book: Book, built: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(book, names=["01_a"])
@@ -64,10 +64,10 @@ def test_pages_are_built_from_the_chapters_that_there_are(
     assert adding("02_b") == "distill-sql book build --chapter 02_b"
     build(book, names=["02_b"])
     assert "not executed" not in built[1]["02_b"]
-    assert "never ran" not in capsys.readouterr().err
+    assert "never executed; its page" not in capsys.readouterr().err
 
 
-def test_a_chapter_that_fails_is_told_after_the_pages_were_built(
+def test_a_failed_chapter_is_reported_after_the_pages_were_built(
     book: Book, built: list[dict[str, str]]
 ) -> None:
     (book.notebooks / "02_b.md").write_text(chapter_text("y = 1", "y / 0"))
@@ -109,7 +109,7 @@ def test_a_run_ends_on_the_command_that_shows_it_in_the_book(
 
 
 @pytest.mark.slow
-def test_links_to_a_chapter_that_never_ran_lead_to_its_page(book: Book) -> None:
+def test_links_to_a_chapter_never_executed_lead_to_its_page(book: Book) -> None:
     if not browser.vendor_is_current(Book(ROOT)):
         pytest.skip("the browser packages are not installed: run `make book` once")
     copy_site_sources(book)

@@ -106,7 +106,7 @@ def test_browser_packages_are_installed_once(
     assert calls == ["ci"] * 3
 
 
-def test_npm_that_fails_says_what_to_do(
+def test_the_error_of_a_failed_npm_says_what_to_do(
     make_book: MakeBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book = make_book()

@@ -55,7 +55,7 @@ def test_numbers_align_right_and_sort_by_their_value() -> None:
     assert page.cells[6][0] == {"class": "ds-number"}
 
 
-def test_truth_values_are_words() -> None:
+def test_booleans_are_shown_as_yes_and_no() -> None:
     frame = pd.DataFrame({"match": [True, False]})
     assert Cells(table_html(frame, caption="c")).texts == ["match", "yes", "no"]
 

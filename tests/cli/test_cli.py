@@ -94,9 +94,7 @@ def test_an_interrupt_is_status_130(
         ("2> /dev/full", 0, ""),
     ],
 )
-def test_streams_that_are_closed_or_full_are_told(
-    redirection: str, status: int, message: str
-) -> None:
+def test_closed_and_full_streams_are_errors(redirection: str, status: int, message: str) -> None:
     if "/dev/full" in redirection and not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     command = f"exec {sys.executable} -m distill_sql.cli pocket {redirection}"
@@ -110,7 +108,7 @@ def test_streams_that_are_closed_or_full_are_told(
     assert "Exception" not in done.stderr
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     code = "from tests.cli.test_cli import talk; talk()"
     command = f"{sys.executable} -c '{code}' | head -c 10"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -132,7 +130,7 @@ def talk() -> None:
     sys.exit(cli.main(["doctor"]))
 
 
-def test_what_the_system_refuses_is_a_message(
+def test_an_os_error_is_a_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused() -> list[doctor.Check]:
@@ -175,7 +173,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main(["doctor"])
 
 
-def test_a_dataset_folder_that_is_not_there_is_named(
+def test_a_missing_dataset_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notebooks").mkdir()

@@ -32,7 +32,7 @@ def test_a_key_is_never_printed(
     assert "sk-very-secret" not in printed.out + printed.err
 
 
-def test_a_key_that_cannot_be_one_is_told_and_not_printed(
+def test_an_invalid_key_is_reported_and_not_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "  \n")
@@ -45,7 +45,7 @@ def test_a_key_that_cannot_be_one_is_told_and_not_printed(
     assert "secret" not in printed.out + printed.err
 
 
-def test_a_dataset_variable_that_points_nowhere_is_an_error(
+def test_a_dataset_variable_with_a_missing_folder_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert found()["SPIDER_DIR"].ok is None

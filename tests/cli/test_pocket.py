@@ -12,7 +12,7 @@ from distill_sql.cli import main
 from distill_sql.pocket import materialized
 
 
-def test_it_says_where_the_benchmark_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_folder_of_the_benchmark_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pocket"]) == 0
     assert capsys.readouterr().out.strip() == str(materialized())
 
@@ -24,7 +24,7 @@ def test_an_existing_folder_is_left_alone(
     assert "already exists" in capsys.readouterr().err
 
 
-def test_a_place_that_cannot_be_written_is_told(
+def test_a_path_that_cannot_be_written_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -54,7 +54,7 @@ def test_two_processes_can_build_at_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "pocket").iterdir())) == 1
 
 
-def test_versions_go_when_nobody_used_them_for_long(
+def test_versions_unused_for_long_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A young one may be that of another checkout, whose questions would be gone while it asks."""

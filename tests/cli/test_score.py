@@ -59,7 +59,7 @@ def test_a_broken_file_is_a_message_and_no_traceback(
     assert "line 1: found question_id 1" in error
 
 
-def test_where_verdicts_cannot_go_is_told_before_the_work(
+def test_an_unwritable_json_is_an_error_before_the_work(
     toy_dataset: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for out in (tmp_path, predictions / "below", tmp_path / "\0"):
@@ -174,7 +174,7 @@ def test_failing_gold_queries_are_an_error_or_skipped(
     [["--jobs", "0"], ["--jobs", "-1"], ["--deadline", "0"], ["--deadline", "nan"],
      ["--deadline", "inf"], ["--deadline", "-1"], ["--neighbours", "-1"]],
 )  # fmt: skip
-def test_numbers_that_cannot_be_are_refused(
+def test_impossible_numbers_are_errors(
     toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str], option: list[str]
 ) -> None:
     assert main(["score", str(predictions), "--dataset", str(toy_dataset), *option]) == 2
@@ -240,7 +240,7 @@ def test_with_neighbours_both_accuracies_stand_side_by_side(
     assert shop.split()[0] == "shop"
 
 
-def test_groups_that_a_dataset_does_not_have_are_told_before_the_work(
+def test_groups_that_a_dataset_lacks_are_an_error_before_the_work(
     toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["score", str(predictions), "--dataset", str(toy_dataset), "--by"]

@@ -60,7 +60,7 @@ def test_from_question_to_trace(
     assert [message["role"] for message in trace["messages"]] == ["system", "user"]
 
 
-def test_the_cache_can_be_looked_at(
+def test_the_cache_can_be_read(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = ["--cache", str(tmp_path / "cache.sqlite")]
@@ -88,7 +88,7 @@ def test_the_cache_can_be_looked_at(
         (["--budget", "1"], "no terminal to ask for confirmation: give --yes"),
     ],
 )
-def test_nothing_is_spent_without_a_word(
+def test_nothing_is_spent_without_confirmation(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     with serving(tmp_path) as url:
@@ -144,7 +144,7 @@ def test_a_key_with_a_line_end_works(
         (["--model", "gpt-99", "--base-url", "https://EU.api.openai.com/v1"], "No price for"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_any_work(
+def test_invalid_options_are_errors_before_any_work(
     trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str,
     more: list[str], message: str,
 ) -> None:  # fmt: skip
@@ -161,7 +161,7 @@ def test_what_makes_no_sense_is_refused_before_any_work(
 
 @pytest.mark.parametrize("verb", ["sample", "batch"])
 @pytest.mark.parametrize("key", ["sk-secret\nsk-secret", "Bearer sk-secret", "sk-secret\u2019"])
-def test_a_key_that_cannot_be_one_is_told_and_not_shown(
+def test_an_invalid_key_is_an_error_and_not_shown(
     trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str,
     key: str,
 ) -> None:  # fmt: skip
@@ -184,7 +184,7 @@ def test_a_price_below_a_nano_dollar_is_paid(
     assert f"{dollars(cost)} spent or booked" in capsys.readouterr().out
 
 
-def test_a_free_endpoint_is_said_to_be_one(
+def test_a_free_endpoint_is_reported_as_free(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(tmp_path) as url:
@@ -208,7 +208,7 @@ def test_a_login_in_the_address_is_neither_shown_nor_stored(
             assert b"hunter2" not in path.read_bytes(), path
 
 
-def test_nobody_at_the_terminal_is_a_no(
+def test_without_a_terminal_the_answer_is_no(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -222,7 +222,7 @@ def test_nobody_at_the_terminal_is_a_no(
         assert "Nothing was sent" in capsys.readouterr().err
 
 
-def test_what_stays_booked_is_said(
+def test_the_amount_that_stays_booked_is_printed(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -245,7 +245,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_answers_that_once_ended_a_run(
+def test_malformed_answers_do_not_end_a_run(
     cases: Path, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
@@ -277,7 +277,7 @@ def test_answers_that_once_ended_a_run(
         assert len(out.read_text(encoding="utf-8").split("\n")[:-1]) == (2 if sql else 0)
 
 
-def test_the_key_is_nowhere(
+def test_the_key_is_neither_shown_nor_stored(
     trained: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -296,7 +296,7 @@ def test_the_key_is_nowhere(
             assert b"sk-test-secret" not in path.read_bytes(), path
 
 
-def test_a_stopped_run_says_how_to_go_on(
+def test_a_stopped_run_says_how_to_continue(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(tmp_path, status=429, refused={"retry-after": "7200"}) as url:
@@ -304,7 +304,7 @@ def test_a_stopped_run_says_how_to_go_on(
     assert "the same command continues" in capsys.readouterr().err
 
 
-def test_a_batch_by_the_verb(
+def test_a_batch_on_the_command_line(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(tmp_path) as url:

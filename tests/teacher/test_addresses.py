@@ -20,7 +20,7 @@ from distill_sql.teacher.addresses import EMBEDDED, checked, is_openai, is_own, 
         "https://me:p/w@host/v1", "http://me:1/w@host/v1", "host/v1", "https:// host",
     ],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_with_the_fix(url: str) -> None:
+def test_invalid_addresses_are_errors_with_the_fix(url: str) -> None:
     with pytest.raises(TeacherError, match="is not the address of an endpoint") as found:
         checked(url)
     assert "--base-url" in str(found.value)
@@ -29,7 +29,7 @@ def test_what_is_no_address_is_refused_with_the_fix(url: str) -> None:
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_an_address_or_an_error_of_ours(text: str) -> None:
+def test_any_text_is_an_address_or_a_teacher_error(text: str) -> None:
     with suppress(TeacherError):
         assert checked(checked(text)) == checked(text)
 
@@ -44,7 +44,7 @@ def test_any_text_is_an_address_or_an_error_of_ours(text: str) -> None:
         (EMBEDDED, EMBEDDED),
     ],
 )
-def test_spellings_of_one_address_are_one(url: str, expected: str) -> None:
+def test_spellings_of_an_address_are_normalized(url: str, expected: str) -> None:
     assert checked(url) == expected
 
 
@@ -58,7 +58,7 @@ def test_spellings_of_one_address_are_one(url: str, expected: str) -> None:
         ("http://host/v1", None),
     ],
 )
-def test_a_login_is_apart_from_its_address(url: str, login: tuple[str, str] | None) -> None:
+def test_a_login_is_split_from_its_address(url: str, login: tuple[str, str] | None) -> None:
     assert split_login(url) == ("http://host/v1", login)
 
 
@@ -102,6 +102,8 @@ def test_a_login_is_apart_from_its_address(url: str, login: tuple[str, str] | No
     ],
 )
 @pytest.mark.parametrize("form", ["http://{}/v1", "https://{}:8443/v1", "http://me:pw@{}/v1"])
-def test_whose_an_address_is(form: str, host: str, own: bool, openai: bool) -> None:
+def test_addresses_of_openai_and_of_this_network(
+    form: str, host: str, own: bool, openai: bool
+) -> None:
     url = form.format(host)
     assert (is_own(url), is_openai(url)) == (own, openai)

@@ -41,23 +41,25 @@ def check(answer: Answer) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_an_answer(content: bytes) -> None:
+def test_any_bytes_can_be_read(content: bytes) -> None:
     check(read(content))
 
 
 @given(JSON)
-def test_any_json_is_an_answer(value: Any) -> None:
+def test_any_json_can_be_read(value: Any) -> None:
     check(read(json.dumps(value).encode()))
 
 
 @given(st.lists(JSON, max_size=3) | st.dictionaries(st.text(max_size=3), JSON, max_size=3), JSON)
-def test_any_choices_and_usage(choices: Any, usage: Any) -> None:
+def test_any_choices_and_usage_can_be_read(choices: Any, usage: Any) -> None:
     check(read(body(choices, usage)))
 
 
 @given(content=JSON, refusal=JSON, finish=JSON, message=JSON, usage=st.fixed_dictionaries(
     {"prompt_tokens": JSON, "completion_tokens": JSON, "total_tokens": JSON}))  # fmt: skip
-def test_any_choice(content: Any, refusal: Any, finish: Any, message: Any, usage: Any) -> None:
+def test_any_choice_can_be_read(
+    content: Any, refusal: Any, finish: Any, message: Any, usage: Any
+) -> None:
     choices = [
         {"message": {"content": content, "refusal": refusal}, "finish_reason": finish},
         {"message": message, "finish_reason": finish},
@@ -81,12 +83,12 @@ def test_any_choice(content: Any, refusal: Any, finish: Any, message: Any, usage
         [None, 5, {"type": "image_url"}, {"type": "text", "text": SQL}],
     ],
 )
-def test_text_is_found_in_parts(content: Any) -> None:
+def test_text_is_read_from_parts(content: Any) -> None:
     assert read(body([choice(content)])).choices == ((SQL, "stop"),)
 
 
 @pytest.mark.parametrize("content", [5, 1.5, True, [5], [{}], [{"type": "image_url"}], {"a": 1}])
-def test_what_is_no_text_is_malformed(content: Any) -> None:
+def test_content_without_text_is_malformed(content: Any) -> None:
     assert read(body([choice(content)])).choices == (("", MALFORMED),)
 
 
@@ -94,33 +96,33 @@ def test_what_is_no_text_is_malformed(content: Any) -> None:
     "found",
     [None, 5, "text", [], {}, {"message": None}, {"message": []}, {"message": "text"}, {"text": 1}],
 )
-def test_a_choice_that_is_none_stands_for_an_answer(found: Any) -> None:
+def test_an_invalid_choice_counts_as_a_malformed_answer(found: Any) -> None:
     answer = read(body([found, choice(SQL)]))
     assert answer.choices == (("", MALFORMED), (SQL, "stop"))
 
 
-def test_why_an_answer_ended_is_kept_where_it_has_no_message() -> None:
+def test_the_finish_reason_is_kept_without_a_message() -> None:
     found = {"message": None, "finish_reason": "content_filter"}
     assert read(body([found])).choices == (("", "content_filter"),)
 
 
-def test_reasoning_apart_from_the_content_is_no_answer() -> None:
+def test_reasoning_outside_the_content_is_ignored() -> None:
     found = choice(None, reasoning_content=SQL, reasoning=SQL)
     assert read(body([found])).choices == (("", "stop"),)
 
 
 @pytest.mark.parametrize("refusal", ["I cannot", True, ["no"], {"text": "no"}])
-def test_a_refusal_of_any_type(refusal: Any) -> None:
+def test_a_refusal_of_any_type_is_a_refusal(refusal: Any) -> None:
     assert read(body([choice(None, refusal=refusal)])).choices == (("", "refusal"),)
 
 
 @pytest.mark.parametrize("refusal", [None, "", False, [], {}, 0])
-def test_no_refusal(refusal: Any) -> None:
+def test_an_empty_refusal_is_ignored(refusal: Any) -> None:
     assert read(body([choice(SQL, refusal=refusal)])).choices == ((SQL, "stop"),)
 
 
 @pytest.mark.parametrize("finish", [None, 5, True, ["stop"], {"type": "stop"}])
-def test_a_finish_reason_of_another_type_is_none(finish: Any) -> None:
+def test_a_finish_reason_of_another_type_is_ignored(finish: Any) -> None:
     found = choice(SQL) | {"finish_reason": finish}
     assert read(body([found])).choices == ((SQL, ""),)
 
@@ -134,7 +136,7 @@ def test_a_finish_reason_of_another_type_is_none(finish: Any) -> None:
         [choice(SQL) | {"index": "x"}],
     ],
 )
-def test_choices_of_another_shape(choices: Any) -> None:
+def test_choices_outside_a_list_are_read(choices: Any) -> None:
     assert read(body(choices)).choices == ((SQL, "stop"),)
 
 
@@ -161,7 +163,7 @@ def test_choices_with_one_index_are_all_answers() -> None:
         (b'data: {"choices": []}', "cannot be read"),
     ],
 )
-def test_why_there_is_no_answer(content: bytes, problem: str) -> None:
+def test_the_problem_says_why_there_is_no_answer(content: bytes, problem: str) -> None:
     found = read(content)
     assert found.choices == ()
     assert problem in found.problem
@@ -176,11 +178,11 @@ def test_why_there_is_no_answer(content: bytes, problem: str) -> None:
         b" \n" + body([choice(SQL)]) + b"\n\n",
     ],
 )
-def test_what_is_odd_around_an_answer_does_not_cost_it(content: bytes) -> None:
+def test_malformed_fields_around_an_answer_are_ignored(content: bytes) -> None:
     assert read(content).choices == ((SQL, "stop"),)
 
 
-def test_texts_that_no_file_can_hold_are_mended() -> None:
+def test_texts_that_cannot_be_stored_are_cleaned() -> None:
     content = b'{"choices": [{"message": {"content": "a\\ud83d b\\u0000 c\xff"}}]}'
     assert read(content).choices == (("a\ufffd b\ufffd c\ufffd", ""),)
 
@@ -189,7 +191,7 @@ def test_texts_that_no_file_can_hold_are_mended() -> None:
     "value",
     [None, -1, -(10**30), 10**30, MOST_TOKENS + 1, 1e30, 10.0, True, "10", [], {}, "1e3", 0],
 )
-def test_a_count_that_makes_no_sense_is_none(value: Any) -> None:
+def test_an_impossible_count_is_none(value: Any) -> None:
     usage = {"prompt_tokens": value, "completion_tokens": 7}
     assert read(body([choice(SQL)], usage)).prompt_tokens is None
     assert read(body([choice(SQL)], usage)).completion_tokens == 7
@@ -206,20 +208,20 @@ def test_usage_that_is_missing_or_has_other_names_is_none(usage: Any) -> None:
     assert (answer.prompt_tokens, answer.completion_tokens) == (None, None)
 
 
-def test_tokens_that_are_in_the_total_alone_are_counted() -> None:
+def test_tokens_only_in_the_total_are_counted() -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}
     assert read(body([choice(SQL)], usage)).completion_tokens == 105
     usage["total_tokens"] = 3
     assert read(body([choice(SQL)], usage)).completion_tokens == 5
 
 
-def test_an_empty_answer_may_take_no_tokens() -> None:
+def test_an_empty_answer_may_have_no_tokens() -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 0}
     assert read(body([choice(None)], usage)).completion_tokens == 0
 
 
 @given(JSON)
-def test_any_json_complains_in_words(value: Any) -> None:
+def test_the_complaint_of_any_json_is_text(value: Any) -> None:
     assert isinstance(complaint(value), str)
 
 
@@ -240,7 +242,7 @@ def test_complaints(value: Any, said: str) -> None:
     assert complaint(value) == said
 
 
-def test_a_packed_body_is_unpacked_up_to_a_size() -> None:
+def test_a_compressed_body_is_decompressed_up_to_a_size() -> None:
     packed = gzip.compress(b"a" * 10**7)
     assert unpacked(packed, "gzip", 1000) == b"a" * 1000
     assert unpacked(b"no", "gzip", 1000) == b""

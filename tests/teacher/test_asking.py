@@ -67,7 +67,7 @@ def test_from_questions_to_a_score(
     assert url not in json.dumps(record)
 
 
-def test_what_is_asked_is_the_prompt_that_was_chosen(
+def test_the_chosen_prompt_is_asked(
     toy_dataset: Path, tmp_path: Path, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKENIZER_DIR", str(qwen_dir))
@@ -97,7 +97,7 @@ def test_what_is_asked_is_the_prompt_that_was_chosen(
     assert 1 <= len(cut) <= 2
 
 
-def test_a_budget_that_ends_the_run_and_one_that_lets_it_go_on(
+def test_a_higher_budget_continues_the_run(
     toy_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "p.jsonl"
@@ -161,7 +161,7 @@ def test_two_processes_ask_nothing_twice(toy_dataset: Path, tmp_path: Path) -> N
         (["--split", "test"], "test.json does not exist"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_sent(
+def test_invalid_options_are_errors_and_nothing_is_sent(
     toy_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, more: list[str], message: str,
 ) -> None:  # fmt: skip
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_sent(
     assert not out.exists()
 
 
-def test_an_output_is_not_the_cache(
+def test_the_output_must_not_be_the_cache(
     toy_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache.sqlite"
@@ -181,7 +181,7 @@ def test_an_output_is_not_the_cache(
     assert "is the cache of answers, which would be lost" in capsys.readouterr().err
 
 
-def test_a_missing_database_is_told_before_anything_is_asked(
+def test_a_missing_database_is_an_error_before_asking(
     toy_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(toy_dataset, tmp_path / "data"))

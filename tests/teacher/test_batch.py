@@ -69,7 +69,7 @@ def check_books(store: Store) -> None:
 # --- Over HTTP ----------------------------------------------------------------------------------
 
 
-def test_a_batch_is_handed_in_once_and_fetched_by_a_later_run(
+def test_a_batch_is_submitted_once_and_fetched_by_a_later_run(
     pocket_train: Dataset, tmp_path: Path
 ) -> None:
     some = pocket_train.limit(25)
@@ -90,7 +90,7 @@ def test_a_batch_is_handed_in_once_and_fetched_by_a_later_run(
     assert store.path.exists()
 
 
-def test_what_failed_is_handed_in_again(pocket_train: Dataset, tmp_path: Path) -> None:
+def test_failed_requests_are_submitted_again(pocket_train: Dataset, tmp_path: Path) -> None:
     requests = list(requests_for(pocket_train.limit(10), SETTINGS))
     with (
         serving(tmp_path, half=True, prompt_price=75, completion_price=300) as url,
@@ -106,9 +106,7 @@ def test_what_failed_is_handed_in_again(pocket_train: Dataset, tmp_path: Path) -
         assert store.spent() == books(url)["cost"]
 
 
-def test_a_batch_that_does_not_fit_in_the_budget_is_not_handed_in(
-    pocket_train: Dataset, tmp_path: Path
-) -> None:
+def test_a_batch_over_budget_is_not_submitted(pocket_train: Dataset, tmp_path: Path) -> None:
     requests = list(requests_for(pocket_train.limit(10), SETTINGS))
     with serving(tmp_path) as url, Store(tmp_path / "s.sqlite") as store:
         with pytest.raises(TeacherError, match="does not fit in the budget"):
@@ -146,15 +144,13 @@ def test_fetching_does_not_depend_on_the_questions_given(
     check_books(store)
 
 
-def test_a_question_that_is_there_twice_is_asked_once(
-    store: Store, requests: list[Request]
-) -> None:
+def test_a_duplicate_question_is_asked_once(store: Store, requests: list[Request]) -> None:
     api = FakeApi()
     batches(store, api).submit([*requests, *requests])
     assert api.sizes == [12]
 
 
-def test_what_another_process_asks_is_left_to_it(store: Store, requests: list[Request]) -> None:
+def test_requests_of_another_process_are_left_out(store: Store, requests: list[Request]) -> None:
     api = FakeApi()
     with Store(store.path) as other:
         assert other.claim(requests[0].key)
@@ -168,7 +164,7 @@ def test_what_another_process_asks_is_left_to_it(store: Store, requests: list[Re
         assert other.claim(requests[1].key)  # what was handed in is given back
 
 
-def test_a_batch_at_another_address_is_left_there(store: Store, requests: list[Request]) -> None:
+def test_a_batch_at_another_address_is_not_fetched(store: Store, requests: list[Request]) -> None:
     api, told = FakeApi(), Told()
     batches(store, api).submit(requests)
     other = Settings(base_url="http://other/v1")
@@ -272,7 +268,7 @@ def spoil(kinds: list[str], *, in_errors: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_odd_line_costs_no_other_its_answer(
+def test_a_malformed_line_does_not_affect_other_answers(
     store: Store, requests: list[Request], kind: str
 ) -> None:
     api = FakeApi()
@@ -313,7 +309,7 @@ def whole_answers(api: FakeApi) -> list[bytes]:
     in_errors=st.booleans(),
 )
 @hypothesis_settings(max_examples=30, deadline=None)
-def test_every_line_is_settled_in_its_own_right(
+def test_every_line_is_settled_separately(
     requests: list[Request], kinds: list[str], in_errors: bool
 ) -> None:
     api = FakeApi()
@@ -338,7 +334,7 @@ def test_every_line_is_settled_in_its_own_right(
 
 @given(output=st.binary(max_size=300), errors=st.binary(max_size=100), keys=st.booleans())
 @hypothesis_settings(max_examples=50, deadline=None)
-def test_no_file_can_make_a_batch_unfetchable(
+def test_a_batch_with_any_file_can_be_fetched(
     requests: list[Request], output: bytes, errors: bytes, keys: bool
 ) -> None:
     api = FakeApi()
@@ -359,7 +355,7 @@ def test_no_file_can_make_a_batch_unfetchable(
         assert HandedIn(store).under_way() == []
 
 
-def test_what_is_wrong_is_said_in_groups(store: Store, requests: list[Request]) -> None:
+def test_problems_are_reported_in_groups(store: Store, requests: list[Request]) -> None:
     api, told = FakeApi(), Told()
     api.write = spoil(["a refusal"] * 5 + ["an error"] * 3 + ["no usage"])
     made = batches(store, api, say=told.append)
@@ -370,7 +366,7 @@ def test_what_is_wrong_is_said_in_groups(store: Store, requests: list[Request]) 
     assert "8 requests have no answer" in str(told)
 
 
-def test_an_answer_that_costs_more_than_its_bound_ends_the_run_and_is_in_the_books(
+def test_an_answer_above_its_bound_ends_the_run_and_is_booked(
     store: Store, requests: list[Request]
 ) -> None:
     api = FakeApi()
@@ -469,7 +465,7 @@ def test_files_that_the_endpoint_deleted_long_ago_stay_booked(
 
 @pytest.mark.parametrize("error", [down(), KeyboardInterrupt()])
 @pytest.mark.parametrize("call", ["upload", "create", "created"])
-def test_a_batch_whose_handing_in_was_cut_short_is_found_or_free(
+def test_an_interrupted_submission_is_found_or_released(
     tmp_path: Path, requests: list[Request], call: str, error: BaseException
 ) -> None:
     api = FakeApi()
@@ -487,7 +483,7 @@ def test_a_batch_whose_handing_in_was_cut_short_is_found_or_free(
         check_books(store)
 
 
-def test_a_batch_that_is_refused_is_free_at_once(store: Store, requests: list[Request]) -> None:
+def test_a_refused_batch_is_released_at_once(store: Store, requests: list[Request]) -> None:
     for call in ("upload", "create"):
         api = FakeApi()
         api.failing[call] = [refused(400)]
@@ -497,7 +493,7 @@ def test_a_batch_that_is_refused_is_free_at_once(store: Store, requests: list[Re
         assert HandedIn(store).under_way() == []
 
 
-def test_what_an_expired_batch_did_not_answer_is_free(
+def test_unanswered_requests_of_an_expired_batch_are_free(
     store: Store, requests: list[Request]
 ) -> None:
     api = FakeApi()
@@ -520,7 +516,7 @@ def tokens(requests: list[Request]) -> int:
     return sum(len(m["content"].encode()) // 3 + 8 for r in requests for m in r.messages)
 
 
-def test_no_more_is_handed_in_than_the_queue_takes(store: Store, requests: list[Request]) -> None:
+def test_submissions_fit_in_the_queue(store: Store, requests: list[Request]) -> None:
     api = FakeApi()
     api.looks = 1
     queue = max(tokens(requests[:4]), tokens(requests[4:8]), tokens(requests[8:]))
@@ -555,7 +551,9 @@ def test_a_batch_that_is_too_large_is_followed_by_smaller_ones(
     assert ("token_limit_exceeded" in str(told)) == (queue < 12)
 
 
-def test_a_later_run_remembers_what_was_too_large(tmp_path: Path, requests: list[Request]) -> None:
+def test_a_later_run_remembers_the_size_that_failed(
+    tmp_path: Path, requests: list[Request]
+) -> None:
     api = FakeApi()
     api.queue = 4
     for _ in range(12):  # as without --wait
@@ -589,7 +587,7 @@ def test_one_request_that_is_too_large_ends_the_run(store: Store, requests: list
         [{"message": "odd"}, "text", None, {"code": 7}],
     ],
 )
-def test_a_failure_that_no_size_helps_ends_the_run_with_its_errors(
+def test_a_failure_of_any_size_ends_the_run_with_its_errors(
     store: Store, requests: list[Request], errors: list[Any]
 ) -> None:
     api, told = FakeApi(), Told()
@@ -605,7 +603,7 @@ def test_a_failure_that_no_size_helps_ends_the_run_with_its_errors(
     assert api.sizes[1] < 12
 
 
-def test_files_are_no_larger_than_the_endpoint_takes(
+def test_files_keep_the_size_limit(
     store: Store, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = FakeApi()
@@ -617,7 +615,7 @@ def test_files_are_no_larger_than_the_endpoint_takes(
     assert sum(api.sizes) == 12
 
 
-def test_what_the_budget_has_no_room_for_waits_for_what_is_under_way(
+def test_requests_over_budget_wait_for_pending_batches(
     store: Store, requests: list[Request]
 ) -> None:
     api = FakeApi()
@@ -632,7 +630,7 @@ def test_what_the_budget_has_no_room_for_waits_for_what_is_under_way(
 # --- A cache of layout 1 ------------------------------------------------------------------------
 
 
-def test_a_batch_of_layout_1_is_fetched_by_what_was_handed_in(
+def test_a_batch_of_layout_1_is_fetched_by_its_file(
     tmp_path: Path, requests: list[Request]
 ) -> None:
     api = FakeApi()

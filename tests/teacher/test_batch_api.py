@@ -77,7 +77,7 @@ def test_the_calls_that_batches_need() -> None:
     "body",
     [b"", b"<html>", b"[1]", b"null", b"{", b"\xff", b"[" * 9000, b'{"id": 7}', b'{"id": ""}'],
 )
-def test_an_answer_that_is_none_is_an_error(body: bytes) -> None:
+def test_an_invalid_response_is_an_error(body: bytes) -> None:
     with answering(lambda *_: (200, body)) as url:
         api = BatchApi(url, api_key=KEY)
         calls: list[Callable[[], object]] = [
@@ -90,7 +90,7 @@ def test_an_answer_that_is_none_is_an_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413])
-def test_a_refusal_is_told_with_its_reason_and_without_the_key(status: int) -> None:
+def test_a_refusal_is_reported_with_its_reason_and_without_the_key(status: int) -> None:
     said = json.dumps({"error": {"message": f"Bad\nkey {KEY}, by http://me:pw@host"}}).encode()
     with answering(lambda *_: (status, said)) as url:
         api = BatchApi(url, api_key=KEY)
@@ -105,7 +105,7 @@ def test_a_refusal_is_told_with_its_reason_and_without_the_key(status: int) -> N
             assert "pw" not in str(error.value)
 
 
-def test_a_failure_while_a_batch_is_made_is_no_refusal_and_is_not_tried_again() -> None:
+def test_a_failed_creation_is_not_a_refusal_and_is_not_retried() -> None:
     calls = []
 
     def answer(*call: str) -> tuple[int, bytes]:
@@ -121,14 +121,14 @@ def test_a_failure_while_a_batch_is_made_is_no_refusal_and_is_not_tried_again() 
     assert len(calls) == 1
 
 
-def test_a_file_that_breaks_off_gives_no_line() -> None:
+def test_a_truncated_download_gives_no_lines() -> None:
     with answering(lambda *_: (200, b"first\nsecond\n"), cut=True) as url:
         lines = BatchApi(url, api_key=KEY).lines("f")
         with pytest.raises(TeacherError, match=r"Fetching file f at .* failed"):
             next(lines)
 
 
-def test_a_key_that_is_none_is_not_sent() -> None:
+def test_an_invalid_key_is_not_sent() -> None:
     with pytest.raises(TeacherError, match="cannot be used as a key") as error:
         BatchApi("http://127.0.0.1:9/v1", api_key=f"{KEY}\nx")
     assert KEY not in str(error.value)

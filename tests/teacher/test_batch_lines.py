@@ -22,14 +22,14 @@ JSON = st.recursive(
 
 @given(st.binary(max_size=200))
 @settings(deadline=None)
-def test_any_bytes_have_a_meaning(line: bytes) -> None:
+def test_any_line_can_be_read(line: bytes) -> None:
     found = read_line(line)
     assert found is None or (found.answer is None) == bool(found.problem)
 
 
 @given(response=JSON, error=JSON, status=JSON, body=JSON)
 @settings(deadline=None)
-def test_any_record_has_a_meaning_and_keeps_its_request(
+def test_any_record_can_be_read_and_keeps_its_request(
     response: object, error: object, status: object, body: object
 ) -> None:
     for found in (response, {"status_code": status, "body": body}):
@@ -43,7 +43,7 @@ def test_any_record_has_a_meaning_and_keeps_its_request(
 
 @given(st.integers(0, 400))
 @settings(deadline=None)
-def test_a_cut_line_keeps_its_request_while_its_name_is_there(end: int) -> None:
+def test_a_truncated_line_keeps_its_request_if_its_id_is_there(end: int) -> None:
     body = {"choices": [{"message": {"content": "x" * 300}}]}
     whole = json.dumps({"id": "b", "custom_id": NAME, "response": {"body": body}})
     line = read_line(whole[:end].encode())
@@ -55,14 +55,14 @@ def test_a_cut_line_keeps_its_request_while_its_name_is_there(end: int) -> None:
         assert line.keys == ((KEY,) if KEY.hex() in whole[:end] else ())
 
 
-def test_the_names_of_two_lines_that_ran_into_each_other_are_both_read() -> None:
+def test_the_ids_of_two_merged_lines_are_both_read() -> None:
     other = custom_id(KEY[::-1], (1,))
     line = read_line(f'{{"custom_id": "{NAME}", "resp{{"custom_id":"{other}"}}'.encode())
     assert line is not None
     assert line.keys == (KEY, KEY[::-1])
 
 
-def test_a_name_inside_an_answer_is_not_the_line_s() -> None:
+def test_an_id_inside_an_answer_is_not_the_lines_id() -> None:
     text = f'"custom_id": "{KEY[::-1].hex()}:0"'
     body = {"choices": [{"message": {"content": text}}]}
     whole = json.dumps({"custom_id": NAME, "response": {"body": body}}).encode()

@@ -41,7 +41,7 @@ def test_an_export_is_written_whole_or_not_at_all(
 
 @pytest.mark.parametrize("name", ["cache.sqlite", "link"])
 @pytest.mark.parametrize("verb", ["export", "traces"])
-def test_the_cache_is_not_written_over(
+def test_the_cache_is_not_overwritten(
     asked: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     name: str, verb: str,
 ) -> None:  # fmt: skip
@@ -56,7 +56,7 @@ def test_the_cache_is_not_written_over(
     assert asked.read_bytes() == before
 
 
-def test_traces_are_not_written_over_with_nothing(
+def test_traces_are_not_overwritten_with_nothing(
     asked: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "traces.jsonl"
@@ -86,7 +86,7 @@ def test_a_batch_is_fetched_by_a_command_that_asks_less(
             assert store.spent() == books(url)["cost"] > 0
 
 
-def test_a_batch_that_has_to_be_split_goes_on_until_all_is_there(
+def test_wait_submits_and_fetches_all_parts_of_a_split_batch(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -104,7 +104,7 @@ def test_a_batch_that_has_to_be_split_goes_on_until_all_is_there(
         assert "Nothing is missing." in capsys.readouterr().out
 
 
-def test_a_queue_without_room_is_refused_before_any_work(
+def test_a_queue_without_room_is_an_error_before_any_work(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(tmp_path) as url:

@@ -30,7 +30,7 @@ def held(path: Path) -> list[Path]:
     return sorted(path.parent.glob("*claims*"))
 
 
-def test_a_claim_holds_until_it_is_given_back(tmp_path: Path) -> None:
+def test_a_claim_holds_until_it_is_released(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with Store(path) as one, Store(path) as other:
         assert one.claim(b"k")
@@ -45,7 +45,7 @@ def test_a_claim_holds_until_it_is_given_back(tmp_path: Path) -> None:
     assert held(path) == []
 
 
-def test_a_closed_store_holds_nothing(tmp_path: Path) -> None:
+def test_a_closed_store_holds_no_claims(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as one:
         with Store(tmp_path / "s.sqlite") as other:
             assert other.claim(b"k")
@@ -73,7 +73,7 @@ def test_the_claims_of_a_process_end_with_it(tmp_path: Path, end: str) -> None:
     assert held(path) == []
 
 
-def test_stores_that_were_opened_through_a_link_see_each_other(tmp_path: Path) -> None:
+def test_stores_opened_through_a_link_exclude_each_other(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "link.sqlite").symlink_to(tmp_path / "there" / "s.sqlite")
     with Store(tmp_path / "there" / "s.sqlite") as one, Store(tmp_path / "link.sqlite") as other:
@@ -81,7 +81,7 @@ def test_stores_that_were_opened_through_a_link_see_each_other(tmp_path: Path) -
         assert not other.claim(b"k")
 
 
-def test_many_stores_at_once_never_hold_the_same(tmp_path: Path) -> None:
+def test_concurrent_stores_never_claim_the_same_request(tmp_path: Path) -> None:
     path, taken, lock = tmp_path / "s.sqlite", list[bytes](), threading.Lock()
 
     def work() -> None:
@@ -102,7 +102,7 @@ def test_many_stores_at_once_never_hold_the_same(tmp_path: Path) -> None:
     assert len(taken) == len(set(taken)) == 40
 
 
-def test_a_folder_that_holds_no_lock_is_told(
+def test_a_folder_without_lock_files_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:

@@ -67,16 +67,14 @@ def test_all_samples_come_in_one_request_and_are_asked_for_once(
     assert missing(some, tmp_path) == 0
 
 
-def test_an_endpoint_that_gives_one_answer_is_asked_for_the_others(
-    shop: Dataset, tmp_path: Path
-) -> None:
+def test_missing_samples_are_requested_again(shop: Dataset, tmp_path: Path) -> None:
     with serving(tmp_path, many=False) as url:
         outcome = ask(shop, tmp_path, url, concurrency=1)
         assert (outcome.requests, outcome.samples) == (6, 6)
     assert missing(shop, tmp_path) == 0
 
 
-def test_faults_and_kills_lose_nothing_and_the_books_are_never_short(
+def test_faults_and_kills_lose_no_answer_and_no_booking(
     pocket_train: Dataset, tmp_path: Path
 ) -> None:
     some = pocket_train.limit(700)
@@ -110,7 +108,7 @@ def test_faults_and_kills_lose_nothing_and_the_books_are_never_short(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1])
-def test_the_cap_is_never_passed(pocket_train: Dataset, tmp_path: Path, share: float) -> None:
+def test_the_cap_is_never_exceeded(pocket_train: Dataset, tmp_path: Path, share: float) -> None:
     cap = 30 * ONE
     with serving(tmp_path, malformed=share, latency=0.002) as url:
         outcome = ask(pocket_train, tmp_path, url, cap=cap, concurrency=16)
@@ -123,13 +121,13 @@ def test_the_cap_is_never_passed(pocket_train: Dataset, tmp_path: Path, share: f
     assert charged >= cap * (0.6 if share else 0.8)  # and most of it is used
 
 
-def test_a_budget_that_is_raised_goes_on(shop: Dataset, tmp_path: Path) -> None:
+def test_a_raised_budget_continues_the_run(shop: Dataset, tmp_path: Path) -> None:
     with serving(tmp_path) as url:
         assert ask(shop, tmp_path, url, cap=1).stopped
         assert ask(shop, tmp_path, url, cap=10**9).samples == 6
 
 
-def test_pauses_that_the_endpoint_asks_for_are_made(shop: Dataset, tmp_path: Path) -> None:
+def test_requested_pauses_are_made(shop: Dataset, tmp_path: Path) -> None:
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"}
     with serving(tmp_path, headers=headers) as url:
         outcome = ask(shop, tmp_path, url, concurrency=1)
@@ -137,7 +135,7 @@ def test_pauses_that_the_endpoint_asks_for_are_made(shop: Dataset, tmp_path: Pat
     assert outcome.seconds > 0.4
 
 
-def test_too_many_lowers_how_many_are_under_way(pocket_train: Dataset, tmp_path: Path) -> None:
+def test_rate_limits_lower_the_concurrency(pocket_train: Dataset, tmp_path: Path) -> None:
     settings = Settings(base_url="http://test/v1")
     with serving(tmp_path, too_many=0.3) as url, Store(tmp_path / "store.sqlite") as store:
         teacher = Teacher(settings, store, api_key="k", price=PRICE, url=url, concurrency=32)
@@ -146,7 +144,7 @@ def test_too_many_lowers_how_many_are_under_way(pocket_train: Dataset, tmp_path:
         assert teacher.pace.limit < 32
 
 
-def test_a_limit_that_opens_in_hours_ends_the_run(shop: Dataset, tmp_path: Path) -> None:
+def test_a_limit_that_resets_in_hours_ends_the_run(shop: Dataset, tmp_path: Path) -> None:
     error = {"message": "requests per day"}
     with serving(tmp_path, status=429, error=error, refused={"retry-after": "7200"}) as url:
         outcome = ask(shop, tmp_path, url)
@@ -164,7 +162,7 @@ def test_a_limit_that_opens_in_hours_ends_the_run(shop: Dataset, tmp_path: Path)
         (400, "status 400"),
     ],
 )
-def test_a_mistake_of_the_users_is_told_at_once(
+def test_a_users_mistake_ends_the_run_at_once(
     shop: Dataset, tmp_path: Path, status: int, message: str
 ) -> None:
     with serving(tmp_path, status=status) as url:
@@ -174,7 +172,7 @@ def test_a_mistake_of_the_users_is_told_at_once(
     assert spent(tmp_path) == 0
 
 
-def test_something_else_at_that_address(shop: Dataset, tmp_path: Path) -> None:
+def test_a_server_of_another_kind_is_an_error(shop: Dataset, tmp_path: Path) -> None:
     with (
         serving(tmp_path, body="<html>hello</html>") as url,
         pytest.raises(TeacherError, match="not answer with an OpenAI response but with '<html>"),
@@ -184,7 +182,7 @@ def test_something_else_at_that_address(shop: Dataset, tmp_path: Path) -> None:
         ask(shop, tmp_path, "http://127.0.0.1:9/v1")
 
 
-def test_an_empty_list_of_choices_is_no_answer(
+def test_an_empty_list_of_choices_is_not_an_answer(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
@@ -231,9 +229,7 @@ def test_when_every_question_is_refused_the_run_ends(pocket_train: Dataset, tmp_
     assert spent(tmp_path) == 0
 
 
-def test_an_endpoint_that_knows_no_n_is_asked_one_by_one(
-    pocket_train: Dataset, tmp_path: Path
-) -> None:
+def test_an_endpoint_without_n_is_asked_one_by_one(pocket_train: Dataset, tmp_path: Path) -> None:
     some = pocket_train.limit(20)
     with serving(tmp_path, knows_n=False) as url:
         outcome = ask(some, tmp_path, url, concurrency=1)
@@ -252,7 +248,7 @@ def test_an_endpoint_that_knows_no_n_is_asked_one_by_one(
         ('{"choices": [{"message": {"content": null, "refusal": ["no"]}}, {}, {}]}', "refusal"),
     ],
 )
-def test_an_odd_answer_is_recorded_with_what_it_may_have_cost(
+def test_a_malformed_answer_is_stored_with_its_maximum_cost(
     shop: Dataset, tmp_path: Path, body: str, finish: str
 ) -> None:
     with serving(tmp_path, odd={QUESTIONS[0]: {"body": body}}) as url:
@@ -281,7 +277,7 @@ def test_an_odd_answer_is_recorded_with_what_it_may_have_cost(
         "[1]",
     ],
 )
-def test_an_answer_without_choices_is_tried_again_and_fails_one_question(
+def test_an_answer_without_choices_is_retried_and_fails_one_question(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
     monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
@@ -307,9 +303,7 @@ def test_an_answer_without_choices_is_tried_again_and_fails_one_question(
         '{"prompt_tokens": 0, "completion_tokens": 0}',
     ],
 )  # fmt: skip
-def test_usage_that_makes_no_sense_is_booked_at_the_bound(
-    shop: Dataset, tmp_path: Path, usage: str
-) -> None:
+def test_impossible_usage_is_booked_at_the_bound(shop: Dataset, tmp_path: Path, usage: str) -> None:
     choice = '{"message": {"content": "SELECT 1"}, "finish_reason": "stop"}'
     body = f'{{"choices": [{choice}, {choice}, {choice}], "usage": {usage}}}'
     settings = Settings(base_url="http://test/v1")
@@ -342,7 +336,7 @@ def test_a_real_cost_above_the_bound_is_booked_and_ends_the_run(
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 524])
-def test_what_may_have_been_charged_for_stays_booked(
+def test_requests_that_may_have_been_charged_stay_booked(
     shop: Dataset, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
@@ -360,7 +354,7 @@ def test_what_may_have_been_charged_for_stays_booked(
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}, {"retry-after": "-5"},
                                      {"retry-after": "1e99"}, {"retry-after": "nan"}])  # fmt: skip
-def test_too_many_without_a_word_on_how_long_is_waited_for(
+def test_a_429_without_retry_after_is_retried(
     shop: Dataset, tmp_path: Path, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.05)
@@ -372,7 +366,7 @@ def test_too_many_without_a_word_on_how_long_is_waited_for(
     assert spent(tmp_path) == 0
 
 
-def test_503_with_a_time_to_come_back_is_not_booked(
+def test_a_503_with_retry_after_is_not_booked(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
@@ -381,7 +375,7 @@ def test_503_with_a_time_to_come_back_is_not_booked(
     assert spent(tmp_path) == 0
 
 
-def test_a_redirection_is_told_and_not_followed(shop: Dataset, tmp_path: Path) -> None:
+def test_a_redirect_is_reported_and_not_followed(shop: Dataset, tmp_path: Path) -> None:
     refused = {"location": "https://me:hunter2@elsewhere/v1"}
     with serving(tmp_path, status=308, refused=refused) as url:
         with pytest.raises(
@@ -393,7 +387,7 @@ def test_a_redirection_is_told_and_not_followed(shop: Dataset, tmp_path: Path) -
     assert spent(tmp_path) == 0
 
 
-def test_what_an_endpoint_says_of_the_key_is_not_shown(shop: Dataset, tmp_path: Path) -> None:
+def test_a_key_in_an_error_message_is_not_shown(shop: Dataset, tmp_path: Path) -> None:
     error = {"message": f"{'x' * 290} sk-test and Bearer sk-test\x1b[31m"}
     with serving(tmp_path, status=401, error=error) as url, pytest.raises(TeacherError) as found:
         ask(shop, tmp_path, url)
@@ -408,7 +402,7 @@ def test_what_an_endpoint_says_of_the_key_is_not_shown(shop: Dataset, tmp_path: 
 
 
 @pytest.mark.parametrize("key", ["sk-secret\nx", "sk-se cret", "\u201csk-secret\u201d", "", "\n"])
-def test_a_key_that_cannot_be_one_is_refused_before_anything_is_sent(
+def test_an_invalid_key_is_an_error_before_anything_is_sent(
     shop: Dataset, tmp_path: Path, key: str
 ) -> None:
     settings = Settings(base_url="http://test/v1")
@@ -419,7 +413,7 @@ def test_a_key_that_cannot_be_one_is_refused_before_anything_is_sent(
     assert "secret" not in str(found.value)
 
 
-def test_a_key_is_sent_without_white_space_around_it(shop: Dataset, tmp_path: Path) -> None:
+def test_a_key_is_stripped(shop: Dataset, tmp_path: Path) -> None:
     settings = Settings(base_url="http://test/v1")
     with serving(tmp_path) as url, Store(tmp_path / "store.sqlite") as store:
         Teacher(settings, store, api_key=" sk-test\r\n", price=PRICE, url=url).run(
@@ -444,7 +438,7 @@ def test_a_login_in_the_address_is_used_and_not_stored(shop: Dataset, tmp_path: 
 
 
 @pytest.mark.parametrize("trouble", ["proxy", "organisation", "host"])
-def test_what_was_not_sent_is_not_booked_and_told_at_once(
+def test_unsent_requests_are_not_booked_and_reported_at_once(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     url = "http://no-such-host.invalid/v1"
@@ -461,7 +455,7 @@ def test_what_was_not_sent_is_not_booked_and_told_at_once(
     assert spent(tmp_path) == 0
 
 
-def test_one_connection_that_is_late_does_not_end_the_run(
+def test_one_connection_timeout_does_not_end_the_run(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill_sql.teacher.pace.LONGEST_PAUSE", 0.01)
@@ -481,7 +475,7 @@ def test_one_connection_that_is_late_does_not_end_the_run(
         ask(shop, tmp_path / "other", "http://127.0.0.1:9/v1", concurrency=1)
 
 
-def test_what_another_process_asks_is_waited_for(pocket_train: Dataset, tmp_path: Path) -> None:
+def test_requests_of_another_process_are_waited_for(pocket_train: Dataset, tmp_path: Path) -> None:
     """Two stores on one file: what one holds the other neither asks nor gives up."""
     some = pocket_train.limit(6)
     settings = Settings(base_url="http://test/v1")
@@ -507,7 +501,7 @@ def test_what_another_process_asks_is_waited_for(pocket_train: Dataset, tmp_path
     assert missing(some, tmp_path) == 0
 
 
-def test_what_is_in_an_open_batch_is_not_asked(
+def test_requests_in_an_open_batch_are_not_asked(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = next(requests_for(shop, Settings(base_url="http://test/v1")))
@@ -521,7 +515,7 @@ def test_what_is_in_an_open_batch_is_not_asked(
         assert other.claim(first.key)  # it was given back
 
 
-def test_a_question_that_comes_twice_is_asked_once(shop: Dataset, tmp_path: Path) -> None:
+def test_a_duplicate_question_is_asked_once(shop: Dataset, tmp_path: Path) -> None:
     twice = shop.with_examples([*shop, *shop])
     with serving(tmp_path, latency=0.1) as url:
         assert ask(twice, tmp_path, url, concurrency=8).requests == 2
@@ -561,12 +555,14 @@ def test_a_cache_that_cannot_be_written_ends_the_run(
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, 10**9])
-def test_a_concurrency_that_makes_no_sense(shop: Dataset, tmp_path: Path, concurrency: int) -> None:
+def test_an_impossible_concurrency_is_an_error(
+    shop: Dataset, tmp_path: Path, concurrency: int
+) -> None:
     with pytest.raises(TeacherError, match=r"The concurrency is .*; expected 1 to 1000"):
         ask(shop, tmp_path, "http://127.0.0.1:9/v1", concurrency=concurrency)
 
 
-def test_a_refusal_and_a_cut_answer_are_answers(shop: Dataset, tmp_path: Path) -> None:
+def test_refusals_and_truncated_answers_are_stored(shop: Dataset, tmp_path: Path) -> None:
     choice = '{"message": {"content": null, "refusal": "I cannot"}, "finish_reason": "stop"}'
     usage = '{"prompt_tokens": 5, "completion_tokens": 2}'
     with serving(tmp_path, body=f'{{"choices": [{choice}], "usage": {usage}}}') as url:
@@ -577,7 +573,7 @@ def test_a_refusal_and_a_cut_answer_are_answers(shop: Dataset, tmp_path: Path) -
         assert [s.finish for s in store.samples(request.key, 3) if s] == ["refusal"] * 3
 
 
-def test_an_interrupt_lets_what_is_under_way_finish(pocket_train: Dataset, tmp_path: Path) -> None:
+def test_an_interrupt_lets_pending_requests_finish(pocket_train: Dataset, tmp_path: Path) -> None:
     code = (
         "import signal, sys\n"
         # A shell's background jobs ignore interrupts, and so would the tests' child.

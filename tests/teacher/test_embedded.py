@@ -65,7 +65,7 @@ def test_other_weights_have_another_name(pocket_train: Dataset, tmp_path: Path) 
     assert embedded.name().startswith("pocket-teacher-")
 
 
-def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="No model in"), embedded.serving(tmp_path):
         pass
 

@@ -75,7 +75,7 @@ VERBS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_a_file_that_is_no_cache_is_refused_by_every_verb_and_not_touched(
+def test_every_verb_refuses_other_files_and_does_not_change_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, verb: str
 ) -> None:
     path = tmp_path / "music.db"
@@ -89,7 +89,7 @@ def test_a_file_that_is_no_cache_is_refused_by_every_verb_and_not_touched(
 
 
 @pytest.mark.parametrize("verb", ["stats", "export", "prune"])
-def test_an_empty_file_is_no_cache_to_look_at(
+def test_an_empty_file_is_not_a_cache(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     path = tmp_path / "empty"
@@ -101,7 +101,7 @@ def test_an_empty_file_is_no_cache_to_look_at(
 
 
 @pytest.mark.parametrize("verb", ["stats", "export", "prune"])
-def test_what_is_not_there_is_not_made(
+def test_reading_a_missing_cache_does_not_create_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     path = tmp_path / "none" / "s.sqlite"
@@ -112,7 +112,7 @@ def test_what_is_not_there_is_not_made(
 
 @given(st.binary(max_size=4000))
 @settings(deadline=None)
-def test_no_file_of_any_bytes_is_changed(
+def test_a_file_of_any_bytes_is_not_changed(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -136,7 +136,7 @@ def filled(path: Path) -> Path:
     return path
 
 
-def test_looking_at_a_cache_changes_nothing(
+def test_reading_a_cache_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = filled(tmp_path / "with ? and # and %41.sqlite")
@@ -154,9 +154,7 @@ def test_looking_at_a_cache_changes_nothing(
         store.settle(b"k", BODY, {}, bound=1)
 
 
-def test_a_cache_that_may_only_be_read_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_cache_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = filled(tmp_path / "s.sqlite")
     path.chmod(0o444)
     tmp_path.chmod(0o555)
@@ -171,7 +169,7 @@ def test_a_cache_that_may_only_be_read_is_read(
         tmp_path.chmod(0o755)
 
 
-def test_a_cache_in_use_is_looked_at(tmp_path: Path) -> None:
+def test_a_cache_in_use_can_be_read(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as writer:
         writer.reserve(5, None)
         with Store(tmp_path / "s.sqlite", read_only=True) as reader:
@@ -181,13 +179,13 @@ def test_a_cache_in_use_is_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/proc/none/s.sqlite", "/dev/null/s.sqlite", "a\0b"])
-def test_a_place_that_cannot_be_written_is_told(path: str) -> None:
+def test_a_path_that_cannot_be_written_is_an_error(path: str) -> None:
     with pytest.raises(TeacherError, match="cannot be used as a cache") as error:
         Store(Path(path))
     assert "--cache" in str(error.value)
 
 
-def test_an_old_cache_keeps_everything_and_is_brought_up(tmp_path: Path) -> None:
+def test_an_old_cache_is_migrated_and_keeps_everything(tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite"
     key = request_key(BODY, "http://x/v1")
     with old_cache(path) as db:
@@ -225,7 +223,7 @@ SAMPLE_KEYS = (
 )
 
 
-def test_an_old_cache_whose_rows_are_all_in_the_log_is_known(tmp_path: Path) -> None:
+def test_an_old_cache_with_all_rows_in_the_log_is_recognized(tmp_path: Path) -> None:
     made = tmp_path / "made.sqlite"
     with old_cache(made) as db:
         db.execute("UPDATE spend SET total = 12")

@@ -11,7 +11,7 @@ from distill_sql.teacher.pace import LONGEST, LONGEST_PAUSE, PATIENCE, Pace, bac
 
 
 @given(st.text(max_size=30))
-def test_any_header_is_a_wait_that_ends(text: str) -> None:
+def test_any_header_gives_a_finite_wait(text: str) -> None:
     for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset-requests"):
         headers = {name: text, "x-ratelimit-remaining-requests": "0"}
         assert 0 <= retry_after(headers) <= LONGEST
@@ -25,17 +25,17 @@ def test_any_header_is_a_wait_that_ends(text: str) -> None:
         formatdate(time.time() + 10**8), "Thu, 01 Jan 99999999 00:00:00 GMT",
     ],
 )  # fmt: skip
-def test_a_wait_that_makes_no_sense_is_none(text: str) -> None:
+def test_an_invalid_wait_is_ignored(text: str) -> None:
     assert retry_after({"retry-after": text}) == 0
 
 
 @pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000"])
-def test_a_date_is_a_wait(zone: str) -> None:
+def test_an_http_date_gives_a_wait(zone: str) -> None:
     date = formatdate(time.time() + 100).replace("-0000", zone)
     assert 97 < retry_after({"retry-after": date}) < 101
 
 
-def test_a_pause_is_as_long_as_the_endpoint_asks_and_no_longer_than_patience() -> None:
+def test_a_pause_is_as_long_as_asked_up_to_the_maximum() -> None:
     pace = Pace(4)
     pace.heed({"retry-after": "2"}, refused=False)  # an answer is none
     assert pace.wait(active=0) == 0
@@ -45,13 +45,13 @@ def test_a_pause_is_as_long_as_the_endpoint_asks_and_no_longer_than_patience() -
     assert 1.5 < pace.wait(active=0) <= 2
 
 
-def test_backing_off_has_chance_in_it_and_a_bound() -> None:
+def test_backoff_has_jitter_and_a_maximum() -> None:
     for failures in range(1, 20):
         assert 0 < backoff(failures) <= LONGEST_PAUSE
     assert len({backoff(3) for _ in range(5)}) > 1
 
 
-def test_fewer_at_a_time_after_too_many_and_more_after_answers() -> None:
+def test_refusals_halve_the_limit_and_answers_raise_it() -> None:
     pace = Pace(8)
     pace.slower()
     pace.slower()  # of requests that were under way together

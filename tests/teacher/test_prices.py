@@ -14,7 +14,7 @@ ODD = [-1.0, -1e-9, math.nan, math.inf, -math.inf, 1e30]
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_prices_and_budgets_that_cannot_be_are_refused(value: float) -> None:
+def test_impossible_prices_and_budgets_are_errors(value: float) -> None:
     for given_price in ((value, 1.0), (1.0, value)):
         with pytest.raises(TeacherError, match="--price is"):
             price_of("m", "http://localhost/v1", given_price)
@@ -50,13 +50,13 @@ def test_a_budget_is_rounded_down(amount: float) -> None:
     assert budget_of(amount) <= Fraction(repr(amount)) * NANO < budget_of(amount) + 1
 
 
-def test_a_budget_is_what_was_written() -> None:
+def test_a_budget_is_exactly_as_written() -> None:
     assert budget_of(0.1) == NANO // 10
     assert budget_of(1e-10) == 0
 
 
 @pytest.mark.parametrize("host", ["openrouter.ai", "8.8.8.8", "api.openai.com.example.com", "box"])
-def test_elsewhere_a_price_has_to_be_given(host: str) -> None:
+def test_other_endpoints_need_a_price(host: str) -> None:
     url = f"https://{host}/v1"
     with pytest.raises(TeacherError, match="--price 0 0 means that it is free"):
         price_of("gpt-4o-mini", url)
@@ -94,5 +94,5 @@ def test_models_of_openai_without_a_known_price(model: str) -> None:
 
 
 @given(st.integers(1, 10**15))
-def test_no_amount_is_shown_as_nothing(nano: int) -> None:
+def test_no_amount_is_shown_as_zero(nano: int) -> None:
     assert float(dollars(nano).removeprefix("$")) > 0

@@ -12,9 +12,7 @@ PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_s
 
 
 @pytest.mark.parametrize("around", ["{}", "{}\n", "{}\r\n", " {}", "\t{} ", "\ufeff{}"])
-def test_white_space_around_a_key_is_none_of_it(
-    around: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_white_space_around_a_key_is_stripped(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, around.format("sk-some-key"))
     if "\ufeff" in around:
         with pytest.raises(TeacherError, match="not ASCII"):
@@ -39,14 +37,14 @@ def test_white_space_around_a_key_is_none_of_it(
         (" \n", "it is empty"),
     ],
 )
-def test_what_cannot_be_a_key_is_told_and_not_shown(key: str, what: str) -> None:
+def test_an_invalid_key_is_an_error_and_not_shown(key: str, what: str) -> None:
     with pytest.raises(TeacherError, match=what) as found:
         checked_key(key)
     assert "secret" not in str(found.value)
     assert str(found.value).isascii()
 
 
-def test_openai_needs_a_key_and_others_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_needs_a_key_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("", "  \n"):
         monkeypatch.setenv(VARIABLE, value)
         assert api_key("http://localhost:8000/v1") == NO_KEY
@@ -56,7 +54,7 @@ def test_openai_needs_a_key_and_others_may_not(monkeypatch: pytest.MonkeyPatch) 
 
 
 @given(PRINTABLE.filter(lambda key: len(key) >= 8), st.text(max_size=20), st.text(max_size=20))
-def test_a_key_is_hidden_wherever_it_stands(key: str, before: str, after: str) -> None:
+def test_a_key_is_redacted_anywhere(key: str, before: str, after: str) -> None:
     assume(key not in f"{before}[hidden]{after}")
     assume(key not in "://[hidden]@ Bearer [hidden] sk-[hidden] =[hidden]")
     assert key not in redact(f"{before}{key}{after}", key)
@@ -78,7 +76,7 @@ def test_a_key_is_hidden_wherever_it_stands(key: str, before: str, after: str) -
         '{"error": "key sk-proj-hunter2_a-b is wrong"}',
     ],
 )
-def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
+def test_text_that_looks_like_a_secret_is_redacted(text: str) -> None:
     shown = redact(text)
     assert "hidden" in shown
     for part in ("hunter2", "hun@", "ter2"):

@@ -46,7 +46,7 @@ def test_everything_that_determines_an_answer_is_in_the_key() -> None:
     assert request_key(BODY, "http://x/v1/") == KEY
 
 
-def test_a_reservation_never_passes_the_cap(tmp_path: Path) -> None:
+def test_a_reservation_never_exceeds_the_cap(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as one, Store(tmp_path / "s.sqlite") as other:
         assert one.reserve(60, cap=100)
         assert not other.reserve(41, cap=100)
@@ -76,7 +76,7 @@ def test_a_killed_process_leaves_its_bound_booked_and_its_answers_kept(tmp_path:
         assert store.spent() == 37
 
 
-def test_the_books_hold_what_it_cost_where_that_is_more_than_was_booked(tmp_path: Path) -> None:
+def test_a_cost_above_the_booking_is_recorded(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as store:
         assert store.reserve(10, cap=100)
         store.settle(KEY, BODY, {0: sample("a", 400), 1: sample("b", 90)}, bound=10)
@@ -84,7 +84,7 @@ def test_the_books_hold_what_it_cost_where_that_is_more_than_was_booked(tmp_path
         assert not store.reserve(1, cap=100)
 
 
-def test_any_text_is_kept_so_that_it_can_be_read_again(tmp_path: Path) -> None:
+def test_any_text_can_be_stored_and_read_again(tmp_path: Path) -> None:
     texts = ["\ud800", "a\u2028b", "\x00", "\ufffd", "", "\U0001f600"]
     with Store(tmp_path / "s.sqlite") as store:
         store.settle(KEY, BODY, dict(enumerate(map(sample, texts))), bound=0)
@@ -93,7 +93,7 @@ def test_any_text_is_kept_so_that_it_can_be_read_again(tmp_path: Path) -> None:
         "".join(record["text"] for record in store.export()).encode()
 
 
-def test_what_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_transaction_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with Store(path) as store:
         bad = Sample("b", "stop", 10, 3, 2**70)  # no column holds it

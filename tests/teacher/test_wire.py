@@ -74,7 +74,7 @@ def test_a_request_and_its_answer() -> None:
     assert b"transfer-encoding" not in lower
 
 
-def test_a_drip_ends_at_the_timeout() -> None:
+def test_a_slow_body_ends_at_the_timeout() -> None:
     start = time.monotonic()
     with pytest.raises(LostError, match=r"no complete answer within 0\.5 s"):
         post(drips(OK + b"\r\n"), timeout=0.5)
@@ -86,13 +86,13 @@ def test_silence_ends_at_the_timeout() -> None:
         post(lambda connection: time.sleep(0.5), timeout=0.2)
 
 
-def test_a_refusal_that_drips_is_a_refusal() -> None:
+def test_a_slow_refusal_is_a_refusal() -> None:
     reply, _ = post(drips(b"HTTP/1.1 429 X\r\n\r\nslow down"), timeout=0.3)
     assert (reply.status, reply.is_unpaid) == (429, True)
     assert reply.body.startswith(b"slow down")
 
 
-def test_no_more_is_read_than_asked_for() -> None:
+def test_a_body_is_read_up_to_the_limit() -> None:
     def handler(connection: socket.socket) -> None:
         connection.sendall(OK + b"content-length: 400000000\r\n\r\n")
         for _ in range(400):
@@ -108,13 +108,13 @@ def test_no_more_is_read_than_asked_for() -> None:
     assert peak < 30_000_000
 
 
-def test_of_a_refusal_an_excerpt_is_read() -> None:
+def test_only_an_excerpt_of_a_refusal_is_read() -> None:
     handler = sends(b"HTTP/1.1 500 X\r\n\r\n", b"a" * (EXCERPT + 10))
     reply, _ = post(handler, most=10**7)
     assert len(reply.body) == EXCERPT
 
 
-def test_a_packed_answer_is_no_bomb() -> None:
+def test_a_compressed_answer_is_decompressed_up_to_the_limit() -> None:
     packed = gzip.compress(b" " * 20_000_000 + b"{}")
     head = OK + b"content-encoding: gzip\r\n\r\n"
     assert len(post(sends(head, packed), most=100_000)[0].body) == 100_000
@@ -126,13 +126,13 @@ def test_a_packed_answer_is_no_bomb() -> None:
     [b"", b"no HTTP at all\r\n\r\n", OK + b"content-length: 100\r\n\r\n{}",
      OK + b"transfer-encoding: chunked\r\n\r\nzz\r\n", OK[:20], OK + b"x: " + b"a" * 10**6],
 )  # fmt: skip
-def test_what_is_no_whole_response_is_lost(sent: bytes) -> None:
+def test_an_incomplete_response_is_lost(sent: bytes) -> None:
     with pytest.raises(LostError):
         post(sends(sent))
 
 
 @pytest.mark.parametrize("key", ["a\nb", "a\r", "a\x00", "\u2014"])
-def test_what_cannot_be_sent_is_not_lost(key: str) -> None:
+def test_an_unsent_request_is_not_lost(key: str) -> None:
     """A key is checked before; this is what is left if something else in a header is wrong."""
     with pytest.raises(NotSentError):
         post(sends(OK, b"\r\n"), key=key)
@@ -141,7 +141,7 @@ def test_what_cannot_be_sent_is_not_lost(key: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1", "foo://host/v1"]
 )
-def test_where_nothing_is_nothing_is_sent(url: str) -> None:
+def test_without_a_server_nothing_is_sent(url: str) -> None:
     async def run() -> None:
         async with Wire(url, api_key="k", login=None, timeout=5) as wire:
             await wire.post(b"body", most=100)
@@ -150,7 +150,7 @@ def test_where_nothing_is_nothing_is_sent(url: str) -> None:
         asyncio.run(run())
 
 
-def test_a_connection_that_does_not_come_about_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_timeout_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", lambda *_, **__: asyncio.sleep(9))
 
     async def run() -> None:
@@ -163,7 +163,7 @@ def test_a_connection_that_does_not_come_about_is_late(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("proxy", ["nonsense", "http://me:pw@127.0.0.1:9", "socks9://host:1"])
-def test_a_proxy_that_cannot_be_used(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_proxy_is_an_error(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.delenv("no_proxy", raising=False)
 
@@ -181,7 +181,7 @@ def test_a_proxy_that_cannot_be_used(proxy: str, monkeypatch: pytest.MonkeyPatch
     + [(status, {}, False) for status in (200, 500, 501, 502, 503, 504, 520, 524, 529)]
     + [(503, {"retry-after": "5"}, True), (504, {"retry-after": "5"}, False)],
 )
-def test_after_which_status_nothing_was_charged(
+def test_statuses_after_which_nothing_was_charged(
     status: int, headers: dict[str, str], unpaid: bool
 ) -> None:
     assert Reply(status, headers, b"").is_unpaid is unpaid
