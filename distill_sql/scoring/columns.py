@@ -22,20 +22,20 @@ from distill_sql.sql.parsing import parse_query
 from distill_sql.sql.sandbox import DEADLINE
 
 #: Queries with more columns than this are skipped: they have too many subsets.
-MOST = 8
+MOST_COLUMNS = 8
 
 
 def with_columns(sql: str, count: int) -> Iterator[str]:
     """The query with every selection of ``count`` of its columns, in their order.
 
     Yields nothing for a query that does not parse, that has at most ``count`` columns or more than
-    :data:`MOST`, or that is not a plain SELECT: a set operation compares whole rows.
+    :data:`MOST_COLUMNS`, or that is not a plain SELECT: a set operation compares whole rows.
 
     >>> list(with_columns("SELECT id, name FROM singer", 1))
     ['SELECT id FROM singer', 'SELECT name FROM singer']
     """
     tree = parse_query(sql)
-    if not isinstance(tree, exp.Select) or not count < len(tree.selects) <= MOST:
+    if not isinstance(tree, exp.Select) or not count < len(tree.selects) <= MOST_COLUMNS:
         return
     with suppress(RecursionError):  # too deep to be written
         for kept in combinations(tree.selects, count):

@@ -25,7 +25,7 @@ from distill_sql.scoring.clusters import (
     mean_variance,
     sign_flip_p,
 )
-from distill_sql.scoring.report import Metric, ScoreReport, numbers
+from distill_sql.scoring.report import Metric, ScoreReport, interval_as_json
 
 #: The number of bootstrap resamples, and their seed.
 RESAMPLES = 20_000
@@ -114,10 +114,10 @@ class Comparison:
             "only_a": self.only_a,
             "only_b": self.only_b,
             "difference": self.difference if self.n else None,
-            "interval": numbers(self.interval),
+            "interval": interval_as_json(self.interval),
             "p_value": self.p_value,
             "databases": len(self.databases),
-            "clustered_interval": numbers(self.clustered_interval),
+            "clustered_interval": interval_as_json(self.clustered_interval),
             "clustered_p_value": self.clustered_p_value if clustered else None,
         }
 

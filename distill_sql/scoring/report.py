@@ -70,9 +70,9 @@ class Accuracy:
             "n": self.n,
             "correct": self.correct,
             "accuracy": self.share if self.n else None,
-            "interval": numbers(self.interval),
+            "interval": interval_as_json(self.interval),
             "databases": len(self.databases),
-            "clustered_interval": numbers(self.clustered_interval),
+            "clustered_interval": interval_as_json(self.clustered_interval),
         }
 
 
@@ -231,7 +231,7 @@ def as_percent(interval: Interval) -> str:
     return "-" if math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
 
 
-def numbers(interval: Interval) -> list[float] | None:
+def interval_as_json(interval: Interval) -> list[float] | None:
     """An interval for JSON; None if there is none, since JSON has no NaN."""
     return None if math.isnan(interval[0]) else list(interval)
 

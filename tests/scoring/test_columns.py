@@ -11,7 +11,7 @@ import pytest
 
 from distill_sql.data.datasets import load_dataset
 from distill_sql.scoring import Prediction, Rules, columns, score
-from distill_sql.scoring.columns import MOST, but_for_columns, forgiven, with_columns
+from distill_sql.scoring.columns import MOST_COLUMNS, but_for_columns, forgiven, with_columns
 from distill_sql.scoring.comparison import compare
 
 
@@ -31,7 +31,7 @@ def test_every_selection_of_columns_is_made_once_in_order() -> None:
         "SELEC a, b",
         "DELETE FROM t",
         "",
-        "SELECT " + ", ".join(f"c{n}" for n in range(MOST + 1)) + " FROM t",
+        "SELECT " + ", ".join(f"c{n}" for n in range(MOST_COLUMNS + 1)) + " FROM t",
     ],
 )
 def test_a_query_without_a_selection_yields_nothing(sql: str) -> None:
