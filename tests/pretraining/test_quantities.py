@@ -12,7 +12,7 @@ def test_thresholds_have_the_value_the_unit_the_comparative_and_the_verb() -> No
     assert "under {v} kg" in below
     assert {"heavier than {v} kg", "that weigh more than {v} kg"} <= {*above}
     assert {"lighter than {v} kg", "that weigh less than {v} kg"} <= {*below}
-    # The comparative of most is more, which is no adjective of its own.
+    # A superlative with *most* has no comparative phrase.
     plain, _ = thresholds(weight._replace(most=("most expensive",), does=()), "price", "")
     assert plain == tuple(p.replace(" kg", "").replace("weight", "price") for p in above[:6])
 
