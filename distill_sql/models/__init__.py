@@ -1,5 +1,5 @@
-"""Models that answer: recipes, base models, the two back ends, generation, an endpoint.
+"""Students: recipes, base models, two back ends, generation of predictions, an endpoint.
 
-:func:`~distill_sql.models.students.open_student` opens a model, and
-:func:`~distill_sql.models.generation.generate` lets it answer a split.
+:func:`~distill_sql.models.students.open_student` loads a model, and
+:func:`~distill_sql.models.generation.generate` writes its predictions for a split.
 """

@@ -1,4 +1,4 @@
-"""One question on one database file, answered by a student and run."""
+"""One question on one database file: a student answers it, and its query is run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distill_sql.sql.sandbox import Result, run_sql
 
 @dataclass(frozen=True)
 class Reply:
-    """What was asked and answered: ``sql`` is empty, and ``result`` None, if no query was found."""
+    """The prompt and the answer; ``sql`` is empty and ``result`` None if it has no query."""
 
     messages: tuple[Message, ...]
     text: str
@@ -34,9 +34,9 @@ def ask(
     mode: Mode = "direct",
     max_tokens: int = ANSWER_TOKENS,
 ) -> Reply:
-    """Ask an open student a question on a SQLite file, and run its query, read-only.
+    """Ask a student a question on a SQLite file, and run its query in read-only mode.
 
-    ``recipe`` is the one that the student was opened with: it says how the student is asked. Raises
+    ``recipe`` is the one that the student was opened with; it determines the prompt. Raises
     :class:`DatasetError` if the file is not a database.
     """
     path = Path(database)

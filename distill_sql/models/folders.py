@@ -1,4 +1,4 @@
-"""Where a recipe's base model is: in the package, in a folder of the user's, or on the hub."""
+"""The folder of a recipe's base model: in the package, on this machine, or from the hub."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from distill_sql.prompting.tokenizer import ChatTokenizer
 
 
 def base_folder(recipe: Recipe) -> Path:
-    """The folder of the recipe's base model, fetched from the hub if it is nowhere else.
+    """The folder of the recipe's base model, downloaded from the hub if it is not on this machine.
 
-    ``MODELS_DIR`` names a folder that holds models by the last part of their hub id, such as
-    ``Qwen2.5-0.5B-Instruct``. Raises :class:`TrainingError` naming what is missing.
+    ``MODELS_DIR`` is a folder with models named by the last part of their hub id, such as
+    ``Qwen2.5-0.5B-Instruct``. Raises :class:`TrainingError` if the model cannot be found.
     """
     if recipe.pocket:
         return checked(CHECKPOINTS / recipe.base)
@@ -36,16 +36,16 @@ def base_folder(recipe: Recipe) -> Path:
         )
     except TrainingError:
         raise
-    except Exception as error:  # the hub's client raises many kinds, all meaning "not fetched"
+    except Exception as error:  # the hub's client raises many types, all for a failed download
         raise TrainingError(
-            f"The weights of {recipe.base} are not on this machine and could not be fetched from "
-            f"the hub ({type(error).__name__}). Set MODELS_DIR to a folder that holds "
+            f"The weights of {recipe.base} are not on this machine and could not be downloaded "
+            f"from the hub ({type(error).__name__}). Set MODELS_DIR to a folder that contains "
             f"{recipe.base.rpartition('/')[2]}, or go online."
         ) from error
 
 
 def checked(folder: Path) -> Path:
-    """The folder, if it holds a model that a student can be made of.
+    """The folder, after a check that it has a complete model.
 
     Raises :class:`TrainingError` if configuration, weights, tokenizer or chat template is missing.
     """
@@ -53,25 +53,25 @@ def checked(folder: Path) -> Path:
         raise TrainingError(f"No model in {folder}: expected config.json, weights, a tokenizer.")
     if not any(folder.glob("*.safetensors")):
         raise TrainingError(
-            f"{folder} has a configuration and no weights (*.safetensors). Download them too."
+            f"{folder} has a configuration but no weights (*.safetensors). Download them too."
         )
     settings = folder / "tokenizer_config.json"
     template = settings.is_file() and read_json(settings).get("chat_template")
     if not template and not (folder / "chat_template.jinja").is_file():
         raise TrainingError(
-            f"The model in {folder} has no chat template, so it is not known how to ask it. Use an "
+            f"The model in {folder} has no chat template, so its prompt format is unknown. Use an "
             "instruction-tuned base, or add chat_template to its tokenizer_config.json."
         )
     return folder
 
 
 def parameters(recipe: Recipe) -> int:
-    """Weights of the recipe's base model, without any adapter; see :func:`weights`."""
+    """The number of weights of the recipe's base model, without an adapter."""
     return weights(base_folder(recipe))
 
 
 def weights(folder: Path) -> int:
-    """How many weights a model's folder holds, tied ones once."""
+    """The number of weights in a model folder; tied weights count once."""
     from safetensors import safe_open
 
     count = 0
@@ -83,11 +83,11 @@ def weights(folder: Path) -> int:
 
 
 def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:
-    """Raise :class:`TrainingError` if the tokenizer has ids that the model lacks."""
+    """Raise :class:`TrainingError` if the tokenizer has more tokens than the model."""
     found = tokenizer.backend.get_vocab_size()
     if found > size:
         raise TrainingError(
-            f"The tokenizer in {folder} has {found:,} tokens and its model {size:,}: they do not "
+            f"The tokenizer in {folder} has {found:,} tokens and the model {size:,}: they do not "
             "belong together. Download the model's folder again."
         )
 
@@ -103,8 +103,8 @@ def check_adapter(adapter: Path, recipe: Recipe) -> None:
     base = read_json(record).get("model") if record.is_file() else None
     if base is not None and base != recipe.base:
         raise TrainingError(
-            f"The adapter in {adapter} was trained on {base}, and recipe {recipe.name} is made of "
-            f"{recipe.base}. Give the adapter of this recipe, or the recipe of this adapter."
+            f"The adapter in {adapter} was trained on {base}, but the base of recipe {recipe.name} "
+            f"is {recipe.base}. Use an adapter and a recipe that belong together."
         )
 
 
@@ -120,15 +120,15 @@ def random_model(
     vocabulary: int | None = None,
     seed: int = 42,
 ) -> Path:
-    """A Qwen2 with random weights in ``folder``, in Hugging Face's layout, with its tokenizer.
+    """Write a Qwen2 model with random weights and its tokenizer, in Hugging Face's layout.
 
-    It answers nothing rightly: it stands in where only the shape of a model matters. ``vocabulary``
-    may be larger than the tokenizer's. The same seed gives the same weights.
+    It is for tests and benchmarks where only the shape of a model matters. ``vocabulary`` may be
+    larger than the tokenizer's. The same seed gives the same weights.
 
     Raises :class:`MissingDependencyError` without the extra ``train``.
     """
     try:
-        with warnings.catch_warnings():  # of widgets that notebooks could show, and we do not
+        with warnings.catch_warnings():  # about notebook widgets, which are not used
             warnings.simplefilter("ignore")
             import torch
             import transformers
@@ -146,7 +146,7 @@ def random_model(
         num_key_value_heads=kv_heads,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
-        # Qwen2.5's own, which mlx-lm takes for granted where a configuration says nothing.
+        # Qwen2.5's values, which are mlx-lm's defaults.
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         bos_token_id=marks["<|endoftext|>"],
         eos_token_id=marks["<|im_end|>"],
@@ -159,7 +159,7 @@ def random_model(
 
 
 def save_model(model: object, tokenizer: ChatTokenizer, folder: Path) -> None:
-    """Write a transformers model and its tokenizer to ``folder``, as any library reads them."""
+    """Write a transformers model and its tokenizer to ``folder`` in Hugging Face's layout."""
     import transformers
     from transformers.utils import logging
 
@@ -176,7 +176,7 @@ def save_model(model: object, tokenizer: ChatTokenizer, folder: Path) -> None:
 
 
 def name_with_digest(folder: Path) -> str:
-    """A model folder's name with a digest of its weights: answers are filed under it."""
+    """The name of a model folder with a digest of its weights, for the keys of its answers."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:

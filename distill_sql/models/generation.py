@@ -79,7 +79,7 @@ def answers(
     questions.sort(key=lambda one: (one.example.db_id, len(one.ids), one.example.question_id))
     for db_id, group in groupby(questions, key=lambda one: one.example.db_id):
         members = list(group)
-        queries = QueryGrammar(dataset.schema(db_id), tokens) if grammar else None
+        queries = QueryGrammar(dataset.schema(db_id), tokens) if tokens is not None else None
         for start in range(0, len(members), batch):
             together = members[start : start + batch]
             shared = shared_prefix([one.ids for one in together])

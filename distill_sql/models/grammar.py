@@ -1,14 +1,14 @@
-"""Answers that can only be queries on their database: decoding by a grammar of its schema.
+"""Constrained decoding: answers that are queries on their database, by a grammar of its schema.
 
-A small model often writes a column that does not exist, or one of a table that the query does not
-read. A grammar made from the schema leaves it no such token (constrained decoding; Scholak et al.,
-*PICARD*, EMNLP 2021, reject them with a parser instead). Where the likeliest token is allowed,
-nothing changes and next to nothing is computed; elsewhere the likeliest of the allowed is taken.
+A small model often writes a column that does not exist, or that belongs to a table outside the
+query. A grammar built from the schema excludes such tokens (Scholak et al., *PICARD*, EMNLP 2021,
+reject them with a parser instead). If the top token is allowed, it is used, at almost no cost;
+otherwise the best allowed token is used.
 
-The grammar covers what Spider's queries are made of: SELECT on one table or on joined ones, nested
-queries, set operations, the usual functions. An alias is a letter and digits, or few letters and
-digits (``T1``). A query on more than two tables, or on two that no foreign key joins, must say
-whose each column is. WITH and window functions are outside.
+The grammar covers the constructs of Spider's queries: SELECT on one table or on joined tables,
+nested queries, set operations, common functions. An alias is a letter with up to two digits, or two
+to three letters with digits (``T1``). In a query on more than two tables, or on two tables without
+a foreign key, every column must be qualified. WITH and window functions are not covered.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from distill_sql.models.protocol import Writer
 
 if TYPE_CHECKING:
     import numpy as np
+    from llguidance import LLTokenizer
 
     from distill_sql.prompting.tokenizer import ChatTokenizer
 
-#: What SQLite computes, as far as questions of the kind ask for it.
+#: SQLite's functions that such questions need.
 _FUNCTIONS = (
     "sum|avg|min|max|abs|round|length|lower|upper|substr|coalesce|ifnull|date|strftime|julianday"
 )
-#: What no name may be.
+#: Keywords, which cannot be names.
 _KEYWORDS = (
     "select|distinct|from|where|group|having|order|by|limit|offset|union|intersect|except|"
     "join|on|as|and|or|not|in|is|null|like|between|exists|case|when|then|else|end|all"
 )
 
-#: An answer in llguidance's notation, which is nearly Lark's, but that "word"i means the word in
-#: capitals or in small letters. {cores} are the kinds of SELECT that the schema allows.
+#: An answer in llguidance's notation, which resembles Lark's. "word"i stands for the word in upper
+#: or lower case. {cores} are the SELECT rules of the schema.
 _ANSWER = r"""
 start: open WS query (WS? ";")? WS "```"
 open[lazy]: /(?s:.*)```sql/
@@ -92,7 +93,7 @@ test_{x}: ("not"i WS)? ("(" WS? condition_{x} WS? ")" | "exists"i WS? nested)
 
 
 def grammar_of(schema: Schema) -> str:
-    """The answers that ask a database something it has, in llguidance's notation."""
+    """The grammar of answers with a query on this schema, in llguidance's notation."""
     tables = schema.tables
     place = {table.name.lower(): n for n, table in enumerate(tables)}
     rules, cores = [], []
@@ -138,7 +139,7 @@ def _in_either_case(word: re.Match[str]) -> str:
 
 
 def _spellings(name: str) -> str:
-    """A name as SQLite takes it: in any case, in quotes or not."""
+    """A name as SQLite accepts it: in any case, quoted or not."""
     ways = [f'"{name}"', f"`{name}`"]
     if re.fullmatch(r"[A-Za-z_]\w*", name):
         ways.append(name)
@@ -146,12 +147,12 @@ def _spellings(name: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """A pattern that only ``text`` matches: llguidance knows fewer escapes than re.escape uses."""
+    """A pattern that matches ``text`` only; llguidance lacks some of the escapes of re.escape."""
     return re.sub(r"[^\w\s]", lambda found: f"\\x{{{ord(found[0]):x}}}", text)
 
 
-def vocabulary(tokenizer: ChatTokenizer) -> Any:
-    """A model's tokens as llguidance takes them, made once for all schemas.
+def vocabulary(tokenizer: ChatTokenizer) -> LLTokenizer:
+    """A model's vocabulary in llguidance's format, for the grammars of all schemas.
 
     Raises :class:`MissingDependencyError` without llguidance.
     """
@@ -165,24 +166,24 @@ def vocabulary(tokenizer: ChatTokenizer) -> Any:
 
 
 class QueryGrammar:
-    """The grammar of one schema over the tokens of one model, which :func:`vocabulary` made.
+    """The grammar of one schema over a :func:`vocabulary`.
 
-    Raises :class:`PredictionError` for a schema that it cannot take.
+    Raises :class:`PredictionError` for a schema that llguidance does not support.
     """
 
-    def __init__(self, schema: Schema, tokens: Any) -> None:
+    def __init__(self, schema: Schema, tokens: LLTokenizer) -> None:
         from llguidance import LLMatcher
 
         self._tokens = tokens
         self._start = LLMatcher(tokens, LLMatcher.grammar_from_lark(grammar_of(schema)))
         if self._start.is_error():
             raise PredictionError(
-                f"No grammar can be made of {schema.db_id}'s schema: {self._start.get_error()} "
-                "Answer without one."
+                f"No grammar can be built from {schema.db_id}'s schema: {self._start.get_error()} "
+                "Answer without a grammar."
             )
 
     def writer(self) -> Writer:
-        """One answer's: scores of all tokens, a vector, to the next token."""
+        """The constrained choice of tokens for one answer."""
         import numpy as np
 
         matcher = self._start.deep_copy()
@@ -202,6 +203,6 @@ class QueryGrammar:
         return choose
 
     def takes(self, answer: str) -> bool:
-        """Whether a whole answer, its code block closed, is one of the grammar's."""
+        """Whether the grammar accepts a complete answer with its closed code block."""
         tokens = self._tokens.tokenize_str(answer)
         return bool(self._start.deep_copy().validate_tokens(tokens) == len(tokens))

@@ -1,4 +1,4 @@
-"""How the names of a server are written in requests."""
+"""The Host headers of a server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _NAME = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]{1,5})?")
 
 
 def authorities(name: str, port: int) -> list[str]:
-    """How a Host header may say ``name``, given with or without a port, at ``port``.
+    """The Host headers of a server that listens at ``port``; ``name`` may have its own port.
 
-    Raises ValueError if it is no name.
+    Raises ValueError if it is not a host name.
 
     >>> authorities("Box", 8000), authorities("::1", 80), authorities("box:9000", 8000)
     (['box:8000'], ['[::1]:80', '[::1]'], ['box:9000'])
@@ -21,9 +21,9 @@ def authorities(name: str, port: int) -> list[str]:
         name = f"[{IPv6Address(name.partition('%')[0])}]"
     found = _NAME.fullmatch(name.lower())
     if not found:
-        raise ValueError(f"{name!r} is no name of a host")
+        raise ValueError(f"{name!r} is not a host name")
     host, own = found.groups()
-    # Clients leave out the port that http has by itself.
+    # Clients omit HTTP's default port.
     if (own or f":{port}") == ":80":
         return [f"{host}:80", host]
     return [f"{host}{own or f':{port}'}"]

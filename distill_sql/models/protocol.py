@@ -1,8 +1,8 @@
-"""What a student is, whichever framework holds it.
+"""The interface of a student, independent of the framework.
 
 Two back ends implement :class:`Student`: :mod:`~distill_sql.models.torch_backend` (transformers,
-peft, trl) and :mod:`~distill_sql.models.mlx_backend` (mlx-lm). Everything that must not differ
-between them stands outside: token ids, loss mask, order, schedule, where an answer stops.
+peft, trl) and :mod:`~distill_sql.models.mlx_backend` (mlx-lm). What must not differ between them is
+shared code: token ids, loss mask, order of the rows, learning-rate schedule, the end of an answer.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Framework = Literal["torch", "mlx"]
 
-#: Chooses an answer's next token from the scores of all tokens, a vector, and remembers it.
+#: Chooses the next token of one answer from the vector of logits, and keeps track of the answer.
 Writer: TypeAlias = "Callable[[np.ndarray[Any, Any]], int]"
 
-#: What opens and closes an answer's query.
+#: Opens and closes the code block of an answer's query.
 FENCE = "```"
 
 
@@ -42,16 +42,16 @@ class Student(Protocol):
         """Greedy continuations of ``prefix + suffix`` for every suffix, as token ids.
 
         ``prefix`` is computed once. A continuation ends before the model's end marker, after
-        ``max_tokens``, or when ``finished`` says so of what it holds. ``writers`` choose the
-        tokens, one writer per suffix; without them the likeliest are taken.
+        ``max_tokens``, or when ``finished`` is true of its tokens. ``writers``, one per suffix,
+        replace greedy decoding.
         """
         ...
 
 
 class ClosingFence:
-    """Says when an answer is over: a code block was opened and closed.
+    """Whether an answer is finished: a code block was opened and closed.
 
-    Only a token that holds a backtick can close one, so only then is the text looked at.
+    Only a token with a backtick can close one, so other tokens need no decoding.
     """
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:

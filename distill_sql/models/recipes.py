@@ -1,11 +1,10 @@
-"""How every student is made: one frozen record per row of the headline table.
+"""Recipes of students: one frozen record per row of the headline table.
 
-Hyperparameters live here and nowhere else: both back ends read every one of them from the record.
-All Qwen2.5 recipes share the defaults of :class:`Recipe`; what differs between them is the base
-model, how it is held in memory, and what the one ablation leaves out. The pocket ladder has one set
-of settings for all its sizes: its models are a thousand times smaller, and what suits a large model
-is far too gentle for them. The optimizer is AdamW, and its rate follows
-:func:`~distill_sql.training.outcome.learning_rate`.
+Both back ends read every hyperparameter from the recipe. All Qwen2.5 recipes share the defaults of
+:class:`Recipe`; they differ in the base model, its precision, gradient checkpointing, and in the
+modes of the one ablation. All sizes of the pocket ladder share one set of values: these models are
+a thousand times smaller and need a far higher learning rate. The optimizer is AdamW with the
+schedule of :func:`~distill_sql.training.outcome.learning_rate`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from typing import Any, Literal, get_args
 from distill_sql.errors import ParameterError
 from distill_sql.prompting.rendering import Style
 
-#: How weights are held; ``mixed``: in float32, and PyTorch multiplies them in bfloat16 while it
-#: trains, where the machine can; ``auto``: in bfloat16 where the machine multiplies it, else in
-#: float32, as the back end's ``resolve`` decides.
+#: The data type of the weights. ``mixed``: float32, with products in bfloat16 during training on
+#: PyTorch where the machine supports it. ``auto``: bfloat16 where the machine supports it, else
+#: float32; the back end's ``resolve`` decides.
 Precision = Literal["auto", "float32", "mixed", "bfloat16", "nf4"]
 
 #: Every linear layer of a decoder block, by Qwen2's names.
@@ -30,14 +29,14 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @dataclass(frozen=True)
 class Recipe:
-    """One student. ``trained`` is False for a base row: the model as it comes, asked alike.
+    """One student. ``trained`` is False for a base row: the untrained model with the same prompts.
 
-    ``base`` is a hub id, or the name of a model that the package carries. ``length`` is in tokens,
-    prompt and completion together; ``warm_up`` in optimizer updates; ``batch`` in examples an
-    update, on any number of devices. ``modes`` says which traces are learned. ``schema_tokens`` is
-    the most that a prompt's schema takes, 0 for all of it. ``beta1``, ``beta2``, ``epsilon`` and
-    ``weight_decay`` are AdamW's; ``max_norm`` is the global norm that gradients are clipped to.
-    Raises :class:`ParameterError` for a value that cannot be.
+    ``base`` is a hub id, or the name of a model in the package. ``modes`` selects the traces to
+    train on. ``schema_tokens`` is the token limit of a prompt's schema, 0 for no limit. ``length``
+    is the token limit of prompt and completion together. ``warm_up`` is in optimizer updates;
+    ``batch`` is examples per update, on any number of devices. ``beta1``, ``beta2``, ``epsilon``
+    and ``weight_decay`` are AdamW's; ``max_norm`` is the global norm for gradient clipping. Raises
+    :class:`ParameterError` for an invalid value.
     """
 
     name: str
@@ -83,17 +82,17 @@ class Recipe:
 
     @property
     def full_width(self) -> bool:
-        """Whether weights are held in 32 bits; not known of ``auto`` before it is resolved."""
+        """Whether weights have 32 bits; ``auto`` must be resolved before."""
         assert self.precision != "auto"
         return self.precision in ("float32", "mixed")
 
     @property
     def pocket(self) -> bool:
-        """Whether the base is one of the models that the package carries."""
+        """Whether the base is one of the models in the package."""
         return self.base.startswith("pocket-")
 
 
-#: The values that a field's words may have, and the fields that hold whole numbers, or any.
+#: The allowed values of fields with names, the integer fields, and the other number fields.
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "modes": ("both", "direct"), "style": get_args(Style), "precision": get_args(Precision),
 }  # fmt: skip
@@ -108,7 +107,7 @@ _LEAST: Mapping[str, int] = {
 
 
 def _check_kind(recipe: str, name: str, value: Any) -> None:
-    """Raise :class:`ParameterError` if a value is of another kind than its field's."""
+    """Raise :class:`ParameterError` if a value has the wrong type for its field."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if name in _WORDS:
         fits, expected = value in _WORDS[name], f"one of {', '.join(_WORDS[name])}"
@@ -134,7 +133,7 @@ def _qwen(size: str, **changes: Any) -> Recipe:
     return Recipe(changes.pop("name", size), f"Qwen/{family}-{size.upper()}-Instruct", **changes)
 
 
-#: How models that do not fit in 16 bits are held, by size.
+#: Precision and gradient checkpointing by size, for models that do not fit in 16 bits.
 _HOLD: Mapping[str, Mapping[str, Any]] = {
     "0.5b": {},
     "1.5b": {},
@@ -142,7 +141,7 @@ _HOLD: Mapping[str, Mapping[str, Any]] = {
     "7b": {},
     "14b": {"precision": "nf4", "checkpointing": True},
 }
-#: The pocket ladder's settings, the same for all its sizes.
+#: The values of all recipes of the pocket ladder.
 _POCKET: Mapping[str, Any] = {
     "style": "compact",
     "precision": "mixed",
@@ -176,20 +175,20 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def sizes_for(dataset: str) -> tuple[str, ...]:
-    """The ladder that a chapter trains on a dataset unless told otherwise, the smallest first."""
+    """The default ladder of students for a dataset, smallest first."""
     return POCKET_SIZES if dataset == "pocket" else QWEN_SIZES
 
 
 def size_for(dataset: str) -> str:
-    """The one student that a chapter trains on a dataset unless told otherwise."""
+    """The default student for a dataset, where a chapter trains one."""
     return POCKET_SIZES[-1] if dataset == "pocket" else QWEN_SIZES[0]
 
 
 def recipe_for(name: str, /, **overrides: Any) -> Recipe:
     """The recipe called ``name``, with some of its values replaced.
 
-    Values of None are left as they are. Raises :class:`ParameterError` for an unknown recipe or
-    field, naming the nearest one.
+    An override of None keeps the recipe's value. Raises :class:`ParameterError` for an unknown
+    recipe, with the closest name, or for an unknown field.
     """
     if name not in RECIPES:
         close = get_close_matches(name, RECIPES, n=1)
@@ -206,7 +205,7 @@ def recipe_for(name: str, /, **overrides: Any) -> Recipe:
 
 
 def overridden(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe is not as :data:`RECIPES` has it: to print, and to record."""
+    """The values of a recipe that differ from :data:`RECIPES`, to print and to record."""
     standard = RECIPES[recipe.name]
     return {
         field.name: getattr(recipe, field.name)

@@ -1,4 +1,4 @@
-"""Opening a student: the recipe's base and, if there is one, its adapter, on either back end."""
+"""Loading a student: the recipe's base model and its adapter, on either back end."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from distill_sql.models.folders import base_folder, check_adapter
 from distill_sql.models.protocol import Framework, Student
 from distill_sql.models.recipes import Recipe
 
-#: Raised by one whenever the code that answers gives other answers for the same prompts: greedy
-#: choice, where an answer ends, the grammar. A test holds the answers of a student.
+#: The version of the code that generates answers. It is incremented when the same prompts get other
+#: answers: by decoding, by the end of an answer, by the grammar. A test pins a student's answers.
 ANSWERING_CODE = 1
 
 
 class Backend(Protocol):
-    """What a back end's module has."""
+    """The interface of a back end's module."""
 
     def resolve(self, recipe: Recipe) -> Recipe:
-        """The recipe as this machine carries it out."""
+        """The recipe with precision ``auto`` replaced by the one for this machine."""
         ...
 
     def load(self, folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> Student:
-        """The model in a folder, held as the recipe says."""
+        """The model in a folder at the recipe's precision, with an adapter if one is given."""
         ...
 
 
 def default_framework() -> Framework:
-    """``mlx`` on a Mac with Apple silicon that has mlx-lm, ``torch`` anywhere else."""
+    """``mlx`` on a Mac with Apple silicon and mlx-lm, ``torch`` otherwise."""
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
     return "mlx" if apple and find_spec("mlx_lm") else "torch"
 
@@ -47,7 +47,7 @@ def check_installed(framework: Framework) -> None:
 
 
 def backend(framework: Framework | None = None) -> Backend:
-    """The back end of a framework (default: this machine's)."""
+    """The back end of a framework (default: :func:`default_framework`)."""
     framework = framework or default_framework()
     check_installed(framework)
     from distill_sql.models import mlx_backend, torch_backend
@@ -60,7 +60,7 @@ def open_student(
 ) -> Student:
     """The recipe's base model, with a trained adapter if one is given.
 
-    Raises :class:`TrainingError` if the base is not to be had or the adapter belongs to another.
+    Raises :class:`TrainingError` if the base cannot be found or the adapter has another base.
     """
     chosen = backend(framework)
     folder = base_folder(recipe)

@@ -1,13 +1,13 @@
-"""An HTTP server for JSON that trusts no client: who may ask, how much, and for how long.
+"""An HTTP server for JSON that trusts no client: access control and limits.
 
-Pages in a browser can send requests to this machine, too. What keeps them out: a request names one
-of the server's own names (Host), which DNS rebinding cannot; it comes from no page of another
-origin (Origin); and its body is declared as JSON, which a page may not send to other origins
-without their consent (Fetch standard, CORS preflight). No consent is ever given.
+Web pages in a browser can also send requests to this machine. Three checks refuse them. The Host
+header must be one of the server's names, which prevents DNS rebinding. The Origin header must not
+be another origin. The content type must be JSON, which a page may not send to another origin
+without a CORS preflight (Fetch standard), and the server never grants one.
 
-Every wait has an end, and connections, heads and bodies have a bound (:class:`Limits`). Tornado
-reads requests: it answers a malformed one with 400, and closes the connection of one that is late
-or far too long. Nothing is logged. Left out: TLS; a proxy in front does that.
+Every wait has a timeout, and connections, heads and bodies have limits (:class:`Limits`). Tornado
+parses requests: it answers a malformed one with 400, and closes the connection of one that is late
+or far too long. Nothing is logged. TLS is left to a proxy in front of the server.
 """
 
 from __future__ import annotations
@@ -36,23 +36,22 @@ from tornado.web import Application, RequestHandler, stream_request_body
 from distill_sql.models.chat import Refused
 from distill_sql.models.hosts import authorities
 
-#: Connections beyond the bound that are told so; those beyond these are closed at once.
+#: Connections above the limit that get an error response; further ones are closed at once.
 RESERVE = 64
-#: Most bytes of a head, and of a body that is read at all: too long, it is discarded, not kept.
+#: The most bytes of a head, and of a body that is read; a body above the limit is discarded.
 HEAD, READ = 1 << 14, 1 << 25
-#: What a body is answered with: an object of JSON.
+#: Maps the body of a request to the JSON object of the response.
 Route: TypeAlias = Callable[[bytes], Awaitable[dict[str, Any]]]
 
-# A client could fill a disk with what tornado logs about it. Without a handler, Python writes that
-# to stderr.
+# Clients could fill a disk through tornado's log. Without a handler, Python writes it to stderr.
 logging.getLogger("tornado").addHandler(logging.NullHandler())
 logging.getLogger("tornado").propagate = False
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may take: seconds until the next head is sent whole (``idle``), to send a body,
-    and to take an answer (``write``); connections at a time; bytes of a body."""
+    """Limits of a client: the seconds until its next complete head (``idle``), for a body, and to
+    read a response (``write``); concurrent connections; bytes of a body."""
 
     idle: float = 30.0
     body: float = 30.0
@@ -62,11 +61,11 @@ class Limits:
 
 
 class Server:
-    """Answers ``routes``, by method and path: listens at once, answers in ``serve``.
+    """Serves ``routes``, by method and path. It listens at once, and responds in ``serve``.
 
-    ``allowed`` are names or addresses, with a port if it is another one, that are served besides
-    loopback's and ``host``. ``key`` is asked of every request unless it is empty. ``on_close`` is
-    called at the end. Raises OSError if it cannot listen at ``host`` and ``port``.
+    ``allowed`` are further host names or addresses besides loopback and ``host``, with a port if it
+    differs. Every request must send ``key`` unless it is empty. ``on_close`` is called at the end.
+    Raises OSError if it cannot listen at ``host`` and ``port``.
     """
 
     def __init__(
@@ -96,15 +95,15 @@ class Server:
         self._hosts = frozenset(name for given in own for name in authorities(given, self.port))
 
     def serve(self) -> None:
-        """Answer requests until ``close``; what is unanswered then is cancelled."""
+        """Answer requests until ``close``, which cancels unanswered ones."""
         try:
             asyncio.run(self._serve())
         finally:
             self._on_close()
 
     def close(self) -> None:
-        """End ``serve``, from any thread."""
-        with suppress(InvalidStateError):  # it is ending already
+        """End ``serve``; can be called from any thread."""
+        with suppress(InvalidStateError):  # it is already ending
             self._stop.set_result(None)
 
     async def _serve(self) -> None:
@@ -129,11 +128,11 @@ class Server:
             await http.close_all_connections()
 
     def route(self, request: HTTPServerRequest) -> Route:
-        """The route that a request may have; refused if it may have none."""
+        """The route of a request, after access control; :class:`Refused` is raised otherwise."""
         headers, asked = request.headers, (str(request.method), request.path)
         if self._http.refuses(_stream(request)):
-            raise Refused(503, "too many connections are open; ask later", {"Retry-After": "1"})
-        # A header that is given twice is read as both with a comma, which is none of these values.
+            raise Refused(503, "too many connections are open; retry later", {"Retry-After": "1"})
+        # A repeated header is joined with a comma, so it equals none of the allowed values.
         host, origin = headers.get("Host", "").lower(), headers.get("Origin")
         if host not in self._hosts:
             raise Refused(
@@ -142,7 +141,7 @@ class Server:
                 "with the server's port, or a name that --host or --allow-host gives",
             )
         if origin is not None and origin.lower() != f"http://{host}":
-            raise Refused(403, "pages of other origins may not ask here")
+            raise Refused(403, "requests from pages of other origins are refused")
         scheme, _, key = headers.get("Authorization", "").partition(" ")
         right = scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self._key)
         if self._key and not right:
@@ -151,7 +150,7 @@ class Server:
         if asked not in self._routes:
             known = ", ".join(map(" ".join, self._routes))
             allow = ", ".join(method for method, path in self._routes if path == request.path)
-            message = f"{reprlib.repr(' '.join(asked))} is not answered here; expected {known}"
+            message = f"{reprlib.repr(' '.join(asked))} is not served here; expected {known}"
             raise Refused(405, message, {"Allow": allow}) if allow else Refused(404, message)
         kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if request.method == "POST" and kind != "application/json":
@@ -160,7 +159,7 @@ class Server:
 
 
 class _Bounded(HTTPServer):
-    """Tornado's server with a bound on connections."""
+    """Tornado's server with a limit on connections."""
 
     most: int
     late: WeakSet[IOStream]
@@ -174,14 +173,14 @@ class _Bounded(HTTPServer):
         super().handle_stream(stream, address)
 
     def refuses(self, stream: IOStream) -> bool:
-        """Whether a connection is one too many: those that came before it are served."""
+        """Whether a connection is above the limit; earlier connections are served."""
         return stream in self.late and len(self._connections) > self.most
 
 
 @stream_request_body
 class _Handler(RequestHandler):
-    """One request. It is checked when its body has come: closed with unread bytes, a connection is
-    reset, and the client loses the answer."""
+    """One request. It is checked after its body was read: a connection that is closed with unread
+    bytes is reset, and the client loses the response."""
 
     def initialize(self, server: Server) -> None:
         self._server = server
@@ -206,9 +205,9 @@ class _Handler(RequestHandler):
             self.finish(await route(bytes(self._body)))
         except Refused:
             raise
-        except asyncio.CancelledError:  # or the client is gone, and is told nothing
+        except asyncio.CancelledError:  # or the client is gone, and gets no response
             raise Refused(503, "the server is closing") from None
-        except BaseException as error:  # a panic in the tokenizer's Rust is no Exception
+        except BaseException as error:  # a panic in the tokenizer's Rust is not an Exception
             raise Refused(500, f"the server failed ({type(error).__name__})") from None
 
     get = head = post = delete = patch = put = options = answer
@@ -220,7 +219,7 @@ class _Handler(RequestHandler):
 
     def write_error(self, status_code: int, **options: Any) -> None:
         error = options.get("exc_info", (None, None))[1]
-        if not isinstance(error, Refused):  # a method that HTTP has not, or has for proxies
+        if not isinstance(error, Refused):  # an unknown method, or one for proxies
             error = Refused(status_code, HTTPStatus(status_code).phrase, {"Allow": "GET, POST"})
         self.set_status(error.status)
         for name, value in error.headers.items():
@@ -229,7 +228,7 @@ class _Handler(RequestHandler):
 
     def finish(self, chunk: Any = None) -> asyncio.Future[None]:
         stream, written = _stream(self.request), super().finish(chunk)
-        if not written.done():  # tornado would wait for ever
+        if not written.done():  # tornado would wait forever
             loop = asyncio.get_running_loop()
             loop.call_later(self._server.limits.write, _leave, written, stream)
         return written
@@ -245,6 +244,6 @@ def _leave(written: asyncio.Future[None], stream: IOStream) -> None:
 
 
 def _quiet(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """Log nothing; without file descriptors left, accepting again at once would take all time."""
+    """Log nothing. If file descriptors ran out, wait: accepting is retried in a busy loop."""
     if getattr(context.get("exception"), "errno", None) in (errno.EMFILE, errno.ENFILE):
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Training students from traces: the training set, memory, both back ends, experiments.
+"""Training of students on traces: training set, memory, both back ends, experiments.
 
-:func:`~distill_sql.training.student.train_student` trains one.
+:func:`~distill_sql.training.student.train_student` trains one student.
 """

@@ -1,9 +1,9 @@
-"""Experiments: a student trained by its recipe, asked the dev questions, scored.
+"""Experiments: train a student by its recipe, answer the dev questions, score the answers.
 
-A student has a folder of its own, named after all that decides what it is, and in it a prediction
-file for every way it was asked, named after all that decides its answers
-(:mod:`distill_sql.training.identity`). What is complete is read back, and what was cut short goes
-on. So chapters that show the same student share it, and one that is asked in several ways is
+A student has its own folder, named after a digest of everything that determines it. The folder has
+one prediction file per way of prompting, named after a digest of everything that determines the
+answers (:mod:`distill_sql.training.identity`). Complete files are read back, and interrupted work
+is resumed. So chapters share their students, and a student that is prompted in several ways is
 trained once.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -38,18 +39,18 @@ from distill_sql.training.student import read_trained, train_student
 
 #: Where chapters keep their students.
 FOLDER = work_folder() / "students"
-#: The longest answer asked for, in tokens.
+#: Tokens after which an answer to a dev question is cut off.
 DEV_ANSWER_TOKENS = 160
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A recipe, what it learns from (nothing for a base row), and how it is asked then.
+    """A recipe, its training traces (none for a base row), and how the student is prompted.
 
     ``validation`` and ``left_out`` are those of a
-    :class:`~distill_sql.training.splits.TrainingSet`. Asked by ``grammar``, an answer can only be a
-    query on its database. ``schema_tokens`` is the most that a prompt's schema takes, None for what
-    the student was trained with. Without ``synonyms`` the schemas list none.
+    :class:`~distill_sql.training.splits.TrainingSet`. With ``grammar``, decoding is constrained to
+    queries on the question's database. ``schema_tokens`` is the token limit of a prompt's schema,
+    None for that of training. Without ``synonyms``, schemas do not list them.
     """
 
     recipe: Recipe
@@ -62,12 +63,12 @@ class Experiment:
 
     @property
     def schema_asked(self) -> int:
-        """The most tokens that a prompt's schema takes when the student is asked, 0 for all."""
+        """The token limit of a prompt's schema in evaluation, 0 for no limit."""
         return self.recipe.schema_tokens if self.schema_tokens is None else self.schema_tokens
 
     @property
     def way(self) -> str:
-        """How the student is asked, in words of a file's name; empty for the usual way."""
+        """The part of a file name for the way of prompting; empty for the default."""
         words = ["grammar"] if self.grammar else []
         if self.schema_asked != self.recipe.schema_tokens:
             words.append(f"schema-{self.schema_asked}")
@@ -93,9 +94,9 @@ def run_experiment(
     micro_batch: int | None = None,
     progress: bool = True,
 ) -> Outcome:
-    """Train, ask and score one student in its place under ``folder``.
+    """Train, evaluate and score one student in its folder under ``folder``.
 
-    ``micro_batch`` is how many examples a device holds at once while it trains. Raises what
+    ``micro_batch`` is the number of examples that a device holds at once in training. Raises what
     :func:`~distill_sql.training.student.train_student` raises.
     """
     trained, predictions = _answered(
@@ -112,54 +113,69 @@ def _answered(
     micro_batch: int | None,
     progress: bool,
 ) -> tuple[Trained | None, Path]:
-    """The student, trained and asked if need be, and its prediction file."""
-    recipe = experiment.recipe
+    """The result of training and the prediction file, computed if they are not there yet."""
     place = folder / _student(experiment, framework)
-    trained = None
-    if recipe.trained and (place / "manifest.json").exists():
-        trained = read_trained(place)
-    elif recipe.trained:
-        trained = train_student(
-            recipe, experiment.traces, place, validation=experiment.validation,
-            left_out=experiment.left_out, framework=framework, micro_batch=micro_batch,
-            progress=progress,
-        )  # fmt: skip
+    trained = _trained(experiment, place, framework, micro_batch, progress)
     asked = dev if experiment.synonyms else dev.without_synonyms()
     digest = asked_digest(
-        recipe, asked, schema_tokens=experiment.schema_asked, grammar=experiment.grammar,
-        max_tokens=DEV_ANSWER_TOKENS,
+        experiment.recipe, asked, schema_tokens=experiment.schema_asked,
+        grammar=experiment.grammar, max_tokens=DEV_ANSWER_TOKENS,
     )  # fmt: skip
     name = f"{'.'.join(filter(None, ['predictions', experiment.way]))}-{digest}"
     predictions, record = place / f"{name}.jsonl", place / f"{name}.manifest.json"
     if not record.exists():
         began = time.monotonic()
         student = open_student(
-            recipe, adapter=trained.adapter if trained else None, framework=framework
+            experiment.recipe, adapter=trained.adapter if trained else None, framework=framework
         )
         generate(
-            student, asked, predictions, model=place.name, style=recipe.style,
+            student, asked, predictions, model=place.name, style=experiment.recipe.style,
             max_tokens=DEV_ANSWER_TOKENS, grammar=experiment.grammar,
             schema_tokens=experiment.schema_asked, progress=progress,
         )  # fmt: skip
-        write_json(
-            record,
-            manifest(
-                recipe=recipe.name,
-                model=recipe.base,
-                seed=recipe.seed,
-                dataset=dev.description(),
-                wall_time_s=time.monotonic() - began,
-                overridden=overridden(recipe),
-                framework=framework,
-                traces=len(experiment.traces),
-                way=experiment.way,
-                grammar=experiment.grammar,
-                schema_tokens=experiment.schema_asked,
-                synonyms=experiment.synonyms,
-                max_tokens=DEV_ANSWER_TOKENS,
-            ),
-        )
+        write_json(record, _record(experiment, dev, framework, time.monotonic() - began))
     return trained, predictions
+
+
+def _trained(
+    experiment: Experiment,
+    place: Path,
+    framework: Framework,
+    micro_batch: int | None,
+    progress: bool,
+) -> Trained | None:
+    """The result of training in a student's folder; None for a base row."""
+    if not experiment.recipe.trained:
+        return None
+    if (place / "manifest.json").exists():
+        return read_trained(place)
+    return train_student(
+        experiment.recipe, experiment.traces, place, validation=experiment.validation,
+        left_out=experiment.left_out, framework=framework, micro_batch=micro_batch,
+        progress=progress,
+    )  # fmt: skip
+
+
+def _record(
+    experiment: Experiment, dev: Dataset, framework: Framework, seconds: float
+) -> dict[str, Any]:
+    """The record of a prediction file."""
+    recipe = experiment.recipe
+    return manifest(
+        recipe=recipe.name,
+        model=recipe.base,
+        seed=recipe.seed,
+        dataset=dev.description(),
+        wall_time_s=seconds,
+        overridden=overridden(recipe),
+        framework=framework,
+        traces=len(experiment.traces),
+        way=experiment.way,
+        grammar=experiment.grammar,
+        schema_tokens=experiment.schema_asked,
+        synonyms=experiment.synonyms,
+        max_tokens=DEV_ANSWER_TOKENS,
+    )
 
 
 def run_experiments(
@@ -171,16 +187,16 @@ def run_experiments(
     micro_batch: int | None = None,
     processes: int | None = None,
 ) -> list[Outcome]:
-    """Outcomes in the order given; on a CPU several students are trained side by side.
+    """Outcomes in the given order; on a CPU several students are trained in parallel.
 
-    A small model does not keep several cores busy, and several small models do. ``processes`` is
-    how many, one per core unless an accelerator is there.
+    One small model does not use several cores; several small models do. The default for
+    ``processes`` is one per core, or a single one with an accelerator.
     """
     plan = list(experiments)
     framework = framework or default_framework()
     if processes is None:
         processes = 1 if framework == "mlx" or _has_gpu() else cores()
-    # One student asked in several ways is one piece of work: it is trained once.
+    # A student that is prompted in several ways is one job, so that it is trained once.
     students: dict[str, list[Experiment]] = {}
     for one in plan:
         students.setdefault(_student(one, framework), []).append(one)
@@ -188,7 +204,7 @@ def run_experiments(
     if workers > 1:
         groups = list(students.values())
         _side_by_side(groups, dev, folder, framework, micro_batch, workers)
-    # A chapter's page is no place for a progress bar.
+    # Pages of the book show no progress bar.
     progress = workers == 1 and sys.stderr.isatty()
     return [
         run_experiment(
@@ -199,7 +215,7 @@ def run_experiments(
 
 
 def sample(traces: Sequence[Trace], count: int, *, seed: int = 42) -> list[Trace]:
-    """``count`` of the traces, all for 0; of two counts the smaller sample is part of the other."""
+    """``count`` random traces, all for 0. Samples are nested: a smaller one is part of a larger."""
     if not 0 < count < len(traces):
         return list(traces)
     return random.Random(seed).sample(traces, len(traces))[:count]
@@ -227,11 +243,11 @@ def _side_by_side(
     micro_batch: int | None,
     workers: int,
 ) -> None:
-    # Threads are fixed before torch is loaded, so processes are started afresh.
+    # The number of threads must be set before torch is loaded, so processes are spawned.
     context = multiprocessing.get_context("spawn")
     threads = max(1, cores() // workers)
     with ProcessPoolExecutor(workers, context, _begin, (threads,)) as pool:
-        # The longest first, so that none is left to run alone at the end.
+        # The longest jobs start first, so that none runs alone at the end.
         longest = sorted(groups, key=lambda group: _work(group, len(dev)), reverse=True)
         futures = [
             pool.submit(_finish, group, dev, folder, framework, micro_batch) for group in longest
@@ -245,7 +261,7 @@ def _side_by_side(
 
 
 def _work(group: Sequence[Experiment], questions: int) -> float:
-    """How long a student takes, in no unit: an answer takes about half as long as a trace."""
+    """The relative time of a job; an answer takes about half as long as a training trace."""
     recipe, traces = group[0].recipe, len(group[0].traces)
     return parameters(recipe) * (traces * recipe.epochs + questions * len(group) / 2)
 

@@ -1,4 +1,4 @@
-"""How much memory a run can have on this machine, in bytes."""
+"""The memory that is available to a run on this machine, in bytes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from distill_sql.models.protocol import Framework
 
 
 def available(framework: Framework = "torch") -> int:
-    """What this process can still have: of its own device, or its share of the machine's memory."""
+    """The memory available to this process: of its GPU, or its share of the machine's memory."""
     if framework == "torch" and (left := of_gpu()) is not None:
         return left
     left = of_mac() if sys.platform == "darwin" else of_linux()
-    # Processes on one machine's CPUs check all at once, before any of them has taken its own.
+    # All processes on a machine's CPUs check at the same time, before any of them allocates.
     return left // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def of_gpu() -> int | None:
-    """What is left on the CUDA device of this process (``LOCAL_RANK``); None without a device.
+    """The available memory of this process's GPU (``LOCAL_RANK``); None without a CUDA device.
 
-    Raises :class:`TrainingError` if this process has none of its own.
+    Raises :class:`TrainingError` if there are fewer devices than processes.
     """
     import torch
 
@@ -34,19 +34,19 @@ def of_gpu() -> int | None:
     device, devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if device >= devices:
         raise TrainingError(
-            f"This process is number {device} of its machine (LOCAL_RANK, counted from 0), and "
-            f"{devices} CUDA devices are there. Start as many processes as there are devices: "
+            f"This process is number {device} on its machine (LOCAL_RANK, counted from 0), but "
+            f"only {devices} CUDA devices are available. Start one process per device: "
             f"--processes {devices}."
         )
-    gc.collect()  # a trainer that is done with refers to itself, and holds its model until then
+    gc.collect()  # an unused trainer is in a reference cycle that keeps its model alive
     free, _ = torch.cuda.mem_get_info(device)
-    # PyTorch keeps what it freed, and hands it out again.
+    # PyTorch caches freed memory and reuses it.
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(free + cached)
 
 
 def of_mac() -> int:
-    """What macOS has or can take back without swapping: pages that nothing used of late."""
+    """The memory that macOS can provide without swapping: free and inactive pages."""
     told = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True).stdout
     size = int(re.search(r"page size of (\d+) bytes", told)[1])  # type: ignore[index]
     kinds = "free|inactive|speculative|purgeable"
@@ -54,14 +54,14 @@ def of_mac() -> int:
 
 
 def of_linux(root: Path = Path("/")) -> int:
-    """What Linux has or can take back, within the limits of the groups this process is in."""
+    """The memory that Linux can provide within the limits of this process's control groups."""
     meminfo = (root / "proc/meminfo").read_text()
     left = int(re.search(r"MemAvailable: +(\d+) kB", meminfo)[1]) * 1024  # type: ignore[index]
     return min([left, *_left_of_groups(root)])
 
 
 def _left_of_groups(root: Path) -> list[int]:
-    """What is left of each control group's limit, of both of the kernel's ways to set one."""
+    """The memory left under the limit of each control group, version 1 or 2."""
     found = []
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.exists() else ():
@@ -75,7 +75,7 @@ def _left_of_groups(root: Path) -> list[int]:
         else:
             continue
         inner = Path(path.lstrip("/"))
-        # A container may see its own group as the mount itself, whatever its path is outside.
+        # In a container the mount may be the process's own group, whatever its path outside.
         for group in {Path(), inner, *inner.parents}:
             folder = root / mount / group
             try:

@@ -1,11 +1,11 @@
-"""What decides a student, and what decides its answers: digests that name their files.
+"""Digests that identify a student and its answers; files are named after them.
 
-Both are computed from what the model sees and what computes it, not from source files: token ids of
-every prompt, the recipe's values, the bytes of the base's files, the precision that this machine
-uses, the versions of the packages that compute. So a change in mentions, in the schema's rendering
-or in a tokenizer makes another student, and a comment does not. Code that trains or answers cannot
-be seen in this way: :data:`~distill_sql.training.student.TRAINING_CODE` and
-:data:`~distill_sql.training.student.ANSWERING_CODE` stand for it, and tests hold what it computes.
+A digest covers the inputs of the computation, not source files: token ids of every prompt, the
+recipe's values, the bytes of the base's files, the precision on this machine, the versions of the
+packages that compute. A change to mentions, to the rendering of schemas or to a tokenizer gives
+another student; a changed comment does not. The code that trains or answers is represented by
+:data:`~distill_sql.training.student.TRAINING_CODE` and
+:data:`~distill_sql.models.students.ANSWERING_CODE`; tests pin its results.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from distill_sql.teacher.traces import Trace
 from distill_sql.training.rows import make_row
 from distill_sql.training.student import TRAINING_CODE, precision_used
 
-#: The packages whose versions can change what a back end computes.
+#: The packages whose versions can change the results of a back end.
 COMPUTING = {
     "torch": ("torch", "transformers", "peft", "trl", "tokenizers", "bitsandbytes"),
     "mlx": ("mlx", "mlx-lm", "tokenizers"),
 }
-#: Files of a model's folder that say what it computes and reads.
+#: The files of a model folder that determine its results, and those of its tokenizer.
 MODEL_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
 TOKENIZER_FILES = ("tokenizer*.json", "*.jinja", "vocab.json", "merges.txt", "added_tokens.json")
 
@@ -43,7 +43,7 @@ TOKENIZER_FILES = ("tokenizer*.json", "*.jinja", "vocab.json", "merges.txt", "ad
 def student_digest(
     recipe: Recipe, traces: Sequence[Trace], validation: Sequence[Trace], framework: Framework
 ) -> str:
-    """What decides a student, in twelve digits: the base alone if the recipe is not trained."""
+    """The digest of a student, twelve digits; of the base only if the recipe is not trained."""
     folder = base_folder(recipe)
     everything: dict[str, Any] = {
         "base": _files_digest(folder, MODEL_FILES),
@@ -53,7 +53,7 @@ def student_digest(
     }
     if recipe.trained:
         values = asdict(recipe)
-        for name in ("name", "base", "precision"):  # what they come to is in the others
+        for name in ("name", "base", "precision"):  # covered by the other entries
             del values[name]
         everything |= {
             "recipe": values,
@@ -67,12 +67,12 @@ def student_digest(
 def asked_digest(
     recipe: Recipe, dataset: Dataset, *, schema_tokens: int, grammar: bool, max_tokens: int
 ) -> str:
-    """What decides a student's answers to a dataset's questions, besides the student."""
+    """The digest of everything but the student that determines its answers to a dataset."""
     folder = base_folder(recipe)
     return _digest(
         {
             "prompts": _prompts_digest(dataset, recipe, folder, schema_tokens),
-            # By the grammar, an answer depends on all of the schema, shown or not.
+            # With a grammar, an answer depends on the whole schema, even with a shorter prompt.
             "grammar": [repr(dataset.schema(name)) for name in dataset.db_ids] if grammar else None,
             "max_tokens": max_tokens,
             "answering code": ANSWERING_CODE,
@@ -98,7 +98,7 @@ def _prompts_digest(dataset: Dataset, recipe: Recipe, folder: Path, schema_token
     return _PROMPTS[key]
 
 
-#: Students of one ladder are asked the same prompts, which take a while to make.
+#: A cache: the students of a ladder share their prompts, which take time to render.
 _PROMPTS: dict[tuple[str, str, str, int], str] = {}
 
 
@@ -111,7 +111,7 @@ def _row_digest(folder: Path, trace: Trace) -> str:
     return _ROWS[key]
 
 
-#: The same traces are learned by many students.
+#: A cache: many students are trained on the same traces.
 _ROWS: dict[tuple[Any, ...], str] = {}
 
 

@@ -1,6 +1,7 @@
-"""What a decoder layer keeps of a forward pass for the backward pass, way by way.
+"""The memory that a decoder layer keeps from the forward pass for the backward pass.
 
-Read off the tensors that autograd saves with :class:`torch.autograd.graph.saved_tensors_hooks`.
+The formulas were derived from the tensors that autograd saves, listed with
+:class:`torch.autograd.graph.saved_tensors_hooks`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Load:
-    """What a device holds at once: rows, padded to one width (tokens), and how many tokens of them
-    are learned; ``padded`` says whether any row is shorter than the width."""
+    """A micro batch: rows padded to a width in tokens, and the number of tokens in the loss.
+
+    ``padded`` says whether any row is shorter than the width.
+    """
 
     rows: int
     width: int
@@ -38,13 +41,13 @@ class Load:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all rows, padding included."""
+        """Tokens of all rows, including padding."""
         return self.rows * self.width
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2 model's sizes."""
+    """The dimensions of a Qwen2 model."""
 
     width: int
     inner: int
@@ -56,7 +59,7 @@ class Shape:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Shape:
-        """The sizes in a model's ``config.json``."""
+        """The dimensions in a model's ``config.json``."""
         heads, width = config["num_attention_heads"], config["hidden_size"]
         vocabulary = config["vocab_size"]
         return cls(
@@ -72,7 +75,7 @@ class Shape:
 
     @property
     def products(self) -> dict[str, tuple[int, int]]:
-        """In and out of a layer's linear maps."""
+        """Input and output dimensions of a layer's linear maps."""
         return {
             "q_proj": (self.width, self.width),
             "k_proj": (self.width, self.kv),
@@ -85,16 +88,16 @@ class Shape:
 
     @property
     def linear(self) -> int:
-        """Weights of a layer's linear maps."""
+        """The number of weights of a layer's linear maps."""
         return sum(rows * columns for rows, columns in self.products.values())
 
     def kept_by_token(self, recipe: Recipe, way: Way, load: Load) -> float:
-        """Bytes that a layer keeps of a token for the backward pass."""
+        """Bytes per token that a layer keeps for the backward pass."""
         width, inner, kv = self.width, self.inner, self.kv
         wide_targets = set(recipe.targets) - {"down_proj"}
         deep = "down_proj" in recipe.targets
         dropped = (len(wide_targets) * width + deep * inner) if recipe.dropout else 0
-        if way.framework == "mlx":  # measured: its graph is not to be read
+        if way.framework == "mlx":  # measured, since its graph cannot be inspected
             of_inner, of_width, of_kv, item = (
                 (19, 42, 8, 4) if recipe.full_width else (12, 34, 5, 2)
             )
@@ -106,30 +109,30 @@ class Shape:
             item = 2 if way.rounds else 4
             wide = 7 * width + 3 * kv
             scores = 0
-            if way.rounds:  # its own attention keeps its weights, and keys and values apart
+            if way.rounds:  # its attention keeps its weights, and a copy of keys and values
                 copied = self.kv_heads > 1 and load.rows > 1
                 wide = (4 * width + 2 * kv) if copied else (6 * width + 3 * kv)
                 scores = self.heads * load.width * item
             states = 2 * width * (4 if way.rounds else 0)
             return item * (wide + 4 * inner) + states + scores
         item = 4 if recipe.full_width and not way.rounds else 2
-        given = 2 if way.rounds else 4  # what an adapter multiplies
+        given = 2 if way.rounds else 4  # the input of an adapter
         shared = recipe.precision == "float32" and not recipe.dropout
         inputs = 2 if shared else len(wide_targets)
         return (
             given * (inputs * width + deep * inner + len(recipe.targets) * recipe.rank)
             + item * (2 * width + 2 * kv + 3 * inner)
-            + 2 * 4 * width  # what is normed, in float32
+            + 2 * 4 * width  # inputs of the norms, in float32
             + 4 * self.heads
             + dropped * (1 if way.on_gpu else 4)
             + (item * load.width if load.padded else 0)  # the mask
         )
 
     def passed_by_token(self, recipe: Recipe, way: Way) -> int:
-        """Bytes of a token that the backward pass through a layer holds beside what was kept.
+        """Bytes per token that the backward pass through a layer needs besides the kept tensors.
 
-        Measured where few tokens are learned, so that this is what a run takes most in; on a CUDA
-        device, where masks take a byte, layers that are computed again took at most 10 of the 12.
+        Measured with few tokens in the loss, so that this is the peak of a run. On a CUDA device,
+        where masks take a byte, recomputed layers took at most 10 of the 12.
         """
         if way.framework == "mlx" or (recipe.checkpointing and recipe.dropout):
             return (12 if way.on_gpu else 16) * self.inner
@@ -138,7 +141,7 @@ class Shape:
         return 8 * self.inner + 16 * self.width
 
     def kept_by_layer(self, recipe: Recipe, way: Way) -> int:
-        """Bytes that a layer keeps for the backward pass, however many tokens: rounded weights."""
+        """Bytes that a layer keeps independent of the tokens: weights rounded to bfloat16."""
         if way.lean:
             return self.linear * (2 if way.rounds else 4)
         return self.linear * 2 if way.rounds and recipe.full_width else 0

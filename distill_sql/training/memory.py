@@ -1,14 +1,14 @@
-"""How much memory training takes, known before anything is loaded.
+"""Estimates of the memory that training takes, before anything is loaded.
 
-Four parts: the base's weights; the adapter with its gradient and AdamW's two moments; what a
-forward pass keeps for the backward pass; and the logits of the learned tokens, with their gradient.
-What is kept was read off the tensors that autograd saves, way by way. That the sum is not under
-what a run takes, and at most 15 % over, ``python -m distill_sql.runs.students_benchmark memory``
-measures, and for some small models a test. Of the trainings recorded on a CUDA device
-(``book/results/gpu``) a test says the same.
+An estimate has four parts: the weights of the base; the adapter with its gradient and AdamW's two
+moments; the activations that the forward pass keeps for the backward pass
+(:mod:`~distill_sql.training.kept`); and the logits of the tokens in the loss, with their gradient.
+The estimate is not below the memory of a run and at most 15 % above it. This is measured by
+``python -m distill_sql.runs.students_benchmark memory``, tested with some small models, and tested
+against the trainings recorded on a CUDA device (``book/results/gpu``).
 
-Left out: blocks that glibc keeps after they are freed, which the measurement has it return. A small
-model on a CPU can take half as much again, and more where layers are computed again.
+Not included: blocks that glibc keeps after they are freed, which the measurement makes it return.
+On a CPU, a small model can take half as much again, and more with gradient checkpointing.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from distill_sql.training.free import available
 from distill_sql.training.kept import Load, Shape, Way
 from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
 
-#: Bytes that a weight takes, scales and offsets of 4-bit groups included.
+#: Bytes per weight, including the scales and offsets of 4-bit groups.
 WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
-#: What a run takes beyond what is counted: buffers of matrix products, small tensors, and on MLX
-#: what the order of its graph adds.
+#: The factor for memory that is not counted: buffers of matrix products, small tensors, and on MLX
+#: the order in which its graph is evaluated.
 SLACK = {"torch": 1.035, "mlx": 1.08}
-#: Bytes that PyTorch's libraries take for themselves once they train: on a CPU, which PyTorch does
-#: not count, and on a CUDA device, where work space for products is counted.
+#: Bytes that PyTorch's libraries allocate in training: on a CPU, outside PyTorch's own count, and
+#: on a CUDA device, as workspace of matrix products.
 BUFFERS, GPU_BUFFERS = 24 * 2**20, 120 * 2**20
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, by what they are for."""
+    """Bytes by purpose."""
 
     weights: int
     adapter: int
@@ -49,13 +49,13 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum, with slack and buffers."""
         tensors = self.weights + self.adapter + self.activations + self.logits
         return int(self.slack * tensors) + self.buffers
 
 
 def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
-    """How this machine carries ``recipe`` out, whose precision is resolved."""
+    """How this machine trains ``recipe``, whose precision is resolved."""
     if framework == "mlx":
         return Way("mlx")
     from distill_sql.models import torch_backend
@@ -71,7 +71,7 @@ def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
 
 
 def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
-    """The load that takes most of those that a run holds, ``micro_batch`` rows at a time."""
+    """An upper bound of the micro batches of a run with ``micro_batch`` rows each."""
     parts: list[tuple[Row, ...]] = [
         tuple(group[first : first + micro_batch])
         for group in rows_of_updates(recipe, rows)
@@ -94,10 +94,10 @@ def estimate(
     way: Way | None = None,
     load: Load | None = None,
 ) -> Memory:
-    """What training takes on one device that holds ``load`` at once.
+    """The memory of training on one device with micro batches of ``load``.
 
-    ``config`` is the base's ``config.json``, of a Qwen2 model. Without ``load``, ``micro_batch``
-    rows are of the recipe's length, and a quarter of their tokens is learned.
+    ``config`` is the base's ``config.json``, of a Qwen2 model. The default load is ``micro_batch``
+    rows of the recipe's length, with a quarter of their tokens in the loss.
     """
     way = way or Way(on_gpu=True, rounds=recipe.precision != "float32")
     load = load or Load(micro_batch, recipe.length, micro_batch * recipe.length // 4)
@@ -114,13 +114,13 @@ def estimate(
     logits = load.learned * shape.vocabulary * ((16 if item == 4 else 20) if on_mlx else 12)
     rounded = way.rounds and recipe.full_width and not way.lean
     head = shape.vocabulary * shape.width * 2 if rounded else 0
-    # While logits have gradients all layers are kept; while a layer is gone through, no logits.
+    # The gradient of the logits and the backward pass of a layer are not in memory together.
     passing = load.tokens * shape.passed_by_token(recipe, way)
-    if recipe.checkpointing:  # layers are computed again, on MLX more than one at once
+    if recipe.checkpointing:  # layers are recomputed, on MLX more than one at a time
         passing += int(layer * ((2 if item == 4 else 2.5) if on_mlx else 1))
     return Memory(
         weights=int(linear * WEIGHT_BYTES[recipe.precision] + shape.embeddings * item),
-        adapter=adapter * (24 if on_mlx else 16),  # MLX holds moments twice while it updates
+        adapter=adapter * (24 if on_mlx else 16),  # MLX has two copies of the moments in an update
         activations=int(kept + max(passing - logits, 0)),
         logits=logits + head,
         buffers=0 if on_mlx else GPU_BUFFERS if way.on_gpu else BUFFERS,
@@ -137,12 +137,12 @@ def check_memory(
     framework: Framework = "torch",
     free: int | None = None,
 ) -> Memory:
-    """The estimate for a run of a recipe; :class:`TrainingError` if it exceeds what is there.
+    """The estimate for a run; :class:`TrainingError` if it exceeds the available memory.
 
     The recipe's precision is resolved. Without ``micro_batch`` a device holds its whole share of
     the batch at once. ``rows`` are those of the run; without them, see :func:`estimate`. ``free``
-    is in bytes (default: what is there). The error names what would fit: a smaller micro batch,
-    narrower weights, or the largest recipe of the same family.
+    is in bytes (default: the available memory). The error suggests a smaller micro batch, bfloat16
+    weights, or the largest recipe of the same family that fits.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share = share_of_batch(recipe, processes)
@@ -171,12 +171,12 @@ def check_memory(
         advice = _other_recipe(recipe, way, free)
     raise TrainingError(
         f"Recipe {recipe.name} needs about {asked.total / 2**30:.1f} GiB, of which "
-        f"{asked.weights / 2**30:.1f} for weights, and {free / 2**30:.1f} GiB are there. {advice}"
+        f"{asked.weights / 2**30:.1f} for weights; {free / 2**30:.1f} GiB are available. {advice}"
     )
 
 
 def _other_recipe(recipe: Recipe, way: Way, free: int) -> str:
-    """Advice to take the largest recipe of the family that fits, if one does."""
+    """Advice to use the largest recipe of the family that fits, if there is one."""
     fitting = []
     for name, other in RECIPES.items():
         if other.precision == "auto":
@@ -202,7 +202,7 @@ def _shape(
     }  # fmt: skip
 
 
-#: The published shapes of Qwen2.5 (its models' config.json), to advise without downloading them.
+#: The dimensions of Qwen2.5's models (their config.json), for advice without a download.
 CONFIGS = {
     "Qwen/Qwen2.5-0.5B-Instruct": _shape(896, 4864, 24, 14, 2, tied=True),
     "Qwen/Qwen2.5-1.5B-Instruct": _shape(1536, 8960, 28, 12, 2, tied=True),

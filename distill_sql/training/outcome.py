@@ -1,4 +1,4 @@
-"""What training leaves behind, and the schedule that both back ends follow."""
+"""The result of training, and the schedule that both back ends follow."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ class Validation:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training left behind; ``tokens`` without padding, ``peak_memory`` in bytes.
+    """The result of a run; ``tokens`` without padding, ``peak_memory`` in bytes.
 
-    ``validation`` is empty where there were no validation rows. What measuring it took is not in
-    ``seconds``.
+    ``validation`` is empty without validation rows; ``seconds`` excludes the time that it took.
     """
 
     adapter: Path
@@ -43,14 +42,14 @@ class Trained:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens read in a second, prompt and completion, padding not counted."""
+        """Tokens per second, of prompts and completions, without padding."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
 def measured_after(total: int) -> frozenset[int]:
-    """The updates after which the validation loss of a run is measured: none, and each fifth.
+    """The numbers of updates after which validation loss is measured: 0 and each fifth of a run.
 
-    Each time takes about a fortieth of what pocket-l's training takes.
+    Each measurement takes about a fortieth of pocket-l's training time.
 
     >>> sorted(measured_after(25)), sorted(measured_after(3))
     ([0, 5, 10, 15, 20, 25], [0, 1, 2, 3])
@@ -59,10 +58,10 @@ def measured_after(total: int) -> frozenset[int]:
 
 
 def learning_rate(update: int, *, peak: float, warm_up: int, total: int) -> float:
-    """The rate of the update of this number, counted from 0: linear warm-up, then half a cosine.
+    """The learning rate of an update, counted from 0: linear warm-up, then half a cosine.
 
-    The rate would be 0 at update ``total``, so the last one has nearly none. Warm-up takes half of
-    a run that is shorter than twice its length.
+    The rate reaches 0 at update ``total``, one after the last. In a run shorter than twice the
+    warm-up, warm-up takes half of the updates.
 
     >>> [round(learning_rate(n, peak=1, warm_up=2, total=6), 3) for n in range(7)]
     [0.0, 0.5, 1.0, 0.854, 0.5, 0.146, 0.0]

@@ -1,8 +1,8 @@
-"""Training rows: what both back ends learn from, token by token and in the same order.
+"""Training rows: the token ids and their order, which are the same on both back ends.
 
-A row is a trace as token ids: the rendered prompt, then the completion and the marker that ends it.
-Only the latter two are learned. The order is drawn once: rows are shuffled, then cut into stretches
-that are sorted by length, so that the rows of an update are of like length and little is padded.
+A row is a trace as token ids: the rendered prompt, the completion and its end marker. The loss is
+on completion and end marker. Rows are shuffled and cut into stretches; each stretch is sorted by
+length, so that the rows of an update have similar lengths and need little padding.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import ChatTokenizer
 from distill_sql.teacher.traces import Trace
 
-#: Updates whose rows are sorted by length together.
+#: Updates per stretch, whose rows are sorted by length.
 STRETCH = 32
-#: What ends an answer in Qwen's chat format.
+#: The end marker of an answer in Qwen's chat format.
 END = "<|im_end|>"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids of one trace; the first ``prompt`` of them are read and not learned."""
+    """Token ids of one trace; the first ``prompt`` of them are outside the loss."""
 
     ids: tuple[int, ...]
     prompt: int
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a run in the order of training, one batch of the recipe after the other."""
+    """The rows of a run in the order of training; ``too_long`` traces were left out."""
 
     rows: tuple[Row, ...]
     too_long: int
@@ -45,15 +45,16 @@ class Rows:
 
     @property
     def learned(self) -> int:
-        """Tokens that count in the loss."""
+        """Tokens in the loss."""
         return sum(len(row.ids) - row.prompt for row in self.rows)
 
 
 def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe) -> Rows:
-    """The rows that ``recipe`` trains on, ``epochs`` times over, each epoch in an order of its own.
+    """The rows that ``recipe`` trains on, repeated for each epoch in a new order.
 
-    A trace beyond ``recipe.length`` tokens is left out and counted, never cut: half a query teaches
-    half queries. Raises :class:`TrainingError` for an empty completion and if nothing is left.
+    A trace of more than ``recipe.length`` tokens is left out and counted. It is not truncated, or
+    truncated queries would be learned. Raises :class:`TrainingError` for an empty completion, or if
+    less than a batch is left.
     """
     rows, too_long, seen = [], 0, 0
     for trace in traces:
@@ -67,7 +68,7 @@ def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe)
             rows.append(row)
     if len(rows) < recipe.batch:
         raise TrainingError(
-            f"Recipe {recipe.name} has {len(rows)} traces to train on, fewer than one batch of "
+            f"Recipe {recipe.name} has {len(rows)} traces to train on, fewer than a batch of "
             f"{recipe.batch}: of {seen} in mode {recipe.modes!r}, {too_long} exceed "
             f"{recipe.length} tokens. Make more traces, or raise length."
         )
@@ -81,7 +82,7 @@ def make_row(trace: Trace, tokenizer: ChatTokenizer) -> Row:
     if not trace.completion.strip():
         raise TrainingError(
             f"Trace {trace.question_id} on {trace.db_id} has an empty completion. Make the traces "
-            "again, or take the line out."
+            "again, or delete the line."
         )
     prompt = tokenizer.encode(tokenizer.render(trace.messages))
     completion = tokenizer.encode(trace.completion.strip() + END)
@@ -89,13 +90,13 @@ def make_row(trace: Trace, tokenizer: ChatTokenizer) -> Row:
 
 
 def updates(recipe: Recipe, rows: Rows) -> int:
-    """Optimizer updates of a run. The last one of an epoch may hold fewer rows than a batch."""
+    """The optimizer updates of a run. The last batch of an epoch may be smaller."""
     per_epoch = len(rows.rows) // recipe.epochs
     return recipe.epochs * -(-per_epoch // recipe.batch)
 
 
 def rows_of_updates(recipe: Recipe, rows: Rows) -> Iterator[Sequence[Row]]:
-    """The rows of each of a run's :func:`updates`; none holds rows of two epochs."""
+    """The batches of a run; no batch has rows of two epochs."""
     per_epoch = len(rows.rows) // recipe.epochs
     for start in range(0, len(rows.rows), per_epoch):
         epoch = rows.rows[start : start + per_epoch]
@@ -104,11 +105,11 @@ def rows_of_updates(recipe: Recipe, rows: Rows) -> Iterator[Sequence[Row]]:
 
 
 def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = None) -> int:
-    """Rows that one of ``processes`` devices holds at once, so that an update is a whole batch."""
+    """The rows that each of ``processes`` devices holds at once; an update is a whole batch."""
     if recipe.batch % processes:
         raise TrainingError(
-            f"Recipe {recipe.name} updates on {recipe.batch} examples, which {processes} devices "
-            f"cannot share evenly. Use a number of devices that divides {recipe.batch}."
+            f"Recipe {recipe.name} has batches of {recipe.batch} examples, which {processes} "
+            f"devices cannot share evenly. Use a number of devices that divides {recipe.batch}."
         )
     share = recipe.batch // processes
     if micro_batch is None:
@@ -116,7 +117,7 @@ def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = Non
     if micro_batch < 1 or share % micro_batch:
         raise TrainingError(
             f"A micro batch of {micro_batch} does not divide the {share} examples that each device "
-            "has in an update. Use one that does."
+            "has in an update. Use a divisor."
         )
     return micro_batch
 
@@ -128,7 +129,7 @@ def _in_batches(rows: Sequence[Row], batch: int, order: random.Random) -> list[R
     for start in range(0, len(shuffled), stretch):
         alike = sorted(shuffled[start : start + stretch], key=lambda row: len(row.ids))
         batches += [alike[place : place + batch] for place in range(0, len(alike), batch)]
-    # A batch that is not full stays last, or those behind it would be cut elsewhere.
+    # A partial batch stays last, since epochs are cut into batches again later.
     full = [one for one in batches if len(one) == batch]
     rest = [one for one in batches if len(one) < batch]
     return list(chain.from_iterable([*order.sample(full, len(full)), *rest]))

@@ -1,7 +1,8 @@
-"""From traces to a training set: what fits, once, split by database, and not in the dev split.
+"""From traces to a training set: deduplicated, within the length limit, split by database.
 
-:func:`training_set` is what every student learns from. Its split by database depends on the traces
-alone, not on a recipe, so all sizes and seeds are validated on the same databases.
+Every student is trained on a :func:`training_set`. Its validation databases depend on the traces
+only, so students of all sizes and seeds are validated on the same databases. :func:`leaks` finds
+traces that also occur in the dev split.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from distill_sql.prompting.tokenizer import SPECIAL_TOKENS, ChatTokenizer
 from distill_sql.sql.parsing import parse
 from distill_sql.teacher.traces import Trace
 
-#: The share of traces whose databases are kept for validation, about.
+#: The approximate share of traces whose databases are used for validation.
 VALIDATION_SHARE = 0.05
-#: The share that validation may take at most: a file of few databases can spare none.
+#: The most that validation may take; with few databases it may take nothing.
 LARGEST_SHARE = 0.2
-#: Draws the order in which databases go to validation. No recipe's seed: all seeds learn alike.
+#: The seed of the split, independent of a recipe's seed: all seeds have the same training set.
 SPLIT_SEED = 42
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The traces to train on and to validate with, no database in both, and what was left out."""
+    """Traces for training and validation, on different databases, and counts of the others."""
 
     train: tuple[Trace, ...]
     validation: tuple[Trace, ...]
@@ -36,13 +37,13 @@ class TrainingSet:
 
     @property
     def left_out(self) -> dict[str, int]:
-        """How many traces were left out, by reason, as a run's record has it."""
+        """The number of traces left out by reason, for a run's record."""
         return {"near_duplicates": self.near_duplicates, "too_long": self.too_long}
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A trace and a dev question that share their question or their query."""
+    """A trace with the question or the query of a dev question."""
 
     trace_id: int
     dev_id: int
@@ -57,16 +58,16 @@ def training_set(
     validation_share: float = VALIDATION_SHARE,
     seed: int = SPLIT_SEED,
 ) -> TrainingSet:
-    """Leave out what is said twice or too long, and set whole databases apart for validation.
+    """Leave out near duplicates and long traces, and hold out whole databases for validation.
 
     Two traces on one database are near duplicates if their questions have the same words and their
-    answers the same query. ``max_tokens`` is a recipe's ``length``: tokens of the student's
-    ``tokenizer`` in prompt and completion together.
+    queries are the same. ``max_tokens`` is a recipe's ``length``, the limit of prompt and
+    completion together in tokens of the student's ``tokenizer``.
 
-    Databases go to validation in an order drawn by ``seed`` until they hold ``validation_share`` of
-    the distinct traces. One that would bring them above :data:`LARGEST_SHARE` stays for training,
-    so a file of few databases may have no validation at all. Databases are drawn before the long
-    traces are left out: the split is the same for every tokenizer and length.
+    Databases are held out in random order until they have ``validation_share`` of the distinct
+    traces. A database that would exceed :data:`LARGEST_SHARE` stays in training, so with few
+    databases there may be no validation. Databases are drawn before long traces are left out, so
+    the split is the same for every tokenizer and length.
     """
     distinct: dict[tuple[str, str, str], Trace] = {}
     for trace in traces:
@@ -99,13 +100,13 @@ def _validation_databases(traces: Sequence[Trace], share: float, seed: int) -> s
 
 
 def length(trace: Trace, tokenizer: ChatTokenizer) -> int:
-    """The tokens of a trace as a student reads it: prompt, completion, and the mark of its end."""
+    """The tokens of a trace: prompt, completion and end marker."""
     prompt = tokenizer.count(tokenizer.render(trace.messages))
     return prompt + tokenizer.count(trace.completion.strip() + SPECIAL_TOKENS[-1])
 
 
 def leaks(traces: Iterable[Trace], dev: Dataset) -> list[Leak]:
-    """Where a trace has the question or the query of a dev question, after normalising both."""
+    """The traces whose normalised question or query is that of a dev question."""
     questions = {normal_question(e.question): e.question_id for e in dev}
     queries = {normal_query(e.query): e.question_id for e in dev}
     found = []
@@ -120,7 +121,7 @@ def leaks(traces: Iterable[Trace], dev: Dataset) -> list[Leak]:
 
 
 def normal_question(question: str) -> str:
-    """Its words, in lower case.
+    """The words of a question, in lower case.
 
     >>> normal_question("How many singers,  do we have?")
     'how many singers do we have'
@@ -129,7 +130,7 @@ def normal_question(question: str) -> str:
 
 
 def normal_query(sql: str) -> str:
-    """Its text in one spelling: case, spaces and quotes do not count.
+    """A query with normalised case, spaces and quotes.
 
     >>> normal_query("select  Name from Singer where age>3;")
     'select name from singer where age > 3'
@@ -139,5 +140,5 @@ def normal_query(sql: str) -> str:
         return (
             tree.sql("sqlite").lower().replace('"', "") if tree else " ".join(sql.lower().split())
         )
-    except RecursionError:  # too deep to be written
+    except RecursionError:  # too deeply nested to be written
         return " ".join(sql.lower().split())

@@ -1,4 +1,4 @@
-"""Training a student from traces, by a recipe, on either back end, with a complete record."""
+"""Training a student on traces by a recipe, on either back end, with a complete record."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from distill_sql.training.memory import check_memory
 from distill_sql.training.outcome import Trained, Update, Validation
 from distill_sql.training.rows import Row, Rows, make_row, make_rows
 
-#: Raised by one whenever the code that trains gives other losses for the same rows and recipe, so
-#: that students of the earlier code are not taken for its own. A test holds a run's losses.
+#: The version of the code that trains. It is incremented when the same rows and recipe get other
+#: losses, so that students of earlier code are trained again. A test pins the losses of a run.
 TRAINING_CODE = 2
 
 
 class Trainer(Protocol):
-    """What a back end's module of this folder has."""
+    """The interface of a back end's training module."""
 
     def train(
         self,
@@ -46,18 +46,18 @@ class Trainer(Protocol):
         progress: bool = True,
         start: Path | None = None,
     ) -> Trained:
-        """Train an adapter on rows into a folder.
+        """Train an adapter on ``rows`` into the folder ``out``.
 
-        ``micro_batch`` is the number of rows that a device holds at once; the update is the
-        recipe's batch whatever it is. ``start`` is an adapter whose weights are the first ones. A
-        checkpoint is kept on the way, and ``resume`` goes on from the last. The loss on
-        ``validation`` is measured beside; training is the same without.
+        ``micro_batch`` is the number of rows that a device holds at once; an update is always the
+        recipe's batch. ``start`` is an adapter to begin with. Checkpoints are saved, and ``resume``
+        continues from the last one. The loss on ``validation`` rows is measured without an effect
+        on training.
         """
         ...
 
 
 def trainer(framework: Framework) -> Trainer:
-    """The module that trains on a framework."""
+    """The training module of a framework."""
     check_installed(framework)
     if framework == "mlx":
         from distill_sql.training import mlx_trainer
@@ -81,18 +81,19 @@ def train_student(
 ) -> Trained:
     """Train the recipe's student on ``traces`` into the folder ``out``.
 
-    ``validation`` are traces that are not learned and whose loss is measured along the way;
-    :func:`~distill_sql.training.splits.training_set` makes both, and its ``left_out`` is kept in
-    the record. The folder ends with ``adapter``, ``losses.json`` (every update's loss and learning
-    rate, and the validation losses) and ``manifest.json``. A run that was killed goes on from its
-    last checkpoint; one that is complete is read back.
+    ``validation`` are traces outside training whose loss is measured during the run;
+    :func:`~distill_sql.training.splits.training_set` makes both, and its ``left_out`` is recorded.
+    The folder then has ``adapter``, ``losses.json`` (loss and learning rate of every update, and
+    the validation losses) and ``manifest.json``. A killed run resumes from its last checkpoint; a
+    complete one is read back.
 
-    Raises :class:`TrainingError` if the folder holds a run of another recipe or on other traces, if
-    the traces ask otherwise than the recipe, if memory will not do, or if nothing can be learned.
+    Raises :class:`TrainingError` if the folder has a run of another recipe or on other traces, if
+    the prompts of traces and recipe differ, if memory does not suffice, or if there are too few
+    traces.
     """
     if not recipe.trained:
         raise TrainingError(
-            f"Recipe {recipe.name} is a base row: its model is measured as it comes. Train "
+            f"Recipe {recipe.name} is a base row: its model is evaluated without training. Train "
             f"{recipe.name.removesuffix('-base')} instead."
         )
     framework = framework or default_framework()
@@ -116,8 +117,27 @@ def train_student(
     left = {"near_duplicates": 0, "too_long": 0, **(left_out or {})}
     left["too_long"] += rows.too_long
     trained = replace(trained, too_long=left["too_long"])
-    if int(os.environ.get("RANK", "0")) > 0:
-        return trained  # one process keeps the record
+    if int(os.environ.get("RANK", "0")) == 0:  # one process writes the record
+        learned = len(rows.rows) // recipe.epochs
+        _keep(
+            trained, out, recipe, framework=framework, precision=precision,
+            micro_batch=micro_batch or recipe.batch,
+            counts={"learned": learned, "validation": len(held), **left},
+        )  # fmt: skip
+    return trained
+
+
+def _keep(
+    trained: Trained,
+    out: Path,
+    recipe: Recipe,
+    *,
+    framework: Framework,
+    precision: str,
+    micro_batch: int,
+    counts: Mapping[str, int],
+) -> None:
+    """Write losses and manifest of a finished run, and delete its checkpoints."""
     losses = {
         "updates": [asdict(update) for update in trained.updates],
         "validation": [asdict(one) for one in trained.validation],
@@ -134,11 +154,9 @@ def train_student(
             framework=framework,
             precision=precision,
             schema_tokens=recipe.schema_tokens,
-            micro_batch=micro_batch or recipe.batch,
+            micro_batch=micro_batch,
             training={
-                "learned": len(rows.rows) // recipe.epochs,
-                "validation": len(held),
-                **left,
+                **counts,
                 "tokens": trained.tokens,
                 "learned_tokens": trained.learned_tokens,
                 "updates": len(trained.updates),
@@ -148,19 +166,18 @@ def train_student(
         ),
     )
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    return trained
 
 
 def validation_rows(
     traces: Sequence[Trace], tokenizer: ChatTokenizer, recipe: Recipe
 ) -> tuple[Row, ...]:
-    """The rows that a recipe is validated on: of the modes that it learns, and no longer."""
+    """The validation rows of a recipe: of its modes, and within its length."""
     rows = (make_row(trace, tokenizer) for trace in traces if recipe.modes in ("both", trace.mode))
     return tuple(row for row in rows if len(row.ids) <= recipe.length)
 
 
 def precision_used(recipe: Recipe, framework: Framework | None = None) -> str:
-    """In which numbers a recipe trains on this machine: what ``auto`` and ``mixed`` come to."""
+    """The precision of training on this machine, with ``auto`` and ``mixed`` resolved."""
     framework = framework or default_framework()
     chosen = backend(framework).resolve(recipe)
     if chosen.precision != "mixed":
@@ -173,20 +190,20 @@ def precision_used(recipe: Recipe, framework: Framework | None = None) -> str:
 
 
 def _check_prompts(recipe: Recipe, traces: Sequence[Trace]) -> None:
-    """Raise :class:`TrainingError` unless traces are asked as the recipe's student will be."""
+    """Raise :class:`TrainingError` if the prompts of traces differ from those of the recipe."""
     for trace in traces:
         if (style := style_of(trace.messages)) != recipe.style:
             raise TrainingError(
-                f"Recipe {recipe.name} asks in the {recipe.style} style and trace "
-                f"{trace.question_id} on {trace.db_id} in the {style} style: "
-                "a student would be asked otherwise than it was taught. Make the traces again in "
-                "the recipe's style, or override it with theirs."
+                f"Recipe {recipe.name} has prompts in the {recipe.style} style and trace "
+                f"{trace.question_id} on {trace.db_id} in the {style} style: prompts would differ "
+                "between training and evaluation. Make the traces again in the recipe's style, or "
+                "override it with theirs."
             )
         if trace.schema_tokens != recipe.schema_tokens:
             raise TrainingError(
                 f"Recipe {recipe.name} shows {_schema(recipe.schema_tokens)} and trace "
-                f"{trace.question_id} on {trace.db_id} {_schema(trace.schema_tokens)}: a student "
-                "would be asked otherwise than it was taught. Train with --schema-tokens "
+                f"{trace.question_id} on {trace.db_id} {_schema(trace.schema_tokens)}: prompts "
+                "would differ between training and evaluation. Train with --schema-tokens "
                 f"{trace.schema_tokens}, or make the traces again with --schema-tokens "
                 f"{recipe.schema_tokens}."
             )
@@ -199,7 +216,10 @@ def _schema(tokens: int) -> str:
 def _begin(
     out: Path, recipe: Recipe, rows: Sequence[Row], validation: Sequence[Row], precision: str
 ) -> bool:
-    """Whether ``out`` holds this very run, begun; notes down what run it is if it is empty."""
+    """Whether ``out`` has a started run with these inputs; if it is empty, records the inputs.
+
+    Raises :class:`TrainingError` if it has another run.
+    """
     run = {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "rows": rows_digest(rows),
@@ -219,21 +239,21 @@ def _begin(
         f"{name} was {old.get(name)!r}, now {value!r}"
         for name, value in new.items()
         if name not in ("recipe", "rows", "validation") and old.get(name) != value
-    ] or ["the traces are others"]
+    ] or ["the traces differ"]
     raise TrainingError(
-        f"{out} holds another run: {'; '.join(changed)}. Train into another folder, "
+        f"{out} has another run: {'; '.join(changed)}. Train into another folder, "
         "or delete this one."
     )
 
 
 def rows_digest(rows: Iterable[Row]) -> str:
-    """SHA-256 (hex) of rows in their order: their token ids, and which of them are learned."""
+    """SHA-256 (hex) of rows in their order: token ids and prompt lengths."""
     text = json.dumps([[row.prompt, row.ids] for row in rows])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_trained(out: Path) -> Trained:
-    """A finished run, as :func:`train_student` left it in its folder."""
+    """The result of a finished run, read from its folder."""
     record = read_json(out / "manifest.json")
     training, losses = record["training"], read_json(out / "losses.json")
     return Trained(

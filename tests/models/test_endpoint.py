@@ -296,7 +296,7 @@ def test_a_port_is_a_port(port: str, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("option", ["--host", "--allow-host"])
 def test_a_host_is_a_host(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is no name of a host" in said(capsys, "model", "--port=0", f"{option}=http://a/")
+    assert "is not a host name" in said(capsys, "model", "--port=0", f"{option}=http://a/")
 
 
 @pytest.mark.parametrize("value", [None, "", " \n", "k\u00e9y", "a\nb"])

@@ -105,7 +105,7 @@ def test_a_schema_that_is_too_much_is_named(
     tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grammar, "grammar_of", lambda _: "start: (")
-    with pytest.raises(PredictionError, match="No grammar can be made of shop's schema"):
+    with pytest.raises(PredictionError, match="No grammar can be built from shop's schema"):
         QueryGrammar(SHOP, vocabulary(tokenizer))
 
 

@@ -161,5 +161,5 @@ def test_a_failure_beside_others_is_told(
     tmp_path: Path,
 ) -> None:
     plan = [Experiment(recipe, tuple(traces[:2])), Experiment(recipe, tuple(traces[2:4]))]
-    with pytest.raises(TrainingError, match="fewer than one batch"):
+    with pytest.raises(TrainingError, match="fewer than a batch"):
         run_experiments(plan, dev, tmp_path, framework="torch", processes=2)
