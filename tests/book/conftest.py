@@ -23,7 +23,7 @@ def make_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBook:
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No dataset of the user's, and kernels in another folder that find this package."""
+    """Hide the user's datasets, and let kernels in another folder import this package."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for variable in ("SPIDER_DIR", "BIRD_DIR"):
         monkeypatch.delenv(variable, raising=False)

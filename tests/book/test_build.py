@@ -1,4 +1,4 @@
-"""Executing chapters: what runs, what stays, and what a user sees when it goes wrong."""
+"""Executing chapters: which are executed, which are kept, and what a user sees on errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that a chapter notes: kept in the executed notebook, shown nowhere."""
+"""Figures that a chapter notes: kept in the executed notebook, but not displayed."""
 
 from __future__ import annotations
 

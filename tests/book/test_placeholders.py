@@ -27,7 +27,7 @@ def book(make_book: MakeBook) -> Book:
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """What the chapters' folder held at each build of the pages, which is not done itself."""
+    """The content of the chapters' folder at each build of the pages; nothing is built."""
     seen: list[dict[str, str]] = []
 
     def build_site(book: Book, *, force: bool = False) -> bool:

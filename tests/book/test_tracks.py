@@ -1,4 +1,4 @@
-"""The real chapters on datasets other than pocket: BIRD's part that is here, and a tiny folder."""
+"""The real chapters on other datasets than pocket: a part of BIRD, and a tiny folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHAPTERS = Book(ROOT).chapter_names
 
 
 def shown(root: Path, name: str, **parameters: object) -> str:
-    """What a chapter's page says, as text, when it is executed in a book of its own."""
+    """The text of a chapter's page, executed in a temporary book."""
     book = write_book(root, **{name: ("",)})
     shutil.copy(ROOT / "notebooks" / f"{name}.md", book.notebooks)
     run(book, parameters=parameters)

@@ -10,7 +10,7 @@ from distill_sql.cli import doctor
 
 @pytest.fixture(autouse=True)
 def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing torch and mlx takes seconds: leave it to the one test that wants it."""
+    """Skip importing torch and mlx, which takes seconds, except in one test."""
     monkeypatch.setattr(doctor, "_ask", lambda code: "")
     for variable in ("SPIDER_DIR", "BIRD_DIR", "OPENAI_API_KEY"):
         monkeypatch.delenv(variable, raising=False)

@@ -57,7 +57,7 @@ def test_two_processes_can_build_at_once(tmp_path: Path) -> None:
 def test_versions_unused_for_long_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A young one may be that of another checkout, whose questions would be gone while it asks."""
+    """A recent version may be in use by another checkout, so it stays."""
     monkeypatch.setenv("DISTILL_SQL_CACHE", str(tmp_path))
     young, old, other = (tmp_path / "pocket" / name for name in ("a" * 16, "b" * 16, "notes"))
     for folder, days in ((young, 1), (old, 30), (other, 30)):

@@ -1,4 +1,4 @@
-"""A Batch API in the same process, whose files can be spoiled line by line; it keeps books."""
+"""A fake Batch API in the same process: its files can be damaged, and it records costs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from distill_sql.teacher.batch_api import RefusedError
 
 TEXT = "```sql\nSELECT count(*) FROM t\n```"
 PROMPT_TOKENS, COMPLETION_TOKENS = 80, 4
-#: Nano-dollars that the endpoint takes for a token.
+#: The endpoint's prices in nano-dollars per token.
 PRICES = (75, 300)
 
 
 def answer_to(record: dict[str, Any]) -> dict[str, Any]:
-    """The line of an output file that answers a line of requests."""
+    """The line of the output file for a line of requests."""
     count = record["body"].get("n", 1)
     choice = {"message": {"content": TEXT}, "finish_reason": "stop"}
     usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": count * COMPLETION_TOKENS}
@@ -25,17 +25,17 @@ def answer_to(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def cost_of(answer: dict[str, Any]) -> int:
-    """What the endpoint takes for an answer."""
+    """The endpoint's price of an answer."""
     usage: dict[str, int] = answer["response"]["body"]["usage"]
     return PRICES[0] * usage["prompt_tokens"] + PRICES[1] * usage["completion_tokens"]
 
 
 class FakeApi:
-    """Takes the place of :class:`distill_sql.teacher.batch_api.BatchApi`.
+    """Replaces :class:`distill_sql.teacher.batch_api.BatchApi`.
 
-    ``write`` makes the output and the error file of the answers. ``queue`` is how many requests may
-    be under way in all batches; a batch over it fails. ``looks`` is how often a batch is looked at
-    before it is over. ``failing`` makes the next calls of a name raise.
+    ``write`` makes the output file and the error file from the answers. ``queue`` is the limit of
+    pending requests in all batches; a batch over the limit fails. ``looks`` is the number of polls
+    until a batch is finished. ``failing`` makes the next calls of a method raise.
     """
 
     def __init__(self) -> None:
@@ -122,10 +122,10 @@ class FakeApi:
 
 
 def down() -> TeacherError:
-    """What is raised while the endpoint cannot be reached."""
+    """The error while the endpoint cannot be reached."""
     return TeacherError("Fetching failed: ReadError. Nothing is lost.")
 
 
 def refused(status: int) -> RefusedError:
-    """What is raised when the endpoint refuses."""
+    """The error if the endpoint refuses."""
     return RefusedError(f"status {status}", status)

@@ -1,7 +1,7 @@
-"""A scriptable endpoint that speaks chat completions and injects faults, in a process of its own.
+"""A scriptable chat completions endpoint that injects faults, in a separate process.
 
-It is no model: answers come from its script. It keeps books of what it answered and what that
-costs, so that a client's own books can be checked. Start it with :func:`serving`.
+It has no model: answers come from its script. It records its answers and their cost, so that a
+client's ledger can be checked. Start it with :func:`serving`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 SCRIPT: dict[str, Any] = {
     "seed": 0,
     "latency": 0.0,
-    "many": True,  # whether `n` is heeded
+    "many": True,  # whether `n` has an effect
     "knows_n": True,  # else `n` is refused
-    "odd": {},  # part of a question -> {"status", "body", "headers"}: what it gets instead
+    "odd": {},  # part of a question -> {"status", "body", "headers"} of its reply
     "answers": {},  # last message's first line -> answers, one per sample
     "default": "```sql\nSELECT count(*) FROM t\n```",
-    "too_many": 0.0,  # shares of requests that end in each fault
+    "too_many": 0.0,  # share of requests with each fault
     "broken": 0.0,
     "dropped": 0.0,
     "malformed": 0.0,
@@ -138,7 +138,7 @@ class Endpoint:
         return True
 
     def batch(self, writer: asyncio.StreamWriter, first: str, body: bytes) -> None:
-        """Files and batches: a batch is over at the second look."""
+        """Files and batches: a batch is finished at the second poll."""
         if first.startswith("POST") and "/files" in first:
             self.files.append(body)
             self.reply(writer, 200, {"id": f"file-{len(self.files) - 1}", "object": "file"})
@@ -217,14 +217,14 @@ def serving(
 
 
 def books(url: str) -> dict[str, int]:
-    """What the endpoint answered, and what it takes for that (nano-dollars)."""
+    """The number of answers by kind, and their cost (nano-dollars)."""
     with urllib.request.urlopen(url.replace("/v1", "/books")) as response:
         found: dict[str, int] = json.loads(response.read())
     return found
 
 
 async def listen(endpoint: Endpoint) -> None:
-    """Serve until the process is killed, at a port that is printed first."""
+    """Print a port and serve on it until the process is killed."""
     server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, limit=2**20)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:

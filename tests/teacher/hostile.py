@@ -1,8 +1,8 @@
-"""A hostile endpoint: every odd answer, 5 % each, and books in a file that survives it.
+"""A hostile endpoint: all kinds of malformed answers, 5 % each, and a journal in a file.
 
-It looks into the clients' cache when a request arrives, so it knows whether it is asked for what is
-there already. Each line of its journal is a request or an answer, with the time; an answer is put
-down before a byte of it is sent. Run by :mod:`tests.teacher.hostile_soak`.
+It reads the clients' cache when a request arrives, so it knows whether the answer is there already.
+Each line of the journal is a request or an answer, with the time. An answer is written to it before
+its first byte is sent. Run by :mod:`tests.teacher.hostile_soak`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from distill_sql.teacher import Price, Store
 from distill_sql.teacher.store import request_key
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, Endpoint, listen
 
-#: What the clients' settings call this endpoint.
+#: The address of this endpoint in the clients' settings.
 BASE_URL = "http://hostile/v1"
 PRICE = Price(150, 600)
-#: The most samples of a question.
+#: Maximum number of samples of a question.
 SAMPLES = 3
 
-#: Turned down before anything was charged.
+#: Refused before anything was charged.
 UNPAID = ("refused", "too many", "come back")
-#: Charged for, and nothing that could be used comes back.
+#: Charged, without a usable answer.
 WASTED = ("broken", "no choices", "deep", "no answer", "huge", "drip", "dropped")
-#: Charged for, and the answer counts, whatever is odd about it.
+#: Charged, with a usable although malformed answer.
 KEPT = (
     "parts", "reasoning", "texts", "no message", "shape", "number", "types", "usage", "encoding",
 )  # fmt: skip
-#: Of each 5 %; the rest, 5 %, is plain.
+#: 5 % of each; the remaining 5 % are normal answers.
 KINDS = (*UNPAID, *WASTED, *KEPT)
 
 _LIES: list[Any] = [
@@ -58,7 +58,7 @@ class Hostile(Endpoint):
         self.under_way: dict[int, tuple[str, str, str]] = {}
 
     def note(self, event: str, number: int, **more: Any) -> None:
-        """Put down what happened; the line is with the system before anything else happens."""
+        """Write an event to the journal, flushed before anything else happens."""
         line = {"event": event, "number": number, "time": time.time(), **more}
         self.journal.write(json.dumps(line) + "\n")
         self.journal.flush()

@@ -4,11 +4,11 @@
     python -m tests.teacher.hostile_soak --budget 0.5        until the budget stops it
     python -m tests.teacher.hostile_soak --questions 60 --kills 1
 
-The endpoint (:mod:`tests.teacher.hostile`) runs in a process of its own, answers oddly in 19 ways,
-5 % each, and keeps its own books. Prints what was measured, and fails if an answer was lost or paid
-for twice, the budget passed, or the cache's books below the endpoint's. Left out: an endpoint that
-says it used fewer tokens than it charges for, which no client can know. ``--record`` keeps what was
-measured (:mod:`distill_sql.runs.measured`).
+The endpoint (:mod:`tests.teacher.hostile`) runs in a separate process, has 19 kinds of malformed
+answers, 5 % each, and keeps a journal. Prints the measurements, and fails if an answer was lost or
+paid twice, the budget was exceeded, or the cache's ledger shows less than the endpoint charged. Not
+covered: an endpoint that reports fewer tokens than it charges, which no client can notice.
+``--record`` records the measurements (:mod:`distill_sql.runs.measured`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.teacher.endpoint import ROOT, books, serving
 from tests.teacher.hostile import BASE_URL, PRICE, SAMPLES, UNPAID, WASTED
 
 SETTINGS = Settings(base_url=BASE_URL, samples=SAMPLES)
-#: Memory that a client may take at most, in MiB; one body of the endpoint's has 400 MB.
+#: Memory limit of a client in MiB; one body of the endpoint has 400 MB.
 MEMORY = 400
 
 
@@ -45,7 +45,7 @@ def questions(count: int | None) -> Dataset:
 
 
 def work(url: str, cache: Path, count: int, cap: int, concurrency: int, timeout: float) -> None:
-    """What each client process does; prints how it ended."""
+    """The work of a client process; prints how it ended."""
     pace.LONGEST_PAUSE = 0.05
     with Store(cache) as store:
         teacher = Teacher(
@@ -60,7 +60,7 @@ def work(url: str, cache: Path, count: int, cap: int, concurrency: int, timeout:
 
 
 def most_memory() -> int:
-    """The most memory that this process has had, in MiB; 0 where the system does not say.
+    """The peak memory of this process in MiB; 0 if the system does not report it.
 
     ``ru_maxrss`` would count what the process that started this one had.
     """
@@ -71,7 +71,7 @@ def most_memory() -> int:
 
 @dataclass
 class Soak:
-    """One soak: its clients, what they said, and what was seen of the books meanwhile."""
+    """One soak: its clients, their output, and the ledgers observed during the run."""
 
     folder: Path
     count: int
@@ -91,7 +91,7 @@ class Soak:
         )
 
     def run(self, kills: int, rng: random.Random) -> float:
-        """Two clients until all is answered or the budget is used up; seconds that took."""
+        """Run two clients until all is answered or the budget is used up; returns the seconds."""
         self.cache, journal = self.folder / "cache.sqlite", self.folder / "journal.jsonl"
         Store(self.cache).close()
         script = {"cache": str(self.cache), "journal": str(journal), "latency": 0.005}
@@ -147,7 +147,7 @@ class Soak:
         return books(self.url).get("asked", 0)
 
     def look(self) -> None:
-        """The endpoint's books first: what it charges for is booked before."""
+        """Read the endpoint's journal first: a request is booked before it is charged."""
         charged = books(self.url).get("cost", 0)
         with Store(self.cache, read_only=True) as store:
             spent = store.spent()
@@ -156,7 +156,7 @@ class Soak:
         time.sleep(0.02)
 
     def report(self, took: float) -> None:
-        """Compare the two sides' books, print the figures, and fail where they differ."""
+        """Compare journal and ledger, print the figures, and fail if they differ."""
         asked = {e["number"]: e for e in self.events if e["event"] == "asked"}
         answered = [e for e in self.events if e["event"] == "answered"]
         charged = sum(event["cost"] for event in answered)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def old_cache(path: Path) -> Iterator[sqlite3.Connection]:
-    """A cache as the first version of this package made it."""
+    """Write a cache in layout 1."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript("""

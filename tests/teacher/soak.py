@@ -1,11 +1,11 @@
-"""The teacher's bars on all of Spider's training questions, against an endpoint with faults.
+"""Speed and robustness of the teacher on all Spider training questions, at a faulty endpoint.
 
     python -m tests.teacher.soak SPIDER_DIR          speed, latency, memory, a full cache
     python -m tests.teacher.soak SPIDER_DIR --faults four faults, three kill -9
     python -m tests.teacher.soak SPIDER_DIR --filter judging the samples on the real databases
 
-Prints what was measured; ``--record`` keeps it (:mod:`distill_sql.runs.measured`). The endpoint
-runs in a process of its own on the same machine.
+Prints the measurements; ``--record`` records them (:mod:`distill_sql.runs.measured`). The endpoint
+runs in a separate process on the same machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from distill_sql.teacher.work import fair_order
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving
 
 PRICE = Price(150, 600)
-#: What was measured, by name, each with its unit.
+#: Measurements by name, each with its unit.
 Figures = dict[str, tuple[float, str]]
 FAULTS = {"too_many": 0.05, "broken": 0.02, "dropped": 0.01, "malformed": 0.01}
 
@@ -119,7 +119,7 @@ def faults(spider: Path, folder: Path) -> Figures:
 
 
 def judging(spider: Path, folder: Path) -> Figures:
-    """Three samples a question: the gold query twice, and a mutant of it once."""
+    """Three samples per question: the gold query twice, and a mutant once."""
     dataset, settings = load_dataset("spider", split="train", path=spider), Settings()
     count = 0
     with Store(folder / "answers.sqlite") as store:

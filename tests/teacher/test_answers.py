@@ -1,4 +1,4 @@
-"""What endpoints answer, odd answers above all: none is an error, and none is lost."""
+"""Answers of endpoints, above all malformed ones: none is an error, and none is lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def choice(content: Any, **more: Any) -> dict[str, Any]:
 
 
 def check(answer: Answer) -> None:
-    """What holds of every answer: it can be stored, and counts are counts."""
+    """Check what holds for every answer: it can be stored, and its counts are valid."""
     assert bool(answer.choices) != bool(answer.problem)
     for text, finish in answer.choices:
         f"{text}{finish}".encode()

@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 class Told(list[str]):
-    """What a run says, as one text."""
+    """The output of a run as one text."""
 
     def __str__(self) -> str:
         return "\n".join(self)
@@ -60,7 +60,7 @@ def unanswered(store: Store, requests: list[Request]) -> int:
 
 
 def check_books(store: Store) -> None:
-    """The ledger is what the answers cost and what is booked for requests, and nothing else."""
+    """Check that the ledger is the cost of the answers plus the booked requests."""
     [(cost,)] = store.rows("SELECT coalesce(sum(cost), 0) FROM sample")
     [(booked,)] = store.rows("SELECT coalesce(sum(bound), 0) FROM batch_request")
     assert store.spent() == cost + booked
@@ -254,7 +254,7 @@ KINDS: dict[str, tuple[Any, str]] = {
 
 
 def spoil(kinds: list[str], *, in_errors: bool = False) -> Any:
-    """Files with a line of each kind, and then answers as they should be."""
+    """Files with a line of each kind, followed by valid answers."""
 
     def write(found: list[dict[str, Any]]) -> tuple[bytes, bytes]:
         lines = [

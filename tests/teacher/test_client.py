@@ -476,7 +476,7 @@ def test_one_connection_timeout_does_not_end_the_run(
 
 
 def test_requests_of_another_process_are_waited_for(pocket_train: Dataset, tmp_path: Path) -> None:
-    """Two stores on one file: what one holds the other neither asks nor gives up."""
+    """A request that one of two stores on a file holds is not asked or failed by the other."""
     some = pocket_train.limit(6)
     settings = Settings(base_url="http://test/v1")
     requests = list(requests_for(some, settings))

@@ -30,7 +30,7 @@ pytest.importorskip("torch", reason="the extra train is not installed")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_from_question_to_verdict(pocket_train: Dataset, tmp_path: Path) -> None:
-    """A random model answers over HTTP; nothing it says is right, and the sieve says so."""
+    """A random model answers over HTTP; no answer is right, and all are dropped."""
     some = pocket_train.limit(2)
     model = random_model(tmp_path / "model", tokenizer_for(pocket_train))
     settings = Settings(embedded.name(model), embedded.BASE_URL, samples=2, max_tokens=16)
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_weights(pocket_train: Dataset, tmp_path: P
 
 
 def test_other_weights_have_another_name(pocket_train: Dataset, tmp_path: Path) -> None:
-    """Answers are filed under it: those of an older teacher must not pass for a newer one's."""
+    """Answers are stored under the name, so those of an older teacher must not match."""
     one, same, other = (
         embedded.name(random_model(tmp_path / folder / "m", tokenizer_for(pocket_train), seed=seed))
         for folder, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -71,7 +71,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 
 
 def test_the_name_is_known_without_torch() -> None:
-    """Settings hold it, and are made where only a teacher far away is asked."""
+    """Settings have the name, also on machines that only ask remote teachers."""
     code = "import sys; from distill_sql.teacher.embedded import name; name(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "hashlib" in loaded.split()
@@ -104,7 +104,7 @@ Event().wait()
 def test_the_endpoint_ends_with_the_process_that_started_it(
     pocket_train: Dataset, tmp_path: Path
 ) -> None:
-    """Killed, it can stop nothing; the end of the thread that started the endpoint ends nothing."""
+    """It ends after a kill, too, but not with the thread that started it."""
     model = random_model(tmp_path / "model", tokenizer_for(pocket_train))
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(model)], stdout=subprocess.PIPE, text=True

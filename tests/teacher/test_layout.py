@@ -22,7 +22,7 @@ BODY = {"model": "m", "messages": []}
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """All that could change in a folder: names, contents and times of its files."""
+    """The names, contents and times of the files in a folder."""
     return {
         path.name: (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -36,7 +36,7 @@ def sqlite_file(path: Path, *, mode: str = "DELETE", script: str = "") -> None:
 
 
 def killed_in_wal(path: Path) -> None:
-    """A file whose rows are all in its log, as after kill -9."""
+    """Write a file whose rows are all in its log, as after kill -9."""
     made = path.with_name("made")
     made.mkdir()
     with closing(sqlite3.connect(made / "x")) as db:

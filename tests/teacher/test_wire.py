@@ -1,4 +1,4 @@
-"""One request against a server that does what it likes with bytes."""
+"""One request to a server that sends arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 def post(
     handler: Handler, *, timeout: float = 5.0, most: int = 10_000, key: str = "sk-test"
 ) -> tuple[Reply, bytes]:
-    """What comes back when ``handler`` answers, and what it was sent."""
+    """The reply if ``handler`` answers, and the request that it got."""
     seen = bytearray()
 
     def serve(listener: socket.socket) -> None:
@@ -133,7 +133,7 @@ def test_an_incomplete_response_is_lost(sent: bytes) -> None:
 
 @pytest.mark.parametrize("key", ["a\nb", "a\r", "a\x00", "\u2014"])
 def test_an_unsent_request_is_not_lost(key: str) -> None:
-    """A key is checked before; this is what is left if something else in a header is wrong."""
+    """Keys are checked earlier; this is for other invalid header values."""
     with pytest.raises(NotSentError):
         post(sends(OK, b"\r\n"), key=key)
 
