@@ -88,20 +88,20 @@ class _Learner:
 
         self._recipe, self._share = recipe, share
         mx.random.seed(recipe.seed)
-        self.model, config = load_model_as(folder, recipe)
+        model, config = load_model_as(folder, recipe)
         check_vocabulary(load_tokenizer(folder), config["vocab_size"], folder)
-        add_lora(self.model, recipe)
+        add_lora(model, recipe)
         if start is not None:
-            self.model.load_weights(str(start / "adapters.safetensors"), strict=False)
+            model.load_weights(str(start / "adapters.safetensors"), strict=False)
         self._optimizer = optim.AdamW(
             learning_rate=0.0, betas=[recipe.beta1, recipe.beta2], eps=recipe.epsilon,
             weight_decay=recipe.weight_decay, bias_correction=True,
         )  # fmt: skip
-        self.model.train()
-        self._optimizer.init(self.model.trainable_parameters())
-        self._loss_and_gradient = nn.value_and_grad(
-            self.model, lambda *batch: _loss_sum(self.model, *batch)
-        )
+        model.train()
+        self._optimizer.init(model.trainable_parameters())
+        # The function refers to the model only: a cycle with self would keep it in memory.
+        self._loss_and_gradient = nn.value_and_grad(model, lambda *batch: _loss_sum(model, *batch))
+        self.model = model
 
     def update(self, number: int, group: Sequence[Row], rate: float) -> Update:
         """One optimizer update on a batch; ``number`` counts updates from 0."""

@@ -1,4 +1,4 @@
-"""Chat completion requests: what is accepted, and what is refused with which words."""
+"""Chat completion requests: accepted ones, refused ones and their messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {"messages": HELLO}
 
 @pytest.fixture(scope="module")
 def student(tiny_tokenizer: ChatTokenizer) -> Any:
-    """All that is asked of a student here: its tokenizer, and how much it reads."""
+    """A student with the attributes that are used here: tokenizer and context length."""
     config = SimpleNamespace(max_position_embeddings=2048)
     return SimpleNamespace(tokenizer=tiny_tokenizer, model=SimpleNamespace(config=config))
 

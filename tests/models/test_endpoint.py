@@ -1,4 +1,4 @@
-"""The endpoint over a small model: what it answers, what it refuses, and how it is started."""
+"""The endpoint over a small model: responses, refused requests, the command line."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_name_that_leads_here_is_not_served(url: str, chats: list[Any]) -> Non
 
 
 class Slow:
-    """A student that writes a token a step as long as it is let, of any request whatever."""
+    """A student that generates one token per step until it is stopped."""
 
     def __init__(self, student: torch_backend.TorchStudent) -> None:
         self.tokenizer, self.model = student.tokenizer, student.model
@@ -261,7 +261,7 @@ def test_the_embedded_teacher_is_served_under_the_name_it_is_asked_by(tiny: Path
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What a mistake on the command line is answered with."""
+    """The error message for a mistake on the command line."""
     try:
         status = endpoint.main(arguments)
     except SystemExit as error:
@@ -327,7 +327,7 @@ def test_the_command_serves_with_its_key(
     tiny: Path, student: torch_backend.TorchStudent, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """The key is in no message, and an interrupt ends the server quietly."""
+    """No message has the key, and an interrupt ends the server without a traceback."""
     statuses = []
 
     def serve(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""What a student is asked: the one prompt of its question, within the budget that is recorded."""
+"""The prompts of generation, their schema budget, and resumption."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from distill_sql.prompting.tokenizer import ChatTokenizer
 
 
 class Recorder:
-    """A student that answers nothing and notes what it is asked."""
+    """A student with empty answers that records its prompts."""
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self.tokenizer = tokenizer
@@ -39,7 +39,7 @@ class Recorder:
 def test_prompts_are_those_of_the_budget(tmp_path: Path, style: Any) -> None:
     dev = load_dataset("pocket").limit(12)
     tokenizer = tokenizer_for(dev)
-    # Counted by the student's own tokenizer, whatever the dataset's is.
+    # Tokens are counted with the student's tokenizer, not the dataset's.
     words = ChatTokenizer("words", tokenizer.backend)
     student: Any = Recorder(words)
     generate(student, dev, tmp_path / "p.jsonl", model="m", style=style, schema_tokens=120,

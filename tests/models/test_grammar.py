@@ -1,4 +1,4 @@
-"""Decoding by a schema's grammar: what it takes, what it leaves no way to, that it is right."""
+"""Decoding with a schema's grammar: accepted queries, excluded queries, correctness."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def shop(tokenizer: ChatTokenizer) -> QueryGrammar:
 
 
 def is_refused(connection: sqlite3.Connection, query: str) -> bool:
-    """Whether a query names a table or a column that is not there."""
+    """Whether a query names a table or a column that does not exist."""
     try:
         connection.execute(query)
     except sqlite3.OperationalError as error:
@@ -127,7 +127,7 @@ def test_spiders_gold_queries_are_taken(spider_dev: Dataset, qwen_dir: Path) -> 
 
 
 def test_whatever_the_scores_an_answer_runs(tokenizer: ChatTokenizer, shop: QueryGrammar) -> None:
-    """Of random scores that like to end what was begun, no query asks for what is not there."""
+    """Random logits, biased towards the end of an answer, never give a missing table or column."""
     connection = sqlite3.connect(":memory:")
     connection.executescript(
         'CREATE TABLE customer (id, name, "date"); CREATE TABLE orders (id, customer_id);'
@@ -153,7 +153,7 @@ def test_whatever_the_scores_an_answer_runs(tokenizer: ChatTokenizer, shop: Quer
         query = extract_sql(text)
         if text.count("```") == 2 and query:
             tree = sqlglot.parse_one(query, read="sqlite")
-            # Aliases are the grammar's gap: any may stand before any column.
+            # The grammar does not check aliases: any alias can qualify any column.
             if not tree.find(exp.TableAlias, exp.Subquery):
                 ran.add(query)
     assert len(ran) > 5
@@ -162,7 +162,7 @@ def test_whatever_the_scores_an_answer_runs(tokenizer: ChatTokenizer, shop: Quer
 
 @pytest.mark.parametrize("framework", ["torch", "mlx"])
 def test_students_answer_by_the_grammar(framework: str) -> None:
-    """An untaught base calls things by wrong names; by the grammar none is left."""
+    """An untrained base writes wrong names; with the grammar it cannot."""
     pytest.importorskip("mlx_lm" if framework == "mlx" else "peft")
     from distill_sql.models.recipes import recipe_for
 

@@ -1,4 +1,4 @@
-"""The names of a server, as requests write them."""
+"""The Host headers of a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes: one set of hyperparameters, and nothing that differs by accident."""
+"""Recipes: shared hyperparameters, intended differences, validation of values."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_shared_values_are_the_published_intent() -> None:
 
 
 def test_no_recipe_claims_what_nothing_does() -> None:
-    """Every value of a recipe is read somewhere beside its own module, and no name says more."""
+    """Every field of a recipe is used outside its module, and no name claims a bit width."""
     package = Path(recipes.__file__).parents[1]
     code = "".join(path.read_text() for path in package.rglob("*.py") if path.stem != "recipes")
     for field in fields(Recipe):
@@ -133,5 +133,5 @@ def test_a_recipe_keeps_its_name() -> None:
 
 
 def test_targets_of_a_list_are_those_of_a_tuple() -> None:
-    """As JSON has them."""
+    """Targets given as a list, as JSON has them."""
     assert recipe_for("0.5b", targets=list(LINEARS)) == RECIPES["0.5b"]

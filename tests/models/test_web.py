@@ -1,4 +1,4 @@
-"""The server under the endpoint: who is served, what is read, and that every wait ends."""
+"""The server under the endpoint: access control, limits, timeouts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_loopback_names_are_served(port: int, name: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_other_names_are_refused(port: int, host: str, method: str) -> None:
-    """A page whose own name leads here, by DNS, asks under that name."""
+    """DNS rebinding: a page's own host name resolves to this machine."""
     path = "/health" if method == "GET" else "/echo"
     found = answer(port, f"Host: {host.format(port=port)}", method=method, path=path)
     if found.status != 400:  # no name at all
@@ -193,7 +193,7 @@ def test_paths_and_methods(port: int, method: str, path: str, status: int) -> No
     ],
 )  # fmt: skip
 def test_bodies_are_json(port: int, kind: str, status: int) -> None:
-    """The kinds that a form or a page without consent may send to any server are not read."""
+    """Content types that a form or a page may send without a CORS preflight are refused."""
     assert answer(port, f"Content-Type: {kind}").status == status
 
 
@@ -204,7 +204,7 @@ def test_a_body_says_that_it_is_json(port: int) -> None:
 
 
 def test_nothing_is_decompressed(port: int) -> None:
-    """A small body could hold a large one."""
+    """A small compressed body could expand to a large one."""
     packed = gzip.compress(b" " * 100_000)
     found = answer(port, "Content-Encoding: gzip", body=packed)
     assert found.body == {"size": len(packed)}
@@ -249,7 +249,7 @@ def test_chunks_have_the_bound_of_a_body(port: int, chunks: bytes, status: int) 
 
 
 def test_a_body_beyond_the_bound_is_discarded() -> None:
-    """The client that sends all of it still gets the answer, and goes on with its connection."""
+    """A client that sends the whole body gets the response and keeps its connection."""
     server = quick(limits=replace(QUICK, idle=10, body=10))
     with running(server) as port, connect(port) as connection:
         for size, status in ((1001, 413), (30_000_000, 413), (1000, 200)):
@@ -260,7 +260,7 @@ def test_a_body_beyond_the_bound_is_discarded() -> None:
 
 
 def test_what_is_discarded_takes_no_memory() -> None:
-    """Of many clients that send all they may at the same time, for a server in another process."""
+    """Memory with many clients at the limit at the same time, for a server in another process."""
     with serving_elsewhere() as (process, port), ExitStack() as stack:
         before = resident(process.pid)
         for _ in range(16):
@@ -302,7 +302,7 @@ def test_a_client_may_wait_for_the_go_ahead(port: int) -> None:
     ],
 )  # fmt: skip
 def test_a_malformed_head_is_refused(port: int, data: bytes, status: int | None) -> None:
-    """With 400, or, if it is too long or not whole in time, by closing the connection."""
+    """With status 400, or by closing the connection if it is too long or too late."""
     with connect(port) as connection, suppress(ConnectionError):
         connection.sendall(data)
         found = read(connection)
@@ -371,7 +371,7 @@ NOISE = st.one_of(
 def test_no_bytes_break_the_server(
     port: int, capfd: pytest.CaptureFixture[str], noise: bytes, finish: bool
 ) -> None:
-    """Whatever comes is answered with a status below 500 or not at all, and the next is served."""
+    """Any bytes get a status below 500 or no response, and the next request is served."""
     data = noise.replace(b"PORT", str(port).encode())
     with connect(port) as connection:
         connection.sendall(data)
@@ -388,7 +388,7 @@ def test_no_bytes_break_the_server(
 
 @pytest.mark.parametrize("where", ["line", "head", "body", "chunks"])
 def test_a_drip_does_not_outlive_the_deadline(port: int, where: str) -> None:
-    """One byte at a time, each well within any timeout between two."""
+    """One byte at a time, with gaps far below the timeout."""
     begun = {
         "line": b"G",
         "head": b"GET /health HTTP/1.1\r\nA: b",
@@ -591,7 +591,7 @@ server.serve()
 
 @contextmanager
 def serving_elsewhere(files: int = 1000) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server in a process of its own, which may open so many files; it must say nothing."""
+    """A server in its own process with a limit on open files; it must print nothing."""
     process = subprocess.Popen(
         [sys.executable, "-c", ELSEWHERE, str(files)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -621,7 +621,7 @@ def spent(connection: socket.socket, port: int) -> float:
 
 
 def test_nothing_is_logged() -> None:
-    """Not even in a program that logs: neither what is served, nor what goes wrong."""
+    """Neither requests nor errors are logged, even in a program that configures logging."""
     with serving_elsewhere() as (_, port):
         assert [
             answer(port, path=path, method=method).status
@@ -631,7 +631,7 @@ def test_nothing_is_logged() -> None:
 
 
 def test_without_file_descriptors_it_waits_for_some() -> None:
-    """It takes hardly any time meanwhile, and fills no log."""
+    """It uses little processor time meanwhile, and logs nothing."""
     with serving_elsewhere(files=30) as (_, port):
         with ExitStack() as stack:
             before = spent(first := stack.enter_context(connect(port)), port)

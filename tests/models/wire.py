@@ -1,4 +1,4 @@
-"""Raw HTTP: bytes to a server, and what comes back."""
+"""Raw HTTP: bytes sent to a server, and its responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reply:
 
 @contextmanager
 def running(server: Server) -> Iterator[int]:
-    """The port of a server that serves meanwhile; afterwards its thread has ended."""
+    """The port of a running server; its thread has ended afterwards."""
     thread = Thread(target=server.serve)
     thread.start()
     try:
@@ -43,7 +43,7 @@ def connect(port: int) -> socket.socket:
 
 
 def read(connection: socket.socket, *, bodiless: bool = False) -> Reply | None:
-    """The next answer on a connection; None if there is none."""
+    """The next response on a connection; None if there is none."""
     with connection.makefile("rb") as stream:
         first = stream.readline()
         if not first:
@@ -55,7 +55,7 @@ def read(connection: socket.socket, *, bodiless: bool = False) -> Reply | None:
 
 
 def send(port: int, data: bytes, *, finish: bool = False) -> Reply | None:
-    """The first answer to bytes; with ``finish``, the client says that nothing follows."""
+    """The first response to bytes; ``finish`` closes the sending side."""
     with connect(port) as connection:
         try:
             connection.sendall(data)
@@ -74,7 +74,7 @@ def request(
     body: bytes = b"{}",
     without: tuple[str, ...] = (),
 ) -> bytes:
-    """A good request, but for what is added, replaced or left out."""
+    """A valid request, with the given changes."""
     usual = {"Host": f"127.0.0.1:{port}"}
     if method == "POST":
         usual |= {"Content-Type": "application/json", "Content-Length": str(len(body))}

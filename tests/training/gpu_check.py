@@ -1,12 +1,12 @@
-"""What can only be checked on a CUDA device: ``python -m tests.training.gpu_check [TOKENIZER]``.
+"""Checks that need a CUDA device: ``python -m tests.training.gpu_check [TOKENIZER]``.
 
-Models of the shapes of Qwen2.5-0.5B and 1.5B with random weights are trained for a few updates:
-estimates of memory against what PyTorch counts, a second training in one process, the device of a
-process (``LOCAL_RANK``), tokens a second, and how fast a batch of 32 is answered. Prints one JSON
-object; a check that fails ends as its error, and the others run. ``TOKENIZER`` is a folder with
-Qwen2.5's tokenizer (default: that of the package's models, which the shapes' vocabulary exceeds).
-It needs the extra ``train`` in the versions of pyproject.toml, but for torch; one check needs
-``nf4``.
+Models with the shapes of Qwen2.5-0.5B and 1.5B and random weights are trained for a few updates.
+The checks compare memory estimates with PyTorch's counts, train twice in one process, look at the
+device of a process (``LOCAL_RANK``), and measure training speed and generation with a batch of 32.
+The output is one JSON object; a failed check is recorded as its error, and the others still run.
+``TOKENIZER`` is a folder with Qwen2.5's tokenizer (default: that of the package's models, which has
+a smaller vocabulary). Requires the extra ``train`` in the versions of pyproject.toml, except for
+torch; one check requires ``nf4``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SMALL = replace(FULL, batch=4, length=512)
 
 
 def held(precision: Precision, **changes: Any) -> Recipe:
-    """Recipe 0.5b in a precision, whatever the size of the model is."""
+    """Recipe 0.5b at a precision, for a model of any size."""
     return recipe_for("0.5b", precision=precision, **changes)
 
 
@@ -64,7 +64,7 @@ TRAININGS = {
 
 
 def make_model(size: str, folder: Path, tokenizer: Path) -> Path:
-    """A model of a published shape with random weights in bfloat16, made on the device."""
+    """A model of a published shape with random bfloat16 weights, created on the device."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -89,7 +89,7 @@ def make_model(size: str, folder: Path, tokenizer: Path) -> Path:
 def train(
     folder: Path, recipe: Recipe, case: Case, updates: int = 4, validation: int = 0
 ) -> dict[str, Any]:
-    """Train for some updates; what was estimated, what was counted, and how fast it was."""
+    """Train for some updates: estimated memory, PyTorch's count, speed."""
     import torch
 
     from distill_sql.models import torch_backend
@@ -127,7 +127,7 @@ def train(
 
 
 def second_training(folder: Path, recipe: Recipe, case: Case) -> dict[str, Any]:
-    """Whether what the first training freed counts as free to the second."""
+    """Whether memory that the first training freed is available to the second."""
     import torch
 
     from distill_sql.models import torch_backend
@@ -138,7 +138,7 @@ def second_training(folder: Path, recipe: Recipe, case: Case) -> dict[str, Any]:
     after, driver = free.available(), torch.cuda.mem_get_info()[0]
     held = torch_backend.resolve(replace(recipe, base=str(folder), batch=case.batch))
     rows = case.rows(2)
-    # As much as there was before must be there again, but for what is still referred to.
+    # The memory before must be available again, except for objects that are still referenced.
     check_memory(folder, held, rows=rows, free=after)
     train(folder, recipe, case, updates=2)
     return {"free_before_mib": first >> 20, "free_after_mib": after >> 20,
@@ -146,7 +146,7 @@ def second_training(folder: Path, recipe: Recipe, case: Case) -> dict[str, Any]:
 
 
 def local_rank(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Rank 0 asks the device that there is; a rank without a device is refused by CUDA itself."""
+    """Available memory by rank; a rank without a device is refused."""
     import torch
 
     count, found = torch.cuda.device_count(), {}
@@ -161,7 +161,7 @@ def local_rank(folder: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def refused(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """A run that cannot fit is refused, with advice."""
+    """A run that does not fit is refused with advice."""
     from distill_sql.models import torch_backend
 
     held = torch_backend.resolve(replace(recipe, base=str(folder), batch=512, length=4096))
@@ -173,7 +173,7 @@ def refused(folder: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def generation(folder: Path, recipe: Recipe, batch: int = 32) -> dict[str, Any]:
-    """Tokens a second of a batch that shares a prefix; nothing ends an answer early."""
+    """Tokens per second of a batch with a shared prefix; no answer ends early."""
     import torch
 
     from distill_sql.models import torch_backend
@@ -195,7 +195,7 @@ def generation(folder: Path, recipe: Recipe, batch: int = 32) -> dict[str, Any]:
 
 
 def main(tokenizer: Path) -> dict[str, Any]:
-    """Every check's result, or its error, by name."""
+    """The result of every check, or its error, by name."""
     began = time.monotonic()
     import peft
     import torch

@@ -33,7 +33,7 @@ from distill_sql.models.inference import lean  # noqa: E402
 FRAMEWORKS: list[Framework] = ["torch", "mlx"]
 
 
-#: Small models run through our decoder, and wider ones through transformers', which they can, too.
+#: Narrow models use our decoder by default; they also work with transformers' decoder.
 ON_TORCH = ["torch", "torch with transformers' decoder"]
 
 
@@ -66,7 +66,7 @@ def test_logits_agree(recipe: Recipe, pocket_train: Dataset) -> None:
 def test_losses_agree_over_fifty_updates(
     recipe: Recipe, traces: list[Trace], tmp_path: Path
 ) -> None:
-    """From the same first adapter, on the same rows, in the same order, of a model that learns."""
+    """With the same initial adapter, rows and order, for a model that learns."""
     pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
     from distill_sql.models import mlx_backend
     from distill_sql.training import mlx_trainer, torch_trainer
@@ -87,7 +87,7 @@ def test_losses_agree_over_fifty_updates(
         assert mine.learning_rate == pytest.approx(other.learning_rate)
         assert mine.loss == pytest.approx(other.loss, rel=0.02)
     losses = [update.loss for update in one.updates]
-    # Updates differ in their examples: ten of each end say whether anything was learned.
+    # Single updates are noisy: the first ten and the last ten show whether anything was learned.
     assert sum(losses[-10:]) < sum(losses[:10]) / 2, losses
 
 
@@ -159,7 +159,7 @@ def test_copies_are_one_row_until_they_part(
         return forward(**inputs)
 
     def choose(logits: Any, answers: list[int]) -> Any:
-        """The likeliest tokens, but for the third one of the third answer."""
+        """Greedy, except for the third token of the third answer."""
         tokens = logits.argmax(-1)
         if len(rows) == 3:
             tokens[answers.index(2)] = logits[answers.index(2)].topk(2).indices[1]
@@ -180,7 +180,7 @@ def test_copies_are_one_row_until_they_part(
 
 @pytest.mark.parametrize("framework", ON_TORCH, indirect=True)
 def test_plain_generate_agrees(framework: Framework, recipe: Recipe, pocket_train: Dataset) -> None:
-    """transformers' own greedy decoding, one prompt at a time, is the reference."""
+    """The reference is transformers' greedy decoding, one prompt at a time."""
     from transformers import AutoModelForCausalLM
 
     plain = AutoModelForCausalLM.from_pretrained(recipe.base, dtype=torch.float32)
@@ -241,7 +241,7 @@ KILLED = """
     train_student(recipe, read_traces(Path(sys.argv[2])), Path(sys.argv[3]),
                   framework="{framework}", progress=False)
 """
-#: Kills the process at its sixth update, as losing power would.
+#: Kills the process at its sixth update, like a power failure.
 KILL = {
     "torch": """
     from transformers import Trainer

@@ -1,4 +1,4 @@
-"""Experiments end in a folder of their own, are shared, and go on where they were stopped."""
+"""Experiments have their own folders, are shared, and resume after an interruption."""
 
 from __future__ import annotations
 

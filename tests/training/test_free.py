@@ -1,4 +1,4 @@
-"""How much memory is free, read off what systems tell: no GPU, Mac or container is needed."""
+"""Available memory from fake system reports: no GPU, Mac or container is needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIB = 2**20
 
 
 class Card:
-    """A CUDA device with a MiB count of what PyTorch holds, has kept of it, and nobody has."""
+    """A CUDA device: MiB allocated by PyTorch, reserved by PyTorch, and free."""
 
     def __init__(self, left: int, reserved: int, allocated: int) -> None:
         self.left, self.reserved, self.allocated = left, reserved, allocated
@@ -37,7 +37,7 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[Card]:
 
 
 def test_what_pytorch_has_freed_is_free(cards: list[Card]) -> None:
-    """After one training the base of another fits where the first one was."""
+    """After one training, the next one can use the memory of the first."""
     cards.append(Card(left=1000, reserved=7000, allocated=10))
     assert free.available() == (1000 + 7000 - 10) * MIB
 
@@ -45,7 +45,7 @@ def test_what_pytorch_has_freed_is_free(cards: list[Card]) -> None:
 def test_what_only_refers_to_itself_is_free(
     cards: list[Card], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a trainer does that is done with."""
+    """A reference cycle, as in an unused trainer."""
 
     class Trainer:
         def __init__(self) -> None:
@@ -106,7 +106,7 @@ Pages occupied by compressor:             40000.
 
 
 def test_a_mac_has_what_it_can_take_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of its memory counted as free."""
+    """Free, inactive, speculative and purgeable pages count as available."""
 
     def told(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command == ["vm_stat"]
@@ -141,7 +141,7 @@ def test_the_limit_of_a_group_holds(root: Path) -> None:
     mount = root / "sys/fs/cgroup"
     group(mount / "jobs/one", memory__max="max\n", memory__current="9\n", memory__stat="")
     assert free.of_linux(root) == 8_000_000 * 1024
-    # The limit may be the parent's, and what files were read for can be taken back.
+    # The limit may be set on the parent group, and file caches can be reclaimed.
     stat = "anon 1\ninactive_file 300\nslab 7\n"
     group(mount / "jobs", memory__max="5000\n", memory__current="1000\n", memory__stat=stat)
     assert free.of_linux(root) == 5000 - 1000 + 300
@@ -150,7 +150,7 @@ def test_the_limit_of_a_group_holds(root: Path) -> None:
 def test_the_limit_of_a_group_of_the_first_kind_holds(root: Path) -> None:
     (root / "proc/self/cgroup").write_text("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n")
     mount = root / "sys/fs/cgroup/memory"
-    # In a container the mount is its own group.
+    # In a container the mount is the process's own group.
     group(mount, memory__limit_in_bytes="6000", memory__usage_in_bytes="2000",
           memory__stat="inactive_file 1\ntotal_inactive_file 500\n")  # fmt: skip
     assert free.of_linux(root) in (6000 - 2000 + 1, 6000 - 2000 + 500)

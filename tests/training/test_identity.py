@@ -1,4 +1,4 @@
-"""What decides a student and its answers changes their digests, and nothing else does."""
+"""Digests change with everything that determines a student or its answers, and nothing else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def dev() -> Dataset:
 
 @pytest.fixture(autouse=True)
 def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is remembered of prompts: what a test changes would change between processes."""
+    """Clears the caches of prompts and rows, as in a new process."""
     monkeypatch.setattr(identity, "_PROMPTS", {})
     monkeypatch.setattr(identity, "_ROWS", {})
 
@@ -90,14 +90,14 @@ def test_what_does_not_reach_the_model_changes_nothing(
 ) -> None:
     before = student(recipe, traces[:8])
     assert before == student(recipe, [replace(one, cost=9, model="x") for one in traces[:8]])
-    # A base row is what its files are: nothing of the recipe trains it.
+    # A base row depends on its files only: it is not trained by the recipe.
     base = replace(recipe, trained=False)
     assert student(base, []) == student(replace(base, seed=7, rank=5), [])
-    # The folder's place and a file that no model reads.
+    # Another path of the folder, and a file that is not part of the model.
     moved = Path(shutil.copytree(tiny, tmp_path / "moved"))
     (moved / "README.md").write_text("notes")
     assert student(replace(recipe, base=str(moved)), traces[:8]) == before
-    # A package that computes nothing here.
+    # A package that does not affect results.
     real = packages
 
     def newer(names: tuple[str, ...]) -> dict[str, str]:
@@ -198,7 +198,7 @@ def test_a_change_of_code_that_reaches_prompts_decides_answers(
 def test_the_code_that_answers_computes_what_its_version_says(
     toy_dataset: Path, tmp_path: Path
 ) -> None:
-    """If this fails and the change is meant, raise ANSWERING_CODE and note the new answers here:
+    """If this fails after an intended change, increment ANSWERING_CODE and update the answers here:
     students are then asked again.
 
     The model is random and so are its answers; the grammar is given random scores, and makes a

@@ -1,4 +1,4 @@
-"""Estimates of memory against what PyTorch and MLX count; advice that can be followed."""
+"""Estimates of memory against the counts of PyTorch and MLX; advice that works."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def expected(case: Case, folder: Path) -> int:
 def test_an_estimate_is_what_pytorch_holds_at_most(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never under, and at most 15 % over; PyTorch counts what is allocated and what is freed."""
+    """Never below and at most 15 % above PyTorch's count of allocated memory."""
     if torch_backend.device() == "cuda":
         pytest.skip("there is a GPU")
     if case.precision != "float32" and not torch_backend.multiplies_bfloat16():
@@ -124,7 +124,7 @@ def test_an_estimate_is_what_mlx_holds_at_most(case: Case, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_an_estimate_is_what_a_process_of_its_own_takes() -> None:
-    """Of the width of Qwen2.5-0.5B: resident pages beyond the libraries'."""
+    """With the width of Qwen2.5-0.5B: resident memory without that of the libraries."""
     if torch_backend.device() == "cuda" or not Path("/proc/self/clear_refs").exists():
         pytest.skip("counted on Linux, without a GPU")
     found, peak = measure(Case(896, 2, 4864, 14, 2, batch=2, length=512, dropout=0.05))
@@ -132,7 +132,7 @@ def test_an_estimate_is_what_a_process_of_its_own_takes() -> None:
 
 
 def test_estimates_hold_what_a_gpu_was_measured_to_hold() -> None:
-    """Today's estimates of the trainings of the recorded run, against what PyTorch counted."""
+    """Current estimates for the recorded trainings, against PyTorch's counts."""
     path = Path(__file__).parents[2] / "book" / "results" / "gpu" / "h200.json"
     recorded = read_json(path)
     for name, (size, recipe, case) in gpu_check.TRAININGS.items():
@@ -146,7 +146,7 @@ def test_estimates_hold_what_a_gpu_was_measured_to_hold() -> None:
 
 
 def test_logits_of_mlx_are_those_of_learned_tokens_alone(tmp_path: Path) -> None:
-    """They were of every token, in float32."""
+    """Earlier, logits were computed for every token, in float32."""
     pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
     from distill_sql.training import mlx_trainer
 
@@ -161,7 +161,7 @@ def test_logits_of_mlx_are_those_of_learned_tokens_alone(tmp_path: Path) -> None
 
 
 def test_masks_of_dropout_are_counted() -> None:
-    """1 byte for each of an adapter's inputs on a GPU, 4 on a CPU."""
+    """1 byte per input of an adapter on a GPU, 4 on a CPU."""
     config, recipe = CONFIGS["Qwen/Qwen2.5-0.5B-Instruct"], recipe_for("0.5b", precision="bfloat16")
     inputs = 24 * 8 * 1024 * (6 * 896 + 4864)
     for on_gpu, size in ((True, 1), (False, 4)):

@@ -1,4 +1,4 @@
-"""Token ids, loss mask and order: what both back ends learn from."""
+"""Token ids, loss mask and order, which both back ends share."""
 
 from __future__ import annotations
 

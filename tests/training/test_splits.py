@@ -45,7 +45,7 @@ def test_the_limit_counts_prompt_and_completion(tokenizer: ChatTokenizer) -> Non
 
 
 def test_a_trace_is_as_long_as_the_row_that_is_learned(tokenizer: ChatTokenizer) -> None:
-    """Or the split would keep what training then leaves out, and their figures would differ."""
+    """Otherwise training would leave out traces that the split kept, and counts would differ."""
     for one in (trace(1), replace(trace(2), completion="Reason first.\n```sql\nSELECT 2\n```\n ")):
         assert length(one, tokenizer) == len(make_row(one, tokenizer).ids)
 

@@ -1,4 +1,4 @@
-"""Training from end to end: the record it leaves, processes, memory, and what can go wrong."""
+"""Training from end to end: record, processes, memory, errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def written(traces: list[Trace], path: Path) -> Path:
 
 
 def spread(traces: list[Trace], databases: int) -> list[Trace]:
-    """The traces as if they were on so many databases, so that one can be spared."""
+    """The traces spread over several databases, so that one can be held out."""
     return [replace(one, db_id=f"db{n % databases}") for n, one in enumerate(traces)]
 
 
@@ -92,7 +92,7 @@ def test_traces_in_another_style_than_the_recipes_are_refused(
 def test_traces_with_another_budget_than_the_recipes_are_refused(
     recipe: Recipe, traces: list[Trace], tmp_path: Path
 ) -> None:
-    """A student is not asked otherwise than it was taught, whichever of the two has the budget."""
+    """Prompts must not differ between training and evaluation, whichever has the budget."""
     cut = [replace(trace, schema_tokens=150) for trace in traces[:16]]
     with pytest.raises(
         TrainingError,
@@ -145,7 +145,7 @@ def test_a_recipe_is_validated_on_what_it_learns(
 def test_the_code_that_trains_computes_what_its_version_says(
     recipe: Recipe, tmp_path: Path
 ) -> None:
-    """If this fails and the change is meant, raise TRAINING_CODE and note the new losses here:
+    """If this fails after an intended change, increment TRAINING_CODE and update the losses here:
     students of the earlier code are then trained again.
 
     Nothing in it depends on the benchmark, on prompts or on a trained tokenizer.
@@ -245,7 +245,7 @@ def test_the_known_shapes_are_the_published_ones(data_dir: Path) -> None:
         published = json.loads(path.read_text())
         ours = CONFIGS[f"Qwen/Qwen2.5-{name}"]
         different = {k: (v, published[k]) for k, v in ours.items() if published[k] != v}
-        # The larger models pad their vocabulary further; it does not matter for an estimate.
+        # The larger models have a larger padded vocabulary, which hardly changes an estimate.
         assert different.keys() <= {"vocab_size"}
 
 

@@ -1,4 +1,4 @@
-"""What a run does on either back end: hyperparameters, validation losses, epochs, 4-bit bases."""
+"""Runs on both back ends: hyperparameters, validation losses, epochs, 4-bit bases."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def mlx() -> Any:
 
 
 def some_rows(count: int, seed: int = 0) -> tuple[Row, ...]:
-    """Rows of 8 to 40 random tokens, of which the later half or fewer are learned."""
+    """Rows of 8 to 40 random tokens, with at most the second half in the loss."""
     draw = random.Random(seed)
     found = []
     for _ in range(count):
@@ -59,7 +59,7 @@ def some_rows(count: int, seed: int = 0) -> tuple[Row, ...]:
 
 
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:
-    """Over the learned tokens of rows, each read alone by transformers: the reference."""
+    """The reference: transformers' loss over the learned tokens, one row at a time."""
     losses, learned = 0.0, 0
     for row in rows:
         labels = torch.tensor([[-100] * row.prompt + list(row.ids[row.prompt :])])
@@ -91,7 +91,7 @@ def losses(trained: Trained) -> list[float]:
 
 @pytest.fixture
 def start(recipe: Recipe, tmp_path: Path) -> dict[str, Path]:
-    """One adapter whose product is not zero, in the layout of each back end."""
+    """A nonzero adapter in the layout of each back end."""
     first = replace(recipe, learning_rate=0.02, warm_up=0)
     rows = Rows(some_rows(8, seed=7), 0)
     ours = run(torch_trainer, first, rows, tmp_path / "first").adapter
@@ -170,13 +170,13 @@ def test_it_is_measured_about_five_times() -> None:
 
 
 class Stopped(Exception):
-    """As a kill ends a run, without ending the test."""
+    """Ends a run like a kill, without ending the test."""
 
 
 def test_a_resumed_run_keeps_what_was_measured(
     trainer: Any, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its losses, with dropout, and its validation losses are those of a run in one piece."""
+    """Its losses, with dropout, and its validation losses are those of an uninterrupted run."""
     monkeypatch.setattr(Progress, "checkpoint_every", 4)
     recipe = replace(recipe, dropout=0.3, learning_rate=0.02, batch=2)
     rows, held = Rows(some_rows(24), 0), some_rows(5, seed=1)
@@ -336,7 +336,7 @@ def test_four_bits_name_the_extra_that_brings_what_they_need(
 def test_adapters_of_a_four_bit_base_stay_float32(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """trl rounds them to bfloat16 where a base says that it is in 4 bits, as this one does."""
+    """trl rounds them to bfloat16 if a base is marked as 4-bit, as here."""
     import trl
 
     load, build, seen = torch_backend.load_base, trl.SFTTrainer.__init__, []
@@ -351,7 +351,7 @@ def test_adapters_of_a_four_bit_base_stay_float32(
         trainer.model.get_base_model().is_loaded_in_4bit = False  # or bitsandbytes is asked
         seen.append({w.dtype for w in trainer.model.parameters() if w.requires_grad})
 
-    # Else the trainer asks the quantizer, which a model that is only marked lacks.
+    # Otherwise the trainer uses the quantizer, which this model does not have.
     monkeypatch.setattr("transformers.trainer.validate_quantization_for_training", lambda _: None)
     monkeypatch.setattr(torch_backend, "load_base", marked)
     monkeypatch.setattr(trl.SFTTrainer, "__init__", watched)
@@ -367,7 +367,7 @@ def test_adapters_of_a_four_bit_base_stay_float32(
 def test_mlx_leaves_embeddings_as_they_are(
     tiny_tokenizer: Any, recipe: Recipe, tmp_path: Path
 ) -> None:
-    """As bitsandbytes does: in 4 bits are the products of the layers, and nothing else."""
+    """Only the linear layers are quantized, as by bitsandbytes."""
     from distill_sql.models.folders import random_model
 
     trainer = mlx()

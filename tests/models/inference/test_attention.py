@@ -1,4 +1,4 @@
-"""Attention over a shared prefix: the same numbers as over a prefix that every row holds."""
+"""Attention with a shared prefix against attention with a copy of the prefix in every row."""
 
 from __future__ import annotations
 

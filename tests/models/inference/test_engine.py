@@ -1,4 +1,4 @@
-"""The engine: what is answered together, what goes wrong, and what is not wanted any more."""
+"""The engine: batching, errors, cancelled requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 5.0
 
 
 class Fake:
-    """Answers with the token 5 until ``max_tokens``; waits before each where a test wants it to."""
+    """Generates the token 5 until ``max_tokens``; a test can make it wait before each token."""
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self.tokenizer = tokenizer

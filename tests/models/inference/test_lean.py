@@ -1,4 +1,4 @@
-"""Qwen2 in few, large steps: transformers' numbers, forwards and backwards."""
+"""The lean decoder against transformers: forward and backward pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEN = [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0]]
 
 
 def adapted(kind: Any, folder: Path) -> Any:
-    """The model in a folder with an adapter that is not zero, the same for each kind."""
+    """The model in a folder with a nonzero adapter, the same for each class."""
     from peft import LoraConfig, get_peft_model
 
     model = kind.from_pretrained(folder, dtype=torch.float32)
