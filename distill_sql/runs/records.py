@@ -1,11 +1,14 @@
 """Folders of recorded runs: predictions and a manifest, which are scored again when they are read.
 
-``manifest.json`` ends with the number of questions and of right answers at the time of recording,
-so that a later score can be compared with them.
+``predictions.json`` is a JSON array with one object per line: a question's id and the predicted
+query. Everything that is shown of a run is computed from them. ``manifest.json`` ends with the
+number of questions and of right answers at the time of recording, so that a later score can be
+compared with them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +16,12 @@ from typing import Any, TypeVar
 
 from distill_sql.data.datasets import Dataset
 from distill_sql.errors import DatasetError
-from distill_sql.files import read_json, write_json
+from distill_sql.files import read_json, read_json_lines, write_json, write_text
 from distill_sql.scoring import ScoreReport, read_predictions, score
 from distill_sql.training.experiments import Outcome
 
 #: The files of a folder.
-PREDICTIONS, MANIFEST = "predictions.jsonl", "manifest.json"
+PREDICTIONS, MANIFEST = "predictions.json", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ def write_manifest(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> 
     """Write the manifest: what is known ``about`` a student, and the counts of its score."""
     accuracy = outcome.report.accuracy()
     write_json(folder / MANIFEST, {**about, "questions": accuracy.n, "correct": accuracy.correct})
+
+
+def write_predictions(folder: Path, outcome: Outcome) -> None:
+    """Write the id and the predicted query of every question."""
+    lines = [
+        json.dumps(
+            {"question_id": answer["question_id"], "pred_sql": answer["pred_sql"]},
+            ensure_ascii=False,
+        )
+        for _, answer in read_json_lines(outcome.predictions, fix="Generate the answers again.")
+    ]
+    write_text(folder / PREDICTIONS, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def generation_manifest(outcome: Outcome) -> dict[str, Any]:

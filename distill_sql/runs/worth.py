@@ -24,11 +24,11 @@ from distill_sql.models.recipes import Recipe, recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.records import (
     MANIFEST,
-    PREDICTIONS,
     Record,
     generation_manifest,
     read_records,
     write_manifest,
+    write_predictions,
 )
 from distill_sql.settings import work_folder
 from distill_sql.teacher.traces import chapter_file, read_traces
@@ -99,7 +99,7 @@ def _write(outcome: Outcome, out: Path) -> None:
     recipe = outcome.experiment.recipe
     folder = out / (f"seed{recipe.seed}" if recipe.trained else "base")
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(outcome.predictions, folder / PREDICTIONS)
+    write_predictions(folder, outcome)
     about = generation_manifest(outcome) | {"traces": len(outcome.experiment.traces)}
     write_manifest(folder, outcome, about)
 

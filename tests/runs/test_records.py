@@ -13,11 +13,11 @@ from distill_sql.files import read_json, write_json, write_json_lines
 from distill_sql.models.recipes import recipe_for
 from distill_sql.runs.records import (
     MANIFEST,
-    PREDICTIONS,
     Record,
     generation_manifest,
     read_records,
     write_manifest,
+    write_predictions,
 )
 from distill_sql.scoring import read_predictions, score
 from distill_sql.training.experiments import Experiment, Outcome
@@ -31,7 +31,7 @@ def shop(toy_dataset: Path) -> Dataset:
 @pytest.fixture
 def outcome(shop: Dataset, tmp_path: Path) -> Outcome:
     """A student that answers the first question of two."""
-    path = tmp_path / "run" / PREDICTIONS
+    path = tmp_path / "run" / "predictions.jsonl"
     queries = [shop.examples[0].query, "SELECT nothing"]
     write_json_lines(
         path,
@@ -52,7 +52,7 @@ def test_what_is_written_is_read_and_scored_again(
         folder = tmp_path / "records" / name
         folder.mkdir(parents=True)
         write_manifest(folder, outcome, generation_manifest(outcome) | {"name": name})
-        (folder / PREDICTIONS).write_text(outcome.predictions.read_text())
+        write_predictions(folder, outcome)
     found = read_records(Record, tmp_path / "records", f"*/{MANIFEST}", shop, command="c")
     assert [one.folder.name for one in found] == ["a", "b"]
     for one in found:

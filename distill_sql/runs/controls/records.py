@@ -1,8 +1,8 @@
 """The results of the controls: one folder per student, with predictions, losses and a manifest.
 
-``predictions.jsonl`` has one line per question: the question, the answer, and the verdict.
-``losses.json`` is that of the training run. ``manifest.json`` is that of the training run, with the
-control, the number of traces and the accuracy.
+Predictions are those of :mod:`distill_sql.runs.records`. ``losses.json`` is that of the training
+run. ``manifest.json`` is that of the training run, with the control, the number of traces and the
+accuracy.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_sql.data.datasets import Dataset
-from distill_sql.files import read_json, read_json_lines, write_json_lines
+from distill_sql.files import read_json
 from distill_sql.runs.controls.sets import AGAINST, CONTROLS
 from distill_sql.runs.records import (
     MANIFEST,
-    PREDICTIONS,
     Record,
     generation_manifest,
     read_records,
     write_manifest,
+    write_predictions,
 )
 from distill_sql.scoring import ScoreReport
 from distill_sql.scoring.gains import Gain, gain
@@ -59,7 +59,7 @@ def write_record(outcome: Outcome, control: str, out: Path) -> Path:
     folder = out / f"{recipe.name}-{control}-seed{recipe.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     student = outcome.trained.adapter.parent
-    _write_predictions(outcome, folder / PREDICTIONS)
+    write_predictions(folder, outcome)
     shutil.copyfile(student / LOSSES, folder / LOSSES)
     generated = generation_manifest(outcome)
     about = read_json(student / MANIFEST) | {
@@ -71,26 +71,6 @@ def write_record(outcome: Outcome, control: str, out: Path) -> Path:
     }
     write_manifest(folder, outcome, about)
     return folder
-
-
-def _write_predictions(outcome: Outcome, path: Path) -> None:
-    """Write the predictions, each with its verdict."""
-    verdicts = {verdict.question_id: verdict for verdict in outcome.report.verdicts}
-    write_json_lines(
-        path,
-        (
-            answer
-            | {
-                "difficulty": verdict.hardness,
-                "gold_sql": verdict.gold_sql,
-                "exec_match": verdict.exec,
-                "exact_set_match": verdict.exact,
-                "failure_mode": verdict.failure_mode,
-            }
-            for _, answer in read_json_lines(outcome.predictions, fix="Ask the student again.")
-            for verdict in [verdicts[answer["question_id"]]]
-        ),
-    )
 
 
 def recorded(folder: Path, dev: Dataset) -> list[Recorded]:
