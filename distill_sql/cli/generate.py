@@ -13,6 +13,8 @@ from distill_sql.cli.recipe import add_recipe, chosen_recipe
 from distill_sql.data.datasets import load_dataset
 from distill_sql.errors import ParameterError, TrainingError
 from distill_sql.files import check_output, read_json, write_json
+from distill_sql.models.folders import base_folder
+from distill_sql.models.gguf_file import weights_record
 from distill_sql.models.recipes import RECIPES, Recipe, overridden, recipe_for
 from distill_sql.provenance import manifest
 from distill_sql.settings import check_numbers
@@ -122,6 +124,7 @@ def _answer(arguments: argparse.Namespace) -> int:
         manifest(
             recipe=recipe.name,
             model=recipe.base,
+            base_weights=weights_record(base_folder(recipe)),
             seed=recipe.seed,
             dataset=dataset.description(),
             wall_time_s=time.monotonic() - began,

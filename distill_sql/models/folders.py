@@ -11,6 +11,7 @@ from pathlib import Path
 from distill_sql.data.carried import CHECKPOINTS
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.files import read_json
+from distill_sql.models.gguf_file import SHA256, converted
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import ChatTokenizer
 
@@ -19,10 +20,14 @@ def base_folder(recipe: Recipe) -> Path:
     """The folder of the recipe's base model, downloaded from the hub if it is not on this machine.
 
     ``MODELS_DIR`` is a folder with models named by the last part of their hub id, such as
-    ``Qwen2.5-0.5B-Instruct``. Raises :class:`TrainingError` if the model cannot be found.
+    ``Qwen2.5-0.5B-Instruct``, and with GGUF files, which are converted into the cache. Raises
+    :class:`TrainingError` if the model cannot be found.
     """
     if recipe.pocket:
         return checked(CHECKPOINTS / recipe.base)
+    if recipe.base.endswith(".gguf"):
+        file = gguf_path(recipe.base)
+        return checked(converted(file, sha256=SHA256.get(file.name, "")))
     if Path(recipe.base).is_dir():
         return checked(Path(recipe.base))
     given = os.environ.get("MODELS_DIR")
@@ -41,6 +46,25 @@ def base_folder(recipe: Recipe) -> Path:
             f"The weights of {recipe.base} are not on this machine and could not be downloaded "
             f"from the hub ({type(error).__name__}). Set MODELS_DIR to a folder that contains "
             f"{recipe.base.rpartition('/')[2]}, or go online."
+        ) from error
+
+
+def gguf_path(base: str) -> Path:
+    """A GGUF file: a path, or ``owner/repository/file.gguf`` in ``MODELS_DIR`` or on the hub."""
+    repository, _, name = base.rpartition("/")
+    given = os.environ.get("MODELS_DIR")
+    for file in (Path(base), *([Path(given) / name] if given else [])):
+        if file.is_file():
+            return file
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, name))
+    except Exception as error:  # the hub's client raises many types, all for a failed download
+        raise TrainingError(
+            f"The file {name} is not on this machine and could not be downloaded from "
+            f"{repository} on the hub ({type(error).__name__}). Set MODELS_DIR to a folder that "
+            "contains it, or go online."
         ) from error
 
 

@@ -22,15 +22,26 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from distill_sql.errors import MissingDependencyError, TrainingError
-from distill_sql.files import write_json
+from distill_sql.files import read_json, write_json
 from distill_sql.settings import cache_dir
 
 if TYPE_CHECKING:
     import numpy as np
     from gguf import GGUFReader, ReaderTensor
 
+#: The file in a converted folder that says what it was converted from.
+RECORD = "gguf.json"
 #: The first bytes of a GGUF file.
 MAGIC = b"GGUF"
+#: SHA-256 (hex) of official files, as their page on the hub has it.
+SHA256 = {
+    "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf": (
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
+    ),
+    "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf": (
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
+    ),
+}
 #: Bytes of one file of converted weights, about: what converting holds in memory at once.
 SHARD = 2**29
 #: What GGUF calls a Qwen2 model's tensors, and what transformers calls them.
@@ -73,7 +84,7 @@ def converted(file: Path, *, sha256: str = "") -> Path:
             "file, or a damaged one. Download it again."
         )
     target = cache_dir() / "gguf" / f"{file.stem}-{digest[:16]}"
-    if (target / "gguf.json").is_file():
+    if (target / RECORD).is_file():
         return target
     reader = _read(file)
     config = _config(reader, file)
@@ -88,13 +99,21 @@ def converted(file: Path, *, sha256: str = "") -> Path:
         found = quantization(reader.tensors)
         record = {"file": file.name, "sha256": digest, "bits_per_weight": found.bits_per_weight,
                   "weights_by_type": found.types}  # fmt: skip
-        write_json(folder / "gguf.json", record)
+        write_json(folder / RECORD, record)
         try:
             folder.rename(target)
         except OSError:  # another process converted it meanwhile
-            if not (target / "gguf.json").is_file():
+            if not (target / RECORD).is_file():
                 raise
     return target
+
+
+def weights_record(folder: Path) -> dict[str, Any] | None:
+    """How a base was quantized before it was used, for manifests; None for other model folders."""
+    record: dict[str, Any] | None = None
+    if (folder / RECORD).is_file():
+        record = read_json(folder / RECORD)
+    return record
 
 
 def quantization(tensors: list[ReaderTensor]) -> Quantization:

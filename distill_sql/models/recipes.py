@@ -133,6 +133,13 @@ def _qwen(size: str, **changes: Any) -> Recipe:
     return Recipe(changes.pop("name", size), f"Qwen/{family}-{size.upper()}-Instruct", **changes)
 
 
+def _coder(size: str, **changes: Any) -> Recipe:
+    """A recipe on the official GGUF file of Qwen2.5-Coder, which a laptop can hold."""
+    repository = f"Qwen/Qwen2.5-Coder-{size.upper()}-Instruct-GGUF"
+    file = f"qwen2.5-coder-{size}-instruct-q4_k_m.gguf"
+    return Recipe(changes.pop("name"), f"{repository}/{file}", **changes)
+
+
 #: Precision and gradient checkpointing by size, for models that do not fit in 16 bits.
 _HOLD: Mapping[str, Mapping[str, Any]] = {
     "0.5b": {},
@@ -155,6 +162,8 @@ _POCKET: Mapping[str, Any] = {
 }
 POCKET_SIZES = ("pocket-s", "pocket-m", "pocket-l")
 QWEN_SIZES = tuple(_HOLD)
+#: Sizes of Qwen2.5-Coder whose base is a GGUF file.
+CODER_SIZES = ("0.5b", "1.5b")
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -162,9 +171,13 @@ RECIPES: Mapping[str, Recipe] = {
         *(_qwen(size, **hold) for size, hold in _HOLD.items()),
         _qwen("0.5b", name="0.5b-direct", modes="direct"),
         *(_qwen(size, name=f"{size}-base", trained=False, **hold) for size, hold in _HOLD.items()),
+        *(_coder(size, name=f"coder-{size}") for size in CODER_SIZES),
+        _coder("0.5b", name="coder-0.5b-direct", modes="direct"),
+        *(_coder(size, name=f"coder-{size}-base", trained=False) for size in CODER_SIZES),
         *(
             _qwen(size, name=f"coder-{size}-base", trained=False, family="Qwen2.5-Coder", **hold)
             for size, hold in _HOLD.items()
+            if size not in CODER_SIZES
         ),
         *(Recipe(size, size, **_POCKET) for size in POCKET_SIZES),
         *(Recipe(f"{size}-base", size, trained=False, **_POCKET) for size in POCKET_SIZES),

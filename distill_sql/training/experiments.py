@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from distill_sql.data.datasets import Dataset
 from distill_sql.files import write_json
-from distill_sql.models.folders import parameters
+from distill_sql.models.folders import base_folder, parameters
 from distill_sql.models.generation import generate
+from distill_sql.models.gguf_file import weights_record
 from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import Recipe, overridden
 from distill_sql.models.students import default_framework, open_student
@@ -164,6 +165,7 @@ def _record(
     return manifest(
         recipe=recipe.name,
         model=recipe.base,
+        base_weights=weights_record(base_folder(recipe)),
         seed=recipe.seed,
         dataset=dev.description(),
         wall_time_s=seconds,

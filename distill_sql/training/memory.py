@@ -21,7 +21,7 @@ from typing import Any
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json
 from distill_sql.models.protocol import Framework
-from distill_sql.models.recipes import RECIPES, Recipe
+from distill_sql.models.recipes import CODER_SIZES, RECIPES, Recipe
 from distill_sql.training.free import available
 from distill_sql.training.kept import Load, Shape, Way
 from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
@@ -209,4 +209,10 @@ CONFIGS = {
     "Qwen/Qwen2.5-3B-Instruct": _shape(2048, 11008, 36, 16, 2, tied=True),
     "Qwen/Qwen2.5-7B-Instruct": _shape(3584, 18944, 28, 28, 4, tied=False),
     "Qwen/Qwen2.5-14B-Instruct": _shape(5120, 13824, 48, 40, 8, tied=False),
+}
+#: The official GGUF files store the head apart from the embeddings.
+CONFIGS |= {
+    RECIPES[f"coder-{size}"].base: CONFIGS[f"Qwen/Qwen2.5-{size.upper()}-Instruct"]
+    | {"tie_word_embeddings": False}
+    for size in CODER_SIZES
 }

@@ -14,6 +14,7 @@ from typing import Protocol
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json, write_json
 from distill_sql.models.folders import base_folder
+from distill_sql.models.gguf_file import weights_record
 from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import Recipe, overridden
 from distill_sql.models.students import backend, check_installed, default_framework
@@ -148,6 +149,7 @@ def _keep(
         manifest(
             recipe=recipe.name,
             model=recipe.base,
+            base_weights=weights_record(base_folder(recipe)),
             seed=recipe.seed,
             wall_time_s=trained.seconds,
             overridden=overridden(recipe),

@@ -15,8 +15,10 @@ import pytest
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json
 from distill_sql.models import gguf_file
-from distill_sql.models.folders import checked
-from distill_sql.models.gguf_file import NAMES, converted
+from distill_sql.models.folders import base_folder, checked
+from distill_sql.models.gguf_file import NAMES, converted, weights_record
+from distill_sql.models.recipes import recipe_for
+from distill_sql.models.students import open_student
 from distill_sql.prompting.tokenizer import load_tokenizer
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
@@ -153,6 +155,39 @@ def test_what_is_wrong_with_a_file_is_said_and_nothing_is_left(
     with pytest.raises(TrainingError, match=r"GiB are free at .*DISTILL_SQL_CACHE"):
         converted(file)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_a_recipe_takes_a_gguf_file_from_a_path_or_from_models_dir(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for("coder-0.5b", base=str(file), precision="float32")
+    student = open_student(recipe, framework="torch")
+    [answer] = student.complete([5, 6], [[7]], max_tokens=3, finished=lambda _: False)
+    assert len(answer) <= 3
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    elsewhere = recipe_for("coder-0.5b", base=f"owner/repository/{file.name}")
+    folder = base_folder(elsewhere)
+    assert folder == base_folder(recipe)
+    record = weights_record(folder)
+    assert record is not None
+    assert record["file"] == file.name
+    assert weights_record(tmp_path) is None
+
+
+def test_a_file_that_is_nowhere_and_one_of_another_hash(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: str) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "empty"))
+    with pytest.raises(TrainingError, match=r"Coder-0\.5B-Instruct-GGUF on the hub \(Connection"):
+        base_folder(recipe_for("coder-0.5b"))
+    (tmp_path / "empty").mkdir()
+    shutil.copyfile(file, tmp_path / "empty" / REAL)
+    with pytest.raises(TrainingError, match=r"it is another file, or a damaged one"):
+        base_folder(recipe_for("coder-0.5b"))
 
 
 @pytest.mark.slow

@@ -11,7 +11,9 @@ import pytest
 
 from distill_sql.errors import ParameterError
 from distill_sql.models import recipes
+from distill_sql.models.gguf_file import SHA256
 from distill_sql.models.recipes import (
+    CODER_SIZES,
     LINEARS,
     POCKET_SIZES,
     RECIPES,
@@ -30,7 +32,13 @@ def test_every_row_of_the_headline_table_is_there() -> None:
     for size in ("0.5b", "1.5b", "3b", "7b", "14b"):
         assert RECIPES[size].base == f"Qwen/Qwen2.5-{size.upper()}-Instruct"
         assert not RECIPES[f"{size}-base"].trained
-        assert RECIPES[f"coder-{size}-base"].base == f"Qwen/Qwen2.5-Coder-{size.upper()}-Instruct"
+        coder = RECIPES[f"coder-{size}-base"].base
+        assert coder.startswith(f"Qwen/Qwen2.5-Coder-{size.upper()}-Instruct")
+        assert coder.endswith(".gguf") == (size in CODER_SIZES)
+    for size in CODER_SIZES:
+        assert RECIPES[f"coder-{size}"].base == RECIPES[f"coder-{size}-base"].base
+        assert RECIPES[f"coder-{size}"].base.rpartition("/")[2] in SHA256
+    assert RECIPES["coder-0.5b-direct"].modes == "direct"
     assert RECIPES["0.5b-direct"].modes == "direct"
     assert (RECIPES["3b"].precision, RECIPES["3b"].checkpointing) == ("nf4", True)
     assert (RECIPES["7b"].precision, RECIPES["14b"].precision) == ("auto", "nf4")

@@ -28,7 +28,11 @@ def test_a_recipe_is_shown_with_what_was_overridden() -> None:
 
 def test_sizes_differ_in_how_they_fit_into_memory() -> None:
     rows = {row["recipe"]: row for row in page.sizes_table().rows}
-    assert set(rows) == {"0.5b", "1.5b", "3b", "7b", "14b", "0.5b-direct"}
+    assert set(rows) == {
+        "0.5b", "1.5b", "3b", "7b", "14b", "0.5b-direct", "coder-0.5b", "coder-1.5b",
+        "coder-0.5b-direct",
+    }  # fmt: skip
+    assert rows["coder-0.5b"]["base"] == "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
     assert (rows["3b"]["weights held in"], rows["3b"]["recomputes activations"]) == ("nf4", "yes")
     assert rows["0.5b-direct"]["learns"] == "direct only"
 
