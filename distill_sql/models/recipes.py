@@ -23,6 +23,10 @@ from distill_sql.prompting.rendering import Style
 #: float32; the back end's ``resolve`` decides.
 Precision = Literal["auto", "float32", "mixed", "bfloat16", "nf4"]
 
+#: How updates are composed: of examples in random order, or of those on one database, which begin
+#: with the same schema.
+Grouping = Literal["mixed", "database"]
+
 #: Every linear layer of a decoder block, by Qwen2's names.
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -31,12 +35,13 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 class Recipe:
     """One student. ``trained`` is False for a base row: the untrained model with the same prompts.
 
-    ``base`` is a hub id, or the name of a model in the package. ``modes`` selects the traces to
-    train on. ``schema_tokens`` is the token limit of a prompt's schema, 0 for no limit. ``length``
-    is the token limit of prompt and completion together. ``warm_up`` is in optimizer updates;
-    ``batch`` is examples per update, on any number of devices. ``beta1``, ``beta2``, ``epsilon``
-    and ``weight_decay`` are AdamW's; ``max_norm`` is the global norm for gradient clipping. Raises
-    :class:`ParameterError` for an invalid value.
+    ``base`` is a hub id, a GGUF file of the hub or of this machine, or the name of a model in the
+    package. ``modes`` selects the traces to train on. ``schema_tokens`` is the token limit of a
+    prompt's schema, 0 for no limit. ``length`` is that of prompt and completion together.
+    ``warm_up`` is in optimizer updates; ``batch`` is examples per update, on any number of devices.
+    ``grouping`` says how they are chosen; with ``database``, PyTorch computes the schema that they
+    share once. ``beta1``, ``beta2``, ``epsilon`` and ``weight_decay`` are AdamW's; ``max_norm`` is
+    the global norm for gradient clipping. Raises :class:`ParameterError` for an invalid value.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Recipe:
     learning_rate: float = 5e-5
     warm_up: int = 50
     batch: int = 8
+    grouping: Grouping = "mixed"
     epochs: int = 1
     beta1: float = 0.9
     beta2: float = 0.999
@@ -95,6 +101,7 @@ class Recipe:
 #: The allowed values of fields with names, the integer fields, and the other number fields.
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "modes": ("both", "direct"), "style": get_args(Style), "precision": get_args(Precision),
+    "grouping": get_args(Grouping),
 }  # fmt: skip
 _WHOLE = ("length", "schema_tokens", "rank", "alpha", "warm_up", "batch", "epochs", "seed")
 _NUMBERS = (

@@ -56,7 +56,9 @@ def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe)
     truncated queries would be learned. Raises :class:`TrainingError` for an empty completion, or if
     less than a batch is left.
     """
-    rows, too_long, seen = [], 0, 0
+    rows: list[Row] = []
+    databases: list[str] = []
+    too_long = seen = 0
     for trace in traces:
         if recipe.modes == "direct" and trace.mode != "direct":
             continue
@@ -66,6 +68,7 @@ def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe)
             too_long += 1
         else:
             rows.append(row)
+            databases.append(trace.db_id)
     if len(rows) < recipe.batch:
         raise TrainingError(
             f"Recipe {recipe.name} has {len(rows)} traces to train on, fewer than a batch of "
@@ -73,7 +76,10 @@ def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe)
             f"{recipe.length} tokens. Make more traces, or raise length."
         )
     order = random.Random(recipe.seed)
-    epochs = (_in_batches(rows, recipe.batch, order) for _ in range(recipe.epochs))
+    if recipe.grouping == "database":
+        epochs = [_by_database(rows, databases, recipe.batch, order) for _ in range(recipe.epochs)]
+    else:
+        epochs = [_in_batches(rows, recipe.batch, order) for _ in range(recipe.epochs)]
     return Rows(tuple(chain.from_iterable(epochs)), too_long)
 
 
@@ -129,7 +135,32 @@ def _in_batches(rows: Sequence[Row], batch: int, order: random.Random) -> list[R
     for start in range(0, len(shuffled), stretch):
         alike = sorted(shuffled[start : start + stretch], key=lambda row: len(row.ids))
         batches += [alike[place : place + batch] for place in range(0, len(alike), batch)]
-    # A partial batch stays last, since epochs are cut into batches again later.
+    return _shuffled(batches, batch, order)
+
+
+def _by_database(
+    rows: Sequence[Row], databases: Sequence[str], batch: int, order: random.Random
+) -> list[Row]:
+    """Rows in batches of one database each; what is left of several databases shares batches."""
+    members: dict[str, list[Row]] = {}
+    for row, db_id in zip(rows, databases, strict=True):
+        members.setdefault(db_id, []).append(row)
+    whole: list[list[Row]] = []
+    left: list[Row] = []
+    for db_id in order.sample(sorted(members), len(members)):
+        mine = order.sample(members[db_id], len(members[db_id]))
+        full = len(mine) - len(mine) % batch
+        whole += [mine[place : place + batch] for place in range(0, full, batch)]
+        left += mine[full:]
+    whole += [left[place : place + batch] for place in range(0, len(left), batch)]
+    return _shuffled(whole, batch, order)
+
+
+def _shuffled(batches: Sequence[Sequence[Row]], batch: int, order: random.Random) -> list[Row]:
+    """The rows of batches in random order; a partial batch stays last.
+
+    Epochs are cut into batches again later.
+    """
     full = [one for one in batches if len(one) == batch]
     rest = [one for one in batches if len(one) < batch]
     return list(chain.from_iterable([*order.sample(full, len(full)), *rest]))

@@ -14,6 +14,8 @@ from trl import SFTTrainer
 
 from distill_sql.training.outcome import Update, Validation
 from distill_sql.training.progress import MeanLoss, Progress
+from distill_sql.training.rows import Row
+from distill_sql.training.tree import loss_sum, trees
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerState, TrainingArguments
@@ -22,10 +24,15 @@ if TYPE_CHECKING:
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
-    """trl's trainer with the recipe's schedule and a loss over the learned tokens only."""
+    """trl's trainer with the recipe's schedule and a loss over the learned tokens only.
 
-    def __init__(self, progress: Progress, **options: Any) -> None:
+    With ``in_trees`` the rows of a batch that begin alike are computed as one tree
+    (:mod:`distill_sql.training.tree`).
+    """
+
+    def __init__(self, progress: Progress, *, in_trees: bool = False, **options: Any) -> None:
         self.progress = progress
+        self.in_trees = in_trees
         super().__init__(**options)
 
     def create_scheduler(
@@ -47,12 +54,19 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         inputs: dict[str, torch.Tensor],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, CausalLMOutputWithPast]:
+    ) -> torch.Tensor | tuple[torch.Tensor, CausalLMOutputWithPast | None]:
         """Mean cross-entropy over an update's learned tokens, on every device.
 
         trl's loss computes logits for every token of every prompt, and metrics that are not used.
         Here logits are computed for learned tokens only.
         """
+        if self.in_trees:
+            rows = _rows(inputs["input_ids"], inputs["labels"], inputs["attention_mask"])
+            # A part of a last batch may have no rows, and then no loss.
+            none = torch.zeros((), device=self.args.device, requires_grad=True)
+            loss = sum((loss_sum(model, tree) for tree in trees(rows)), start=none)
+            loss = loss / num_items_in_batch
+            return (loss, None) if return_outputs else loss
         # The logits at a position predict the next token; the last position predicts nothing.
         targets = F.pad(inputs.pop("labels")[:, 1:], (0, 1), value=-100)
         learned = targets != -100
@@ -61,6 +75,17 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         # The number of items is that of all processes, over which gradients are averaged.
         loss = loss * self.accelerator.num_processes / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
+
+
+def _rows(ids: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> list[Row]:
+    """The rows of a padded batch that have a learned token."""
+    found = []
+    for tokens, targets, seen in zip(ids.tolist(), labels.tolist(), mask.tolist(), strict=True):
+        length = sum(seen)
+        learned = sum(target != -100 for target in targets)
+        if learned:
+            found.append(Row(tuple(tokens[:length]), length - learned))
+    return found
 
 
 class RecordProgress(TrainerCallback):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from distill_sql.models.folders import check_vocabulary
 from distill_sql.models.recipes import Recipe
 from distill_sql.models.torch_backend import quiet
 from distill_sql.prompting.tokenizer import load_tokenizer
+from distill_sql.training import tree
 from distill_sql.training.outcome import Trained
 from distill_sql.training.progress import Progress
 from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
@@ -95,9 +96,13 @@ def _trainer(
     model, autocast = _load(folder, recipe)
     if start is not None:
         model = PeftModel.from_pretrained(model, str(start), is_trainable=True)
+    in_trees = _computes_trees(model, recipe)
+    if in_trees:
+        tree.use(model)
     with quiet():
         trainer = Trainer(
             run,
+            in_trees=in_trees,
             model=model,
             args=_settings(recipe, out, run, share=share, bf16=autocast),
             train_dataset=_dataset(recipe, rows),
@@ -133,6 +138,23 @@ def _load(folder: Path, recipe: Recipe) -> tuple[PreTrainedModel, bool]:
     if torch_backend.device() != "cuda":
         _return_large_blocks()
     return model, in_bfloat16
+
+
+def _computes_trees(model: PreTrainedModel, recipe: Recipe) -> bool:
+    """Whether rows that begin alike are computed as trees.
+
+    The decoder for narrow models has an attention of its own, and several processes average
+    gradients over one forward pass each.
+    """
+    from distill_sql.models.inference.lean import LeanQwen2
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return (
+        recipe.grouping == "database"
+        and _processes() == 1
+        and not recipe.checkpointing
+        and not isinstance(base, LeanQwen2)
+    )
 
 
 def _lora(recipe: Recipe) -> LoraConfig:

@@ -113,11 +113,12 @@ def loss_sum(model: Any, tree: Tree) -> torch.Tensor:
 
 
 def use(model: Any) -> None:
-    """Have a model of transformers attend by :func:`attend`."""
+    """Have a model of transformers, maybe with adapters, attend by :func:`attend`."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, attend)
-    model.config._attn_implementation = ATTENTION
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base.config._attn_implementation = ATTENTION
 
 
 def attend(

@@ -12,7 +12,7 @@ from distill_sql.errors import TrainingError
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import ChatTokenizer, load_tokenizer
 from distill_sql.teacher.traces import Trace
-from distill_sql.training.rows import make_row, make_rows, updates
+from distill_sql.training.rows import make_row, make_rows, rows_of_updates, updates
 
 
 @pytest.mark.filterwarnings("default")
@@ -61,6 +61,32 @@ def test_every_trace_once_an_epoch_in_batches_of_like_length(
     assert updates(replace(recipe, epochs=2), rows) == 50
     assert rows == make_rows(traces, tiny_tokenizer, replace(recipe, epochs=2))
     assert rows != make_rows(traces, tiny_tokenizer, replace(recipe, epochs=2, seed=1))
+
+
+def test_updates_by_database_hold_one_database_each_but_for_what_is_left(
+    traces: list[Trace], tiny_tokenizer: ChatTokenizer, recipe: Recipe
+) -> None:
+    named = [replace(trace, db_id=f"db{number % 3}") for number, trace in enumerate(traces[:62])]
+    of = {make_row(trace, tiny_tokenizer): trace.db_id for trace in named}
+    named = [one for one in named if of[make_row(one, tiny_tokenizer)] == one.db_id]  # no twins
+    grouped = replace(recipe, batch=4, epochs=2, grouping="database")
+    made = make_rows(named, tiny_tokenizer, grouped)
+    per_epoch = len(named)
+    first, second = made.rows[:per_epoch], made.rows[per_epoch:]
+    assert Counter(first) == Counter(second) == Counter(list(of))
+    assert first != second
+    assert make_rows(named, tiny_tokenizer, grouped) == made
+    batches = [{of[row] for row in batch} for batch in rows_of_updates(grouped, made)]
+    counts = Counter(of.values())
+    mixed = sum(len(batch) > 1 for batch in batches)
+    assert len(batches) - mixed >= 2 * sum(count // 4 for count in counts.values())
+    assert mixed <= 2 * -(-sum(count % 4 for count in counts.values()) // 4)
+    mixing = replace(grouped, grouping="mixed")
+    random_order = make_rows(named, tiny_tokenizer, mixing)
+    assert (
+        sum(len({of[row] for row in batch}) > 1 for batch in rows_of_updates(mixing, random_order))
+        > 2 * mixed
+    )
 
 
 def test_direct_only_leaves_the_reasoning_out(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from distill_sql.training.rows import Row
+from distill_sql.models.recipes import Grouping, Recipe
+from distill_sql.training import tree
+from distill_sql.training.rows import Row, Rows
 from distill_sql.training.tree import Tree, loss_sum, trees, use
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
+
+from distill_sql.models.inference import lean  # noqa: E402
+from distill_sql.training import sft, torch_trainer  # noqa: E402
 
 
 def some_rows(schemas: int = 3, each: int = 4, seed: int = 0) -> list[Row]:
@@ -68,7 +74,7 @@ def test_loss_and_every_gradient_are_those_of_rows_one_by_one(tiny: Path) -> Non
     plain, ours = adapted(tiny), adapted(tiny)
     use(ours.get_base_model())
     one_by_one = sum(alone(plain, row) for row in rows)
-    in_trees = sum(loss_sum(ours, tree) for tree in trees(rows))
+    in_trees = sum(loss_sum(ours, one) for one in trees(rows))
     assert in_trees.item() == pytest.approx(one_by_one.item(), rel=1e-5)
     one_by_one.backward()
     in_trees.backward()
@@ -83,12 +89,12 @@ def test_every_row_is_in_one_tree_and_prefixes_are_read_once() -> None:
     rows = some_rows(schemas=5)
     made = trees(rows)
     assert len(made) == 5
-    whole = sorted((*tree.prefix, *branch.ids) for tree in made for branch in tree.branches)
+    whole = sorted((*one.prefix, *branch.ids) for one in made for branch in one.branches)
     assert whole == sorted(row.ids for row in rows)
-    for tree in made:
-        assert len(tree.prefix) > 30
-        assert all(branch.prompt >= 1 for branch in tree.branches)
-    assert sum(tree.tokens for tree in made) < 0.5 * sum(len(row.ids) for row in rows)
+    for one in made:
+        assert len(one.prefix) > 30
+        assert all(branch.prompt >= 1 for branch in one.branches)
+    assert sum(one.tokens for one in made) < 0.5 * sum(len(row.ids) for row in rows)
 
 
 def test_a_row_alone_and_rows_that_share_the_system_message_only() -> None:
@@ -104,6 +110,61 @@ def test_a_prompt_of_one_token_has_no_prefix(tiny: Path) -> None:
     row = Row((5, 6, 7), 1)
     expected = alone(model, row).item()
     use(model.get_base_model())
-    [tree] = trees([row])
-    assert tree.prefix == ()
-    assert loss_sum(model, tree).item() == pytest.approx(expected, rel=1e-5)
+    [only] = trees([row])
+    assert only.prefix == ()
+    assert loss_sum(model, only).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [2, 4])
+def test_a_run_has_the_losses_of_a_run_without_trees(
+    recipe: Recipe, micro_batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the last batch partial, and the validation rows on databases of their own."""
+    monkeypatch.setattr(lean, "WIDEST", 0)
+    rows, held = Rows(tuple(some_rows(seed=1)[:14]), 0), some_rows(schemas=1, seed=2)
+    strong = replace(recipe, batch=4, learning_rate=0.02, warm_up=0)
+    plain, ours = (
+        torch_trainer.train(
+            Path(recipe.base), replace(strong, grouping=grouping), rows, tmp_path / grouping,
+            validation=held, micro_batch=micro_batch, progress=False,
+        )
+        for grouping in get_args(Grouping)
+    )  # fmt: skip
+    assert len(ours.updates) == 4
+    assert [u.loss for u in ours.updates] == pytest.approx(
+        [u.loss for u in plain.updates], rel=1e-4
+    )
+    assert [v.loss for v in ours.validation] == pytest.approx(
+        [v.loss for v in plain.validation], rel=1e-4
+    )
+
+
+def test_only_a_run_by_databases_on_transformers_decoder_uses_trees(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+    monkeypatch.setattr(tree, "use", lambda _: used.append("trees"))
+    rows = Rows(tuple(some_rows(each=1)[:4]), 0)
+    monkeypatch.setattr(sft, "loss_sum", lambda model, one: alone_in(model, one))
+
+    def run(name: str, **changes: Any) -> None:
+        torch_trainer.train(
+            Path(recipe.base), replace(recipe, batch=4, **changes), rows, tmp_path / name,
+            progress=False,
+        )  # fmt: skip
+
+    run("narrow", grouping="database")  # its decoder has an attention of its own
+    monkeypatch.setattr(lean, "WIDEST", 0)
+    run("mixed")
+    run("recomputed", grouping="database", checkpointing=True)
+    assert used == []
+    run("database", grouping="database")
+    assert used == ["trees"]
+
+
+def alone_in(model: Any, one: Tree) -> Any:
+    """The loss of a tree's rows, each by itself."""
+    return sum(
+        alone(model, Row((*one.prefix, *branch.ids), len(one.prefix) + branch.prompt))
+        for branch in one.branches
+    )
