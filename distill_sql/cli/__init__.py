@@ -25,6 +25,7 @@ COMMANDS = {
         "distill_sql.cli.teacher",
         "ask the teacher, and keep the right answers",
     ),
+    "models": ("distill_sql.cli.models", "list, download or remove base models"),
     "train": ("distill_sql.cli.train", "train a student on traces by a recipe"),
     "generate": ("distill_sql.cli.generate", "write the predictions of a student or an endpoint"),
     "book": ("distill_sql.cli.book", "execute the chapters and build the pages"),

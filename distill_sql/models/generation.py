@@ -1,9 +1,10 @@
 """Predictions for a whole split: batched, prefixes shared, streamed to disk, resumable.
 
-Questions on the same database share a prefix, the system turn and the schema block, which the model
-reads once for all of them. The questions of a database are sorted by length, so that batches need
-little padding. Predictions are appended to ``<out>.part`` as they are computed; when all of them
-are there, they are written in the dataset's order. A killed run resumes with the missing questions.
+Prompts of questions on the same database begin alike, with the system turn and the schema block.
+The model reads this prefix once per batch. The questions of a database are sorted by length, so
+that batches need little padding. Predictions are appended to ``<out>.part`` as they are computed;
+when all of them are there, they are written in the dataset's order. A killed run resumes with the
+missing questions.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def answers(
     """Predictions for ``examples``, one batch at a time, in the order that is fastest to compute.
 
     Prompts come from :func:`~distill_sql.prompting.prompts.prompt_messages` with ``mode``,
-    ``style`` and ``schema_tokens``, which are counted with the student's own tokenizer. With
+    ``style`` and ``schema_tokens``. Tokens are counted with the student's own tokenizer. With
     ``grammar``, decoding is constrained to queries on the question's database
     (:mod:`~distill_sql.models.grammar`). The latency of a prediction is the batch's time divided by
     its number of questions.
@@ -117,7 +118,7 @@ def prompt_ids(
 
 def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     """The length of the prefix that all prompts share, at most one token less than the shortest."""
-    # Any prefix that the lexicographic minimum and maximum share, all prompts share.
+    # If the lexicographically first and last prompt share a prefix, all prompts share it.
     low, high = min(prompts), max(prompts)
     common = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     return min(common, min(map(len, prompts)) - 1)

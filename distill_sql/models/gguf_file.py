@@ -83,7 +83,7 @@ def converted(file: Path, *, sha256: str = "") -> Path:
             f"{file} has the SHA-256 {digest[:16]}..., expected {sha256[:16]}...: it is another "
             "file, or a damaged one. Download it again."
         )
-    target = cache_dir() / "gguf" / f"{file.stem}-{digest[:16]}"
+    target = _home() / f"{file.stem}-{digest[:16]}"
     if (target / RECORD).is_file():
         return target
     reader = _read(file)
@@ -106,6 +106,15 @@ def converted(file: Path, *, sha256: str = "") -> Path:
             if not (target / RECORD).is_file():
                 raise
     return target
+
+
+def conversions(name: str) -> list[Path]:
+    """The folders in the cache that files of this name were converted to."""
+    return sorted(_home().glob(f"{Path(name).stem}-*"))
+
+
+def _home() -> Path:
+    return cache_dir() / "gguf"
 
 
 def weights_record(folder: Path) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
-"""Constrained decoding: answers that are queries on their database, by a grammar of its schema.
+"""Constrained decoding: a grammar built from a schema allows only its tables and columns.
 
 A small model often writes a column that does not exist, or that belongs to a table outside the
-query. A grammar built from the schema excludes such tokens (Scholak et al., *PICARD*, EMNLP 2021,
-reject them with a parser instead). If the top token is allowed, it is used, at almost no cost;
-otherwise the best allowed token is used.
+query. The grammar excludes such tokens (Scholak et al., *PICARD*, EMNLP 2021, reject them with a
+parser instead). If the top token is allowed, it is used, at almost no cost; otherwise the best
+allowed token is used.
 
 The grammar covers the constructs of Spider's queries: SELECT on one table or on joined tables,
 nested queries, set operations, common functions. An alias is a letter with up to two digits, or two
