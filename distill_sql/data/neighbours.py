@@ -12,7 +12,7 @@ rows and not others. Foreign keys point to existing rows. Columns without duplic
 empty tables get rows. A question is not judged on a neighbour where the ORDER BY of its gold query
 has a tie (:func:`tie_query`), since ties make correct queries look wrong.
 
-Neighbours are not distilled: the few that tell most queries apart are not selected.
+Neighbours are not distilled: all are used, not only the few that tell most queries apart.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def _make(
 def _as_stored(schema: Schema, live: Schema) -> Schema:
     """The tables and columns of ``schema`` that the file has, then the file's other ones.
 
-    Foreign keys are those of ``schema``; others of the file are repaired at the end.
+    Foreign keys are those of ``schema``. Foreign keys that only the file has are not used here;
+    rows that break them are repaired at the end.
     """
     tables = []
     columns: dict[str, set[str]] = {}
@@ -186,7 +187,7 @@ def _has(columns: Mapping[str, set[str]], table: str, names: Iterable[str]) -> b
 
 
 class _Maker:
-    """Has rows redrawn in a worker process, which starts on first use. Close it afterwards."""
+    """Redraws rows in a worker process, which starts on first use. Close it afterwards."""
 
     def __init__(self) -> None:
         self._worker: subprocess.Popen[bytes] | None = None

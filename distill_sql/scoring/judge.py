@@ -38,11 +38,11 @@ class Judge:
 
     Workers and gold results are kept between calls, so a second file costs less than the first.
     ``jobs`` worker processes run the queries (default: one per core). ``deadline`` is in seconds
-    per prediction, for all databases together. It includes the work on texts and rows, which stops
-    within a second after it. A prediction must be right on every ``*.sqlite`` file in its
-    database's folder, so a folder with the official test suite gives test-suite accuracy. It must
-    also be right on the databases that ``neighbours`` lists for its db_id, except those on which
-    the gold query fails.
+    per prediction, for all databases together. The time for parsing texts and comparing rows
+    counts, too; that work stops at most one second after the deadline. A prediction must be right
+    on every ``*.sqlite`` file in its database's folder, so a folder with the official test suite
+    gives test-suite accuracy. It must also be right on the databases that ``neighbours`` lists for
+    its db_id, except those on which the gold query fails.
     """
 
     def __init__(
@@ -168,10 +168,10 @@ class Judge:
     ) -> tuple[bool, Result]:
         """Whether a prediction gives the gold rows on all databases, and its main result.
 
-        The deadline covers all work here; pass a ``clock`` if several queries share one. A timeout
-        on any database is the result. Only as many rows of a wrong result are fetched as are
-        needed to tell it from the gold rows. Raises :class:`GoldQueryError` if the gold query
-        fails.
+        The deadline covers all work here; pass a ``clock`` if several queries share one. If the
+        prediction times out on any database, that timeout is its main result. Only as many rows of
+        a wrong result are fetched as are needed to tell it from the gold rows. Raises
+        :class:`GoldQueryError` if the gold query fails.
         """
         clock = clock or Clock(self._deadline)
         return self._passes(example, self._text(pred_sql, clock), clock)
@@ -194,7 +194,8 @@ class Judge:
                     began = time.monotonic()
                     result = self._run(path, candidate, gold, clock)
                     # For thousands of fillings, the round trip to the worker takes longer than the
-                    # queries, so it counts. That of the first may include the worker's start.
+                    # queries, so it counts. The first candidate's round trip does not, since it may
+                    # include the worker's start.
                     if number == 0:
                         clock.give_back(time.monotonic() - began - result.seconds)
                         if path == database or result.kind == "timeout":

@@ -4,8 +4,8 @@ All samples of a question are requested together if the endpoint supports it, si
 then paid for once. The number of concurrent requests adapts: it is halved on rate limits (429) and
 raised slowly otherwise. Retry-After and the rate-limit headers are followed. A limit that lasts for
 hours ends the run; the same command continues it. A request is claimed in the store before it is
-sent, so processes that share a cache do not ask it twice. A malformed answer fails its question at
-most; the run goes on.
+sent, so processes that share a cache do not ask it twice. A malformed answer can make its question
+fail; the run goes on unless :data:`SEVERAL` questions fail in the same way before any was answered.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["Outcome", "Teacher", "check_concurrency"]
 #: Attempts at one request before its question fails in this run; an attempt that may have been
 #: charged counts twice.
 ATTEMPTS = 10
-#: Questions that fail in the same way, before any was answered, after which the run ends.
+#: The run ends if this many questions fail in the same way before any was answered.
 SEVERAL = 5
 #: Seconds between two polls of requests that another process is asking.
 LOOK = 0.2
@@ -50,8 +50,8 @@ class Teacher:
 
     ``cap`` limits all spending with this store, in nano-dollars (None for no limit).
     ``concurrency`` is the maximum number of concurrent requests. ``url`` is the endpoint's address,
-    with a login if it needs one, if it is not the settings' base URL. ``timeout`` is in seconds for
-    a request and its whole answer. Raises :class:`TeacherError` for an invalid key or address.
+    by default the settings' base URL; it may contain a login. ``timeout`` is in seconds for a
+    request and its whole answer. Raises :class:`TeacherError` for an invalid key or address.
     """
 
     def __init__(
@@ -192,7 +192,8 @@ class Teacher:
         if not self._missing(request):
             self._found_some = True
             return True
-        # A claim excludes only other stores, and the same question may occur twice.
+        # A claim keeps out other stores only; ``_busy`` keeps a question that occurs twice in this
+        # run from being asked twice at once.
         if request.key in self._busy or not self._store.claim(request.key):
             return False
         self._busy.add(request.key)
@@ -228,7 +229,8 @@ class Teacher:
                 if error.pause:
                     await self._sleep(backoff(failures))
             except FailedError:
-                # Some endpoints do not support `n`. If one sample is refused, too, the question is.
+                # Some endpoints do not support `n`. If a request for a single sample fails as well,
+                # so does the question.
                 if len(wanted) == 1:
                     raise
                 one_by_one = True

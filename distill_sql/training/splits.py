@@ -20,7 +20,7 @@ from distill_sql.teacher.traces import Trace
 
 #: The approximate share of traces whose databases are used for validation.
 VALIDATION_SHARE = 0.05
-#: The most that validation may take; with few databases it may take nothing.
+#: The largest share of traces for validation. If every database exceeds it, there is no validation.
 LARGEST_SHARE = 0.2
 #: The seed of the split, independent of a recipe's seed: all seeds have the same training set.
 SPLIT_SEED = 42

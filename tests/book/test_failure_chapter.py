@@ -61,7 +61,7 @@ def folder(toy_dataset: Path, tmp_path: Path) -> Path:
 def test_one_question_whose_gold_query_cannot_be_broken(folder: Path, run: Run) -> None:
     page = run(dataset=str(ask(folder, "SELECT 1")))
     assert "There are no students' answers to toy dev here" in page
-    assert "toy has no training split, so it retrieves from pocket's" in page
+    assert "toy has no training split, so the baseline uses pocket's training questions" in page
     assert "No gold query here can be broken" in page
     assert "All wrong predictions (1)" in page
 

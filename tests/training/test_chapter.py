@@ -57,10 +57,10 @@ def test_chapter_4_trains_and_scores_on_the_traces_it_is_given(given: str, tmp_p
         precision="float32",
     )  # fmt: skip
     assert "8 updates over" in page
-    assert "The learning rate over 8 updates: those of the student below." in page
+    assert "The learning rate over 8 updates, those of the student below." in page
     assert "overridden here: style, precision, seed." in page
     assert "Loss of 0.5b over 1 epoch" in page
-    assert "the 4 traces on 1 database that training lacks" in page
+    assert "4 traces on 1 database held out from training" in page
     assert "Validation loss ends at" in page
     assert "on 6 dev questions of pocket" in page
     assert "With further columns forgiven, distillation changes accuracy by" in page

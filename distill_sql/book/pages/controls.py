@@ -70,10 +70,10 @@ def table(found: Controls) -> Table:
         [
             _row(name, runs, found.gains.get(name)) for name, runs in found.by_name().items()
         ],
-        f"The controls on {len(found.runs[0].report.verdicts):,} dev questions of pocket: mean "
-        "execution accuracy over seeds, the lowest and the highest, and the difference to the "
-        "control that is compared, with its 95 % interval over databases and seeds; the same "
-        "difference with further columns forgiven.",
+        f"The controls on {len(found.runs[0].report.verdicts):,} dev questions of pocket: "
+        "execution accuracy (mean, lowest and highest over seeds) and its difference from the "
+        "control named under *compared with*, with a 95 % interval over databases and seeds. The "
+        "last column is this difference with further columns forgiven.",
         formats={"accuracy": ".1%", "points": "+.1f"},
     )  # fmt: skip
 

@@ -72,8 +72,9 @@ def by_source(dev: Dataset, train: Dataset) -> Table:
             record | {"seen": seen[record["source"]] / record["questions"]}
             for record in survey.by_source(dev, source)
         ],
-        f"The {dev.split} questions of {dev.name} by source, and the share of each whose gold "
-        "query's skeleton occurs in training. The training chapter shows accuracy by source.",
+        f"The {dev.split} questions of {dev.name} by source. The last column is the share of a "
+        "source's questions whose gold query has a skeleton that occurs in training. The training "
+        "chapter shows accuracy by source.",
         columns={name: name for name in shown} | {"seen": "skeleton in training"},
         formats={"words per question": ".1f", "words per query": ".1f", "seen": ".1%"},
     )

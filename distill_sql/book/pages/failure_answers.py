@@ -258,5 +258,8 @@ def _of_floor(asked: Dataset, train: Dataset | None) -> str:
         "learns nothing, so a model should do much better."
     )
     if train.name != asked.name:
-        line += f" {asked.name} has no training split, so it retrieves from pocket's."
+        line += (
+            f" {asked.name} has no training split, so the baseline uses pocket's training "
+            "questions."
+        )
     return line

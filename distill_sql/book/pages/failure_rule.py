@@ -109,9 +109,9 @@ def _agreement_in_words(found: LabelledSet) -> str:
         f"on {found.share_before(labels.HELD_OUT):.0%}. It agrees with the second reader on "
         f"{share(second)} of all errors.",
         f"With the first reader it agrees on **{pocket.share:.0%} of the pocket errors and "
-        f"{spider.share:.0%} of the Spider errors**. On the {missed.total()} other Spider errors "
-        f"it most often names {often}. So for Spider's models the counts of these causes are "
-        "likely too high.",
+        f"{spider.share:.0%} of the Spider errors**. On the {missed.total()} Spider errors where "
+        f"they disagree, the rule most often names {often}. So for Spider's models the counts of "
+        "these causes are likely too high.",
         "Of several mistakes in a query, the guidelines and the rule both take the first in the "
         "order above. So agreement does not show that this order is the best one.",
     ]

@@ -99,9 +99,10 @@ def steps_table(ladder: Ladder) -> Table | None:
         return None
     return Table(
         [_step(ladder, small, large) for small, large in pairwise(ladder.sizes)],
-        "What the next size adds, in points, paired on the same questions: to execution accuracy "
-        "after distillation, and with further columns forgiven after and before it. 95 % intervals "
-        f"as above; distilled students: {ladder.seeds_in_words}.",
+        "What the next size adds, in points, paired on the same questions: first to the execution "
+        "accuracy of distilled students; then, with further columns forgiven, to the accuracy of "
+        "distilled students and of bases. 95 % intervals as above; distilled students: "
+        f"{ladder.seeds_in_words}.",
         columns={
             "step": "step",
             "distilled": "distilled",
@@ -162,8 +163,9 @@ def traces_chart(ladder: Ladder) -> Figure:
     return Figure(
         _with_means(line, ["traces", "seed"], ends=False),
         f"Execution accuracy of {ladder.scaled} against the number of traces, from none to all, "
-        f"with 95 % intervals over {_over(ladder)}: {ladder.seeds_in_words} with all traces, seed "
-        f"{ladder.seeds[0]} and one sample with fewer. The samples are nested.",
+        f"with 95 % intervals over {_over(ladder)}. With all traces there is a point per seed, and "
+        "the line goes through their mean. Each smaller number has one sample of the traces and "
+        f"one student (seed {ladder.seeds[0]}). The samples are nested.",
         "Accuracy by number of traces: "
         + "; ".join(
             f"{count} traces {sum(found) / len(found):.0%}"

@@ -157,10 +157,10 @@ def cuts_table(answers: Answers, found: Sequence[Cut]) -> Table:
         columns["no synonyms"] = "difference, no synonyms"
     return Table(
         rows,
-        f"{answers.plan.recipe.name}, taught on whole schemas and asked with pruned ones: how many "
-        "of the questions whose prompt lacks a gold table are answered correctly, and how many of "
-        "the same questions with the whole schema; and, on the other questions, the difference in "
-        "accuracy to the whole schema, in points, with 95 % intervals over databases.",
+        f"{answers.plan.recipe.name}, taught on whole schemas and asked with pruned ones. On "
+        "questions whose prompt lacks a gold table: how many are answered correctly, and how many "
+        "with the whole schema. On the other questions: the difference in accuracy from the whole "
+        "schema, in points, with 95 % intervals over databases.",
         columns=columns,
     )
 

@@ -201,9 +201,9 @@ def mentions_table(setting: Setting, example: Example) -> Table:
             for own, found in zip(coverage(some, synonyms=False), coverage(some), strict=True)
         ],
         f"Names and texts in the gold queries of {data.name} {data.split}, each counted once per "
-        "question; the share that is marked in the question, by the schema's own words"
+        "question, and the share of them that is marked in the question, by the schema's own words"
         + (" and with synonyms" if listed else "")
-        + "; and precision, the share of marks that the gold query uses. A question as marked: "
+        + ". Precision is the share of marks that the gold query uses. A question as marked: "
         + known.mark(example.question),
         formats={"own words": ".1%", "precision": ".1%"}
         | ({"with synonyms": ".1%"} if listed else {}),

@@ -83,10 +83,11 @@ def one_run(recipe: Recipe, trained: Trained, material: Material) -> Figure:
         read += f", validation loss from {first:.2f} to {last:.2f}"
     return Figure(
         chart,
-        f"Loss of {recipe.name} over {recipe.epochs} epoch{'s' * (recipe.epochs > 1)}: of each "
-        "update, the mean of the last ten updates, and the validation loss, which is the mean over "
-        f"the learned tokens of the {len(material.prepared.validation):,} traces on "
-        f"{_databases(material)} that training lacks; seed {recipe.seed}.",
+        f"Loss of {recipe.name} over {recipe.epochs} epoch{'s' * (recipe.epochs > 1)}, seed "
+        f"{recipe.seed}. Small points: each update. Line: mean of the last {WINDOW} updates. Large "
+        "points: validation loss, the mean over the learned tokens of "
+        f"{len(material.prepared.validation):,} traces on {_databases(material)} held out from "
+        "training.",
         f"{read}.",
     )
 
@@ -137,8 +138,8 @@ def many_runs(outcomes: Sequence[Outcome], sizes: Sequence[str], material: Mater
         line.mark_line(strokeWidth=1.3).encode(strokeDash=alt.StrokeDash("seed:N", title="seed"))
         + line.mark_point(size=30, filled=True).encode().properties(data=held),
         f"Lines: training loss of each size and seed, mean of the last {WINDOW_OF_MANY} updates. "
-        f"Points: validation loss on {len(material.prepared.validation):,} traces about "
-        f"{material.held_out} of the traces' {material.databases} databases, which training lacks.",
+        f"Points: validation loss on {len(material.prepared.validation):,} traces about held-out "
+        f"databases ({material.held_out} of {material.databases}).",
         "Falling loss curves by size; the last validation losses are in the table below.",
     )
 
@@ -160,8 +161,8 @@ def validation_table(outcomes: Sequence[Outcome], material: Material) -> Table |
     return Table(
         rows,
         f"Validation loss on {len(material.prepared.validation):,} traces, after the last update "
-        "and at its minimum. On so few databases it compares the runs with each other; it says "
-        "little about other databases.",
+        "and at its minimum. With so few databases, use it only to compare the runs with each "
+        "other; it says little about other databases.",
         columns={
             "model": "model",
             "seed": "seed",

@@ -74,7 +74,7 @@ def by_neighbours(found: Passing) -> list[Shown]:
     figure = Figure(
         chart,
         caption=f"How many of {found.broken:,} broken gold queries still give the gold rows, by "
-        "the number of neighbours of each database that they also run on (strict rules).",
+        "the number of neighbours of each database on which they must do so, too (strict rules).",
         alt=f"A falling line: {first} pass without neighbours, {last} with {neighbours}.",
     )
     return [unmade, _in_words(found), figure]

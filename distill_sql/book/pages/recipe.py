@@ -73,9 +73,9 @@ def sizes_table() -> Table:
             for one in RECIPES.values()
             if one.trained and not one.pocket
         ],
-        "The recipes that train Qwen2.5. Every size also has two recipes that only ask a base: one "
-        "for the Instruct model, such as 0.5b-base, and one for the Coder model, such as "
-        "coder-0.5b-base.",
+        "The recipes that train Qwen2.5. Every size also has two recipes without training, which "
+        "measure a base: one for the Instruct model, such as 0.5b-base, and one for the Coder "
+        "model, such as coder-0.5b-base.",
     )
 
 
@@ -83,10 +83,10 @@ def schedule(recipe: Recipe, material: Material | None, train: Dataset) -> Figur
     """The learning rate of each update; without traces, for a guessed number of traces."""
     if material:
         total = updates(recipe, make_rows(material.learned, material.tokenizer, recipe))
-        why = "those of the student below."
+        why = ", those of the student below."
     else:
         total = guessed_updates(recipe, len(train))
-        why = "the number if three in four training questions have a kept trace."
+        why = ". There would be this many if three in four training questions had a kept trace."
     rates = [
         {
             "update": number,
@@ -104,7 +104,7 @@ def schedule(recipe: Recipe, material: Material | None, train: Dataset) -> Figur
             y=alt.Y("rate:Q", title="learning rate", axis=alt.Axis(format="e")),
             tooltip=["update", alt.Tooltip("rate", format=".2e")],
         ),
-        f"The learning rate over {total:,} updates: {why}",
+        f"The learning rate over {total:,} updates{why}",
         f"A line that rises for {recipe.warm_up} updates, then falls along half a cosine to zero.",
     )
 

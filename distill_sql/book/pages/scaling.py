@@ -160,14 +160,14 @@ def gains_in_words(ladder: Ladder) -> str:
     """What distillation adds to every size, as Markdown."""
     dev = ladder.setup.dev
     changes = "; ".join(
-        f"{size} by {points(found.strict.difference)} points, and by {in_points(found.kinder)}"
+        f"{size}: execution accuracy {points(found.strict.difference)} points, with further "
+        f"columns forgiven {in_points(found.kinder)}"
         for size, found in ladder.gains.items()
     )
     return (
         " ".join(f"**{text}**" for text in conclusions(ladder.gains))
-        + f" On {len(dev):,} dev questions about {len(dev.db_ids)} databases "
-        f"({ladder.seeds_in_words}), distillation changes execution accuracy, and accuracy with "
-        f"further columns forgiven: {changes}."
+        + f" Changes by distillation on {len(dev):,} dev questions about {len(dev.db_ids)} "
+        f"databases ({ladder.seeds_in_words}): {changes}."
     )
 
 
@@ -212,9 +212,9 @@ def gains_by_group(ladder: Ladder) -> str:
     text = f"The change with further columns forgiven, by group of questions:\n\n{lines}"
     if ladder.pocket:
         text += (
-            "\n\nPocket's bases were pretrained on queries with more columns than asked, so that "
-            "there is a form to learn. The training chapter says what is known about how their "
-            "recipe was chosen."
+            "\n\nPocket's bases were pretrained on queries with more columns than asked. This was "
+            "on purpose: it leaves their students a form to learn. The training chapter says what "
+            "is known about how their recipe was chosen."
         )
     return text
 
@@ -262,8 +262,8 @@ def gains_on_neighbours(ladder: Ladder, found: Conditions) -> str:
     )
     return (
         "When further columns are forgiven, one of many choices of columns may give the right rows "
-        "by chance. If answers must be right on the neighbours as well, distillation changes the "
-        f"accuracy with further columns forgiven by: {changes}."
+        "by chance. If answers must be right on the neighbours as well, these are the changes by "
+        f"distillation, with further columns forgiven: {changes}."
     )
 
 

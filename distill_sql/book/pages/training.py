@@ -178,8 +178,8 @@ def conditions_table(run: Run, found: Conditions) -> Table:
         caption = (
             f"Execution accuracy by source of the question, seed {run.recipe.seed}: with the whole "
             "prompt, without the synonyms that pocket's schemas list, and with answers that must "
-            "be right on neighbours of each database as well. The student of direct traces was not "
-            f"asked without synonyms. {nearest}"
+            "be right on neighbours of each database as well. The student trained on direct traces "
+            f"only was not tested without synonyms. {nearest}"
         )
     else:
         caption = (
@@ -205,9 +205,9 @@ def effect_of_synonyms(found: Conditions) -> str:
     return (
         f"With synonyms in the prompt, the distilled student's accuracy is "
         f"**{points(lost.difference)} points** higher than without (95 % interval over databases "
-        f"{between(lost.clustered_interval)}). It was trained with them. Pocket's schemas and "
-        "questions have the same authors, so the schemas of other databases may list no such "
-        "synonyms."
+        f"{between(lost.clustered_interval)}). It was trained with them. The author of pocket's "
+        "generated questions also wrote its lists of synonyms; other databases may have no such "
+        "lists."
     )
 
 

@@ -74,7 +74,7 @@ def test_the_agreement_is_counted_for_each_part(folder: Path) -> None:
     assert "first reader on **1 of 2 (50%)**; before, it agreed on 25%" in text
     assert "second reader on 2 of 4 (50%)" in text
     assert "**100% of the pocket errors and 50% of the Spider errors**" in text
-    assert "On the 1 other Spider errors it most often names wrong column (1)." in text
+    assert "where they disagree, the rule most often names wrong column (1)." in text
     cells = {(row["label"], row["named"]): row["errors"] for row in rows_of(figure)}
     assert cells == {("wrong column", "wrong column"): 3, ("nesting", "wrong column"): 1}
     assert isinstance(figure, Figure)

@@ -110,9 +110,9 @@ def test_mentions_by_source(pocket: Setting, shop: Setting) -> None:
     some = pocket.data.with_examples(e for e in pocket.data if e.source == source)
     assert table.rows[0]["with synonyms"] == coverage(some)[0]["recall"]
     assert table.rows[0]["own words"] == coverage(some, synonyms=False)[0]["recall"]
-    assert "the schema's own words and with synonyms; and precision" in table.caption
+    assert "the schema's own words and with synonyms. Precision" in table.caption
     plain = page.mentions_table(shop, shop.data.examples[0])
-    assert "the schema's own words; and precision" in plain.caption
+    assert "the schema's own words. Precision" in plain.caption
     assert plain.caption.endswith("How many customers [customer] are there?")
     assert {row["questions"] for row in plain.rows} == {"all"}
     assert "with synonyms" not in plain.rows[0]

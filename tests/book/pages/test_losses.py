@@ -39,8 +39,8 @@ def test_one_run_is_drawn_with_its_mean_and_its_validation_loss() -> None:
     assert figure.alt == (
         f"Training loss from 2.00 to {fmean(FALLING[-10:]):.2f}, validation loss from 3.00 to 1.50."
     )
-    assert figure.caption.startswith("Loss of pocket-s over 1 epoch: of each update")
-    assert "the 2 traces on 1 database that training lacks; seed 42." in figure.caption
+    assert figure.caption.startswith("Loss of pocket-s over 1 epoch, seed 42.")
+    assert "2 traces on 1 database held out from training." in figure.caption
     drawn = list(figure.chart.to_dict()["datasets"].values())
     assert sorted(map(len, drawn)) == [30, 32]
     bare = losses.one_run(recipe_for("pocket-s"), students.trained(FALLING), students.material())

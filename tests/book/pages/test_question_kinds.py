@@ -94,8 +94,8 @@ def test_a_recorded_run_is_read_and_told(
     for base in KINDS:
         for run in ("base", "seed42", "seed43"):
             (record / base / run).mkdir(parents=True)
-            answers = [json.dumps({"question_id": e.question_id, "pred_sql": RIGHT}) for e in shops]
-            (record / base / run / "predictions.jsonl").write_text("\n".join(answers))
+            answers = [{"question_id": e.question_id, "pred_sql": RIGHT} for e in shops]
+            (record / base / run / "predictions.json").write_text(json.dumps(answers))
             about = MANIFEST | {
                 "questions": len(shops), "dataset": shops.description(),
             }  # fmt: skip

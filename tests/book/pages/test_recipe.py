@@ -44,7 +44,7 @@ def test_the_schedule_has_a_rate_for_each_update() -> None:
     [rates] = figure.chart.to_dict()["datasets"].values()
     assert [row["update"] for row in rates] == [0, 1, 2]  # 2, 2 and 1 traces
     assert [row["rate"] for row in rates] == pytest.approx([0, 2e-3, 1e-3])  # half a cosine
-    assert "over 3 updates: those of the student below." in figure.caption
+    assert "over 3 updates, those of the student below." in figure.caption
 
 
 def test_without_traces_three_questions_in_four_are_taken_to_have_one() -> None:
