@@ -40,7 +40,8 @@ def recipe_table(recipe: Recipe) -> Table:
         f"{recipe.max_norm:g}",
         "learning rate": f"linear warm-up of {recipe.warm_up} updates to "
         f"{recipe.learning_rate:g}, then half a cosine to zero",
-        "effective batch": f"{recipe.batch} examples, on any number of devices",
+        "effective batch": f"{recipe.batch} examples, on any number of devices"
+        + (", of one database each" if recipe.grouping == "database" else ""),
         "epochs": recipe.epochs,
         "longest example": f"{recipe.length:,} tokens",
         "prompt": f"{recipe.style} style, {schema}",
