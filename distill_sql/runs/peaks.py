@@ -23,8 +23,8 @@ from distill_sql.models.folders import random_model
 from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import Precision, Recipe, recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
-from distill_sql.training.memory import Memory, estimate, heaviest, way_of
-from distill_sql.training.rows import Row, Rows
+from distill_sql.training.memory import Memory, estimate_memory, heaviest, way_of
+from distill_sql.training.rows import Rows, TokenRow
 from distill_sql.training.student import trainer
 
 
@@ -67,7 +67,7 @@ class Case:
         for number in range(updates * self.batch):
             length = self.length - (self.padded and number % self.batch == 0)
             ids = tuple(draw.randrange(1000) for _ in range(length))
-            found.append(Row(ids, length - self.learned))
+            found.append(TokenRow(ids, length - self.learned))
         return Rows(tuple(found), 0)
 
 
@@ -105,7 +105,7 @@ def measure(case: Case) -> tuple[Memory, int]:
                 "and measure again."
             )
         recipe = case.recipe(str(folder))
-        expected = estimate(
+        expected = estimate_memory(
             read_json(folder / "config.json"), recipe, micro_batch=case.batch,
             way=way_of(folder, recipe, case.framework),
             load=heaviest(recipe, case.rows(1), case.batch),

@@ -23,7 +23,7 @@ from distill_sql.files import read_json
 from distill_sql.models.recipes import recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.controls.sets import gold_traces
-from distill_sql.training.rows import Row, make_row
+from distill_sql.training.rows import TokenRow, make_row
 from distill_sql.training.tree import loss_sum, trees, use
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Measured:
     examples: int
 
 
-def database_rows(path: Path, tokenizer: Path, *, examples: int, length: int) -> list[Row]:
+def database_rows(path: Path, tokenizer: Path, *, examples: int, length: int) -> list[TokenRow]:
     """Rows of gold queries, all on the first databases of Spider's train split, in one order."""
     recipe = recipe_for("0.5b")
     train = load_dataset("spider", split="train", path=path)
@@ -57,7 +57,7 @@ def database_rows(path: Path, tokenizer: Path, *, examples: int, length: int) ->
     return rows
 
 
-def loss_of_rows(model: Any, rows: Sequence[Row]) -> torch.Tensor:
+def loss_of_rows(model: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
     """The sum of the losses of padded rows, with logits of learned tokens alone."""
     import torch
 
@@ -76,7 +76,9 @@ def loss_of_rows(model: Any, rows: Sequence[Row]) -> torch.Tensor:
     )
 
 
-def measure(way: Way, folder: Path, rows: Sequence[Row], micro_batch: int, out: Path) -> Measured:
+def measure(
+    way: Way, folder: Path, rows: Sequence[TokenRow], micro_batch: int, out: Path
+) -> Measured:
     """Forward and backward passes of one update; the gradients are left in ``out``."""
     import resource
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distill_sql.teacher.prices import Price, price_of
 from distill_sql.teacher.store import Sample, Store
-from distill_sql.teacher.work import Request, Settings, estimate, requests_for
+from distill_sql.teacher.work import Request, Settings, estimate_cost, requests_for
 
 __all__ = [
     "Price",
@@ -12,7 +12,7 @@ __all__ = [
     "Sample",
     "Settings",
     "Store",
-    "estimate",
+    "estimate_cost",
     "price_of",
     "requests_for",
 ]

@@ -14,7 +14,7 @@ from distill_sql.teacher.attempts import Outcome
 from distill_sql.teacher.prices import AS_OF, Price, budget_of, dollars, price_of
 from distill_sql.teacher.secrets import api_key
 from distill_sql.teacher.store import Store
-from distill_sql.teacher.work import Settings, estimate, requests_for
+from distill_sql.teacher.work import Settings, estimate_cost, requests_for
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:
@@ -51,7 +51,7 @@ def agreed(
 
     Raises :class:`TeacherError` if requests cost money and are not confirmed.
     """
-    expected = estimate(requests_for(dataset, settings), settings, store, price)
+    expected = estimate_cost(requests_for(dataset, settings), settings, store, price)
     free = price == Price(0, 0)
     key = api_key(settings.base_url)
     why_free = "as --price says" if arguments.price else "at an address in this network"

@@ -147,7 +147,7 @@ class Estimate:
     bound: int
 
 
-def estimate(
+def estimate_cost(
     requests: Iterable[Request], settings: Settings, store: Store, price: Price
 ) -> Estimate:
     """The typical and the maximum cost of the requests that are not in the store yet.

@@ -24,7 +24,7 @@ from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import CODER_SIZES, RECIPES, Recipe
 from distill_sql.training.free import available
 from distill_sql.training.kept import Load, Shape, Way
-from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
+from distill_sql.training.rows import Rows, TokenRow, rows_of_updates, share_of_batch
 
 #: Bytes per weight, including the scales and offsets of 4-bit groups.
 WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
@@ -72,7 +72,7 @@ def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
 
 def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
     """An upper bound of the micro batches of a run with ``micro_batch`` rows each."""
-    parts: list[tuple[Row, ...]] = [
+    parts: list[tuple[TokenRow, ...]] = [
         tuple(group[first : first + micro_batch])
         for group in rows_of_updates(recipe, rows)
         for first in range(0, len(group), micro_batch)
@@ -86,7 +86,7 @@ def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
     )
 
 
-def estimate(
+def estimate_memory(
     config: dict[str, Any],
     recipe: Recipe,
     *,
@@ -140,8 +140,8 @@ def check_memory(
     """The estimate for a run; :class:`TrainingError` if it exceeds the available memory.
 
     The recipe's precision is resolved. Without ``micro_batch`` a device holds its whole share of
-    the batch at once. ``rows`` are those of the run; without them, see :func:`estimate`. ``free``
-    is in bytes (default: the available memory). The error suggests a smaller micro batch, bfloat16
+    the batch at once. ``rows`` are those of the run; without them, see :func:`estimate_memory`.
+    ``free`` is in bytes (default: the available memory). The error suggests a smaller micro batch, bfloat16
     weights, or the largest recipe of the same family that fits.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -150,7 +150,7 @@ def check_memory(
 
     def needed(recipe: Recipe, size: int) -> Memory:
         load = heaviest(recipe, rows, size) if rows else None
-        return estimate(config, recipe, micro_batch=size, way=way, load=load)
+        return estimate_memory(config, recipe, micro_batch=size, way=way, load=load)
 
     size = share_of_batch(recipe, processes, micro_batch)
     asked = needed(recipe, size)
@@ -185,7 +185,7 @@ def _other_recipe(recipe: Recipe, way: Way, free: int) -> str:
         known = CONFIGS.get(other.base)
         alike = other.trained and other.pocket == recipe.pocket and other.modes == recipe.modes
         if alike and four_bits_run and known is not None:
-            taken = estimate(known, other, micro_batch=1, way=replace(way, lean=False))
+            taken = estimate_memory(known, other, micro_batch=1, way=replace(way, lean=False))
             fitting += [name] * (taken.total <= free)
     if fitting:
         return f"Recipe {fitting[-1]} fits with --micro-batch 1 (in a chapter: -p micro_batch 1)."

@@ -21,7 +21,7 @@ from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.training.outcome import Trained, Update, Validation
 from distill_sql.training.progress import Progress
-from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
+from distill_sql.training.rows import Rows, TokenRow, rows_of_updates, share_of_batch
 
 if TYPE_CHECKING:
     from mlx.core import array
@@ -37,7 +37,7 @@ def train(
     rows: Rows,
     out: Path,
     *,
-    validation: Sequence[Row] = (),
+    validation: Sequence[TokenRow] = (),
     micro_batch: int | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -57,7 +57,7 @@ def train(
         learner.resume(checkpoint, run)
     mx.reset_peak_memory()
 
-    def mean_loss(held_out: Sequence[Row]) -> float:
+    def mean_loss(held_out: Sequence[TokenRow]) -> float:
         return _validation_loss(learner.model, held_out, share)
 
     with _recomputing(learner.model, recipe), run.running():
@@ -103,7 +103,7 @@ class _Learner:
         self._loss_and_gradient = nn.value_and_grad(model, lambda *batch: _loss_sum(model, *batch))
         self.model = model
 
-    def update(self, number: int, group: Sequence[Row], rate: float) -> Update:
+    def update(self, number: int, group: Sequence[TokenRow], rate: float) -> Update:
         """One optimizer update on a batch; ``number`` counts updates from 0."""
         mx = mlx()
         import mlx.optimizers as optim
@@ -206,7 +206,7 @@ def _loss_sum(model: Module, ids: array, places: array, targets: array) -> array
     return nn.losses.cross_entropy(logits.astype(mx.float32), targets).sum()
 
 
-def _validation_loss(model: Module, rows: Sequence[Row], at_once: int) -> float:
+def _validation_loss(model: Module, rows: Sequence[TokenRow], at_once: int) -> float:
     """The mean loss over the learned tokens of rows, without dropout."""
     alike = sorted(rows, key=lambda row: len(row.ids))
     model.eval()
@@ -216,7 +216,7 @@ def _validation_loss(model: Module, rows: Sequence[Row], at_once: int) -> float:
     return total / sum(len(row.ids) - row.prompt for row in rows)
 
 
-def _padded(group: Sequence[Row]) -> tuple[array, array, array]:
+def _padded(group: Sequence[TokenRow]) -> tuple[array, array, array]:
     """A batch: padded ids (rows x width), the places that predict learned tokens, these tokens.
 
     Places are indices into the flattened ids.

@@ -18,10 +18,10 @@ from distill_sql.training.outcome import (
     learning_rate,
     measured_after,
 )
-from distill_sql.training.rows import Row, Rows, updates
+from distill_sql.training.rows import Rows, TokenRow, updates
 
 #: Computes the mean loss over the learned tokens of rows.
-MeanLoss: TypeAlias = Callable[[Sequence[Row]], float]
+MeanLoss: TypeAlias = Callable[[Sequence[TokenRow]], float]
 
 
 class Progress:
@@ -35,7 +35,7 @@ class Progress:
     checkpoint_every = 50
 
     def __init__(
-        self, recipe: Recipe, rows: Rows, validation: Sequence[Row] = (), *, shown: bool = True
+        self, recipe: Recipe, rows: Rows, validation: Sequence[TokenRow] = (), *, shown: bool = True
     ) -> None:
         self.total = updates(recipe, rows)
         self.updates: list[Update] = []

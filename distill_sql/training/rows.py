@@ -24,7 +24,7 @@ END = "<|im_end|>"
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """Token ids of one trace; the first ``prompt`` of them are outside the loss."""
 
     ids: tuple[int, ...]
@@ -35,7 +35,7 @@ class Row:
 class Rows:
     """The rows of a run in the order of training; ``too_long`` traces were left out."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TokenRow, ...]
     too_long: int
 
     @property
@@ -56,7 +56,7 @@ def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe)
     truncated queries would be learned. Raises :class:`TrainingError` for an empty completion, or if
     less than a batch is left.
     """
-    rows: list[Row] = []
+    rows: list[TokenRow] = []
     databases: list[str] = []
     too_long = seen = 0
     for trace in traces:
@@ -83,7 +83,7 @@ def make_rows(traces: Iterable[Trace], tokenizer: ChatTokenizer, recipe: Recipe)
     return Rows(tuple(chain.from_iterable(epochs)), too_long)
 
 
-def make_row(trace: Trace, tokenizer: ChatTokenizer) -> Row:
+def make_row(trace: Trace, tokenizer: ChatTokenizer) -> TokenRow:
     """One trace as token ids; :class:`TrainingError` if its completion is empty."""
     if not trace.completion.strip():
         raise TrainingError(
@@ -92,7 +92,7 @@ def make_row(trace: Trace, tokenizer: ChatTokenizer) -> Row:
         )
     prompt = tokenizer.encode(tokenizer.render(trace.messages))
     completion = tokenizer.encode(trace.completion.strip() + END)
-    return Row((*prompt, *completion), len(prompt))
+    return TokenRow((*prompt, *completion), len(prompt))
 
 
 def updates(recipe: Recipe, rows: Rows) -> int:
@@ -101,7 +101,7 @@ def updates(recipe: Recipe, rows: Rows) -> int:
     return recipe.epochs * -(-per_epoch // recipe.batch)
 
 
-def rows_of_updates(recipe: Recipe, rows: Rows) -> Iterator[Sequence[Row]]:
+def rows_of_updates(recipe: Recipe, rows: Rows) -> Iterator[Sequence[TokenRow]]:
     """The batches of a run; no batch has rows of two epochs."""
     per_epoch = len(rows.rows) // recipe.epochs
     for start in range(0, len(rows.rows), per_epoch):
@@ -128,7 +128,7 @@ def share_of_batch(recipe: Recipe, processes: int, micro_batch: int | None = Non
     return micro_batch
 
 
-def _in_batches(rows: Sequence[Row], batch: int, order: random.Random) -> list[Row]:
+def _in_batches(rows: Sequence[TokenRow], batch: int, order: random.Random) -> list[TokenRow]:
     shuffled = order.sample(rows, len(rows))
     stretch = batch * STRETCH
     batches = []
@@ -139,14 +139,14 @@ def _in_batches(rows: Sequence[Row], batch: int, order: random.Random) -> list[R
 
 
 def _by_database(
-    rows: Sequence[Row], databases: Sequence[str], batch: int, order: random.Random
-) -> list[Row]:
+    rows: Sequence[TokenRow], databases: Sequence[str], batch: int, order: random.Random
+) -> list[TokenRow]:
     """Rows in batches of one database each; what is left of several databases shares batches."""
-    members: dict[str, list[Row]] = {}
+    members: dict[str, list[TokenRow]] = {}
     for row, db_id in zip(rows, databases, strict=True):
         members.setdefault(db_id, []).append(row)
-    whole: list[list[Row]] = []
-    left: list[Row] = []
+    whole: list[list[TokenRow]] = []
+    left: list[TokenRow] = []
     for db_id in order.sample(sorted(members), len(members)):
         mine = order.sample(members[db_id], len(members[db_id]))
         full = len(mine) - len(mine) % batch
@@ -156,7 +156,9 @@ def _by_database(
     return _shuffled(whole, batch, order)
 
 
-def _shuffled(batches: Sequence[Sequence[Row]], batch: int, order: random.Random) -> list[Row]:
+def _shuffled(
+    batches: Sequence[Sequence[TokenRow]], batch: int, order: random.Random
+) -> list[TokenRow]:
     """The rows of batches in random order; a partial batch stays last.
 
     Epochs are cut into batches again later.

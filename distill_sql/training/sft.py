@@ -14,7 +14,7 @@ from trl import SFTTrainer
 
 from distill_sql.training.outcome import Update, Validation
 from distill_sql.training.progress import MeanLoss, Progress
-from distill_sql.training.rows import Row
+from distill_sql.training.rows import TokenRow
 from distill_sql.training.tree import loss_sum, trees
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
 
-def _rows(ids: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> list[Row]:
+def _rows(ids: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> list[TokenRow]:
     """The rows of a padded batch that have a learned token."""
     found = []
     for tokens, targets, seen in zip(ids.tolist(), labels.tolist(), mask.tolist(), strict=True):
         length = sum(seen)
         learned = sum(target != -100 for target in targets)
         if learned:
-            found.append(Row(tuple(tokens[:length]), length - learned))
+            found.append(TokenRow(tuple(tokens[:length]), length - learned))
     return found
 
 

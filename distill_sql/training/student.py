@@ -24,7 +24,7 @@ from distill_sql.provenance import manifest
 from distill_sql.teacher.traces import Trace
 from distill_sql.training.memory import check_memory
 from distill_sql.training.outcome import Trained, Update, Validation
-from distill_sql.training.rows import Row, Rows, make_row, make_rows
+from distill_sql.training.rows import Rows, TokenRow, make_row, make_rows
 
 #: The version of the code that trains. It is incremented when the same rows and recipe get other
 #: losses, so that students of earlier code are trained again. A test pins the losses of a run.
@@ -41,7 +41,7 @@ class Trainer(Protocol):
         rows: Rows,
         out: Path,
         *,
-        validation: Sequence[Row] = (),
+        validation: Sequence[TokenRow] = (),
         micro_batch: int | None = None,
         resume: bool = False,
         progress: bool = True,
@@ -172,7 +172,7 @@ def _keep(
 
 def validation_rows(
     traces: Sequence[Trace], tokenizer: ChatTokenizer, recipe: Recipe
-) -> tuple[Row, ...]:
+) -> tuple[TokenRow, ...]:
     """The validation rows of a recipe: of its modes, and within its length."""
     rows = (make_row(trace, tokenizer) for trace in traces if recipe.modes in ("both", trace.mode))
     return tuple(row for row in rows if len(row.ids) <= recipe.length)
@@ -216,7 +216,11 @@ def _schema(tokens: int) -> str:
 
 
 def _begin(
-    out: Path, recipe: Recipe, rows: Sequence[Row], validation: Sequence[Row], precision: str
+    out: Path,
+    recipe: Recipe,
+    rows: Sequence[TokenRow],
+    validation: Sequence[TokenRow],
+    precision: str,
 ) -> bool:
     """Whether ``out`` has a started run with these inputs; if it is empty, records the inputs.
 
@@ -248,7 +252,7 @@ def _begin(
     )
 
 
-def rows_digest(rows: Iterable[Row]) -> str:
+def rows_digest(rows: Iterable[TokenRow]) -> str:
     """SHA-256 (hex) of rows in their order: token ids and prompt lengths."""
     text = json.dumps([[row.prompt, row.ids] for row in rows])
     return hashlib.sha256(text.encode()).hexdigest()

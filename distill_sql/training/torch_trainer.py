@@ -18,7 +18,7 @@ from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.training import tree
 from distill_sql.training.outcome import Trained
 from distill_sql.training.progress import Progress
-from distill_sql.training.rows import Row, Rows, rows_of_updates, share_of_batch
+from distill_sql.training.rows import Rows, TokenRow, rows_of_updates, share_of_batch
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +45,7 @@ def train(
     rows: Rows,
     out: Path,
     *,
-    validation: Sequence[Row] = (),
+    validation: Sequence[TokenRow] = (),
     micro_batch: int | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -175,7 +175,7 @@ def _dataset(recipe: Recipe, rows: Rows) -> Dataset:
 
     datasets.disable_progress_bars()
     # The trainer expects whole batches. A filler row has no learned token.
-    filler = Row(rows.rows[0].ids[:1], prompt=1)
+    filler = TokenRow(rows.rows[0].ids[:1], prompt=1)
     groups = rows_of_updates(recipe, rows)
     filled = chain.from_iterable(
         [*group, *[filler] * (recipe.batch - len(group))] for group in groups
@@ -244,13 +244,13 @@ def _return_large_blocks() -> None:
         libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD, which the first call sets to its minimum
 
 
-def _example(row: Row) -> dict[str, list[int]]:
+def _example(row: TokenRow) -> dict[str, list[int]]:
     """A row in the trainer's format."""
     labels = [-100] * row.prompt + list(row.ids[row.prompt :])
     return {"input_ids": list(row.ids), "labels": labels}
 
 
-def _validation_loss(trainer: Trainer, rows: Sequence[Row], at_once: int) -> float:
+def _validation_loss(trainer: Trainer, rows: Sequence[TokenRow], at_once: int) -> float:
     """The mean loss over the learned tokens of rows, without dropout.
 
     The processes share the rows.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from distill_sql.training.rows import Row
+from distill_sql.training.rows import TokenRow
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class Tree:
     """
 
     prefix: tuple[int, ...]
-    branches: tuple[Row, ...]
+    branches: tuple[TokenRow, ...]
 
     @property
     def tokens(self) -> int:
@@ -44,15 +44,15 @@ class Tree:
         return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
 
 
-def trees(rows: Sequence[Row]) -> list[Tree]:
+def trees(rows: Sequence[TokenRow]) -> list[Tree]:
     """The rows as trees. A row that shares too little with any other is a tree of its own.
 
-    >>> rows = [Row((1, 2, 3, 7, 8), 4), Row((5, 6, 9), 2), Row((1, 2, 3, 4), 3)]
+    >>> rows = [TokenRow((1, 2, 3, 7, 8), 4), TokenRow((5, 6, 9), 2), TokenRow((1, 2, 3, 4), 3)]
     >>> [(tree.prefix, [branch.ids for branch in tree.branches]) for tree in trees(rows)]
     [((1, 2), [(3, 4), (3, 7, 8)]), ((5,), [(6, 9)])]
     """
     made: list[Tree] = []
-    group: list[Row] = []
+    group: list[TokenRow] = []
     shared = 0
     for row in sorted(rows, key=lambda row: row.ids):
         if group:
@@ -69,12 +69,12 @@ def trees(rows: Sequence[Row]) -> list[Tree]:
     return made
 
 
-def _tree(group: Sequence[Row], shared: int) -> Tree:
-    branches = tuple(Row(row.ids[shared:], row.prompt - shared) for row in group)
+def _tree(group: Sequence[TokenRow], shared: int) -> Tree:
+    branches = tuple(TokenRow(row.ids[shared:], row.prompt - shared) for row in group)
     return Tree(group[0].ids[:shared], branches)
 
 
-def _common(one: Row, other: Row) -> int:
+def _common(one: TokenRow, other: TokenRow) -> int:
     """How many first tokens two rows share; each keeps the last token of its prompt."""
     most = min(one.prompt, other.prompt) - 1
     pairs = zip(one.ids[:most], other.ids[:most], strict=True)

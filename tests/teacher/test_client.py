@@ -16,7 +16,7 @@ import pytest
 
 from distill_sql.data.datasets import Dataset
 from distill_sql.errors import TeacherError
-from distill_sql.teacher import Price, Settings, Store, estimate, requests_for
+from distill_sql.teacher import Price, Settings, Store, estimate_cost, requests_for
 from distill_sql.teacher.client import Outcome, Teacher
 from distill_sql.teacher.store import Sample
 from distill_sql.teacher.wire import NotSentError, Reply, Wire
@@ -606,7 +606,7 @@ def test_every_database_is_asked_early(pocket_train: Dataset) -> None:
 def test_an_estimate_is_between_the_cost_and_the_bound(shop: Dataset, tmp_path: Path) -> None:
     settings = Settings(base_url="http://test/v1")
     with Store(tmp_path / "store.sqlite") as store:
-        found = estimate(requests_for(shop, settings), settings, store, PRICE)
+        found = estimate_cost(requests_for(shop, settings), settings, store, PRICE)
     assert (found.requests, found.samples) == (2, 6)
     assert 0 < found.cost < found.bound
 

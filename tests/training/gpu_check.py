@@ -32,7 +32,7 @@ from distill_sql.models.recipes import Precision, Recipe, recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.peaks import Case
 from distill_sql.training import free
-from distill_sql.training.memory import CONFIGS, check_memory, estimate, heaviest, way_of
+from distill_sql.training.memory import CONFIGS, check_memory, estimate_memory, heaviest, way_of
 
 #: Seconds after which no further check is begun.
 LIMIT = 200
@@ -101,7 +101,7 @@ def train(
     recipe = torch_backend.resolve(replace(recipe, base=str(folder), batch=case.batch))
     rows = case.rows(updates)
     load = heaviest(recipe, rows, case.batch)
-    found = estimate(
+    found = estimate_memory(
         read_json(folder / "config.json"), recipe, micro_batch=case.batch,
         way=way_of(folder, recipe), load=load,
     )  # fmt: skip

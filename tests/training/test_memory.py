@@ -19,11 +19,11 @@ from distill_sql.training.kept import Load, Way
 from distill_sql.training.memory import (
     CONFIGS,
     check_memory,
-    estimate,
+    estimate_memory,
     heaviest,
     way_of,
 )
-from distill_sql.training.rows import Row, Rows
+from distill_sql.training.rows import Rows, TokenRow
 from tests.training import gpu_check
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
@@ -42,7 +42,7 @@ def expected(case: Case, folder: Path) -> int:
     way = way_of(folder, recipe, case.framework)
     load = heaviest(recipe, case.rows(1), case.batch)
     config = read_json(folder / "config.json")
-    found = estimate(config, recipe, micro_batch=case.batch, way=way, load=load)
+    found = estimate_memory(config, recipe, micro_batch=case.batch, way=way, load=load)
     return found.total - found.buffers  # which are no tensors
 
 
@@ -141,7 +141,9 @@ def test_estimates_hold_what_a_gpu_was_measured_to_hold() -> None:
         load = heaviest(recipe, case.rows(1), case.batch)
         way = Way(on_gpu=True, rounds=recipe.precision != "float32")
         shape = CONFIGS[gpu_check.SIZES[size]]
-        total = estimate(shape, recipe, micro_batch=case.batch, way=way, load=load).total / 2**20
+        total = (
+            estimate_memory(shape, recipe, micro_batch=case.batch, way=way, load=load).total / 2**20
+        )
         assert found["allocated_mib"] <= total <= 1.15 * found["allocated_mib"], name
 
 
@@ -167,7 +169,7 @@ def test_masks_of_dropout_are_counted() -> None:
     for on_gpu, size in ((True, 1), (False, 4)):
         way = Way(on_gpu=on_gpu, rounds=True)
         with_masks, without = (
-            estimate(config, replace(recipe, dropout=p), micro_batch=8, way=way).activations
+            estimate_memory(config, replace(recipe, dropout=p), micro_batch=8, way=way).activations
             for p in (0.05, 0.0)
         )
         assert with_masks - without == inputs * size
@@ -176,8 +178,8 @@ def test_masks_of_dropout_are_counted() -> None:
 def test_the_load_is_that_of_the_heaviest_part() -> None:
     recipe = recipe_for("0.5b", batch=4)
 
-    def row(length: int, learned: int) -> Row:
-        return Row((1,) * length, length - learned)
+    def row(length: int, learned: int) -> TokenRow:
+        return TokenRow((1,) * length, length - learned)
 
     rows = Rows((row(9, 1), row(9, 2), row(9, 7), row(9, 7), row(30, 3), row(20, 3)), 0)
     assert heaviest(recipe, rows, 4) == Load(4, 30, 17)

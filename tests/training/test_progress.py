@@ -12,17 +12,17 @@ import pytest
 from distill_sql.models.recipes import recipe_for
 from distill_sql.training.outcome import Update, Validation
 from distill_sql.training.progress import Progress
-from distill_sql.training.rows import Row, Rows
+from distill_sql.training.rows import Rows, TokenRow
 
 #: Ten updates of two rows each.
 RECIPE = replace(recipe_for("pocket-s"), batch=2, epochs=1, warm_up=2)
-ROWS = Rows(tuple(Row((1, 2, 3), 1) for _ in range(20)), too_long=4)
+ROWS = Rows(tuple(TokenRow((1, 2, 3), 1) for _ in range(20)), too_long=4)
 
 
 def run(progress: Progress, updates: range, calls: list[int]) -> None:
     """Carry out updates as a back end does."""
 
-    def mean_loss(rows: Sequence[Row]) -> float:
+    def mean_loss(rows: Sequence[TokenRow]) -> float:
         calls.append(len(rows))
         return 0.5
 

@@ -24,7 +24,7 @@ from distill_sql.models.students import open_student
 from distill_sql.prompting.tokenizer import ChatTokenizer, train_tokenizer
 from distill_sql.scoring import read_predictions
 from distill_sql.teacher.traces import Trace
-from distill_sql.training.memory import CONFIGS, check_memory, estimate
+from distill_sql.training.memory import CONFIGS, check_memory, estimate_memory
 from distill_sql.training.outcome import learning_rate
 from distill_sql.training.rows import share_of_batch
 from distill_sql.training.splits import training_set
@@ -256,7 +256,7 @@ def test_weights_are_counted_to_the_parameter(tiny: Path, recipe: Recipe) -> Non
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     config = json.loads((tiny / "config.json").read_text())
     exact = 4 * sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2)
-    assert estimate(config, recipe, micro_batch=8).weights == exact
+    assert estimate_memory(config, recipe, micro_batch=8).weights == exact
 
 
 def test_a_run_that_cannot_fit_says_what_would(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from distill_sql.errors import MissingDependencyError
 from distill_sql.models.recipes import Recipe
 from distill_sql.training.outcome import Trained, measured_after
 from distill_sql.training.progress import Progress
-from distill_sql.training.rows import Row, Rows, updates
+from distill_sql.training.rows import Rows, TokenRow, updates
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -48,17 +48,17 @@ def mlx() -> Any:
     return mlx_trainer
 
 
-def some_rows(count: int, seed: int = 0) -> tuple[Row, ...]:
+def some_rows(count: int, seed: int = 0) -> tuple[TokenRow, ...]:
     """Rows of 8 to 40 random tokens, with at most the second half in the loss."""
     draw = random.Random(seed)
     found = []
     for _ in range(count):
         ids = tuple(draw.randrange(600) for _ in range(draw.randint(8, 40)))
-        found.append(Row(ids, draw.randint(len(ids) // 2, len(ids) - 1)))
+        found.append(TokenRow(ids, draw.randint(len(ids) // 2, len(ids) - 1)))
     return tuple(found)
 
 
-def mean_loss(model: Any, rows: Sequence[Row]) -> float:
+def mean_loss(model: Any, rows: Sequence[TokenRow]) -> float:
     """The reference: transformers' loss over the learned tokens, one row at a time."""
     losses, learned = 0.0, 0
     for row in rows:
@@ -248,9 +248,9 @@ PROCESS = """
     from pathlib import Path
     from distill_sql.models.recipes import Recipe
     from distill_sql.training import torch_trainer
-    from distill_sql.training.rows import Row, Rows
+    from distill_sql.training.rows import TokenRow, Rows
     told = json.loads(Path(sys.argv[1]).read_text())
-    rows, held = ([Row(tuple(ids), n) for ids, n in told[name]] for name in ("rows", "held"))
+    rows, held = ([TokenRow(tuple(ids), n) for ids, n in told[name]] for name in ("rows", "held"))
     recipe = Recipe(**told["recipe"])
     trained = torch_trainer.train(
         Path(recipe.base), recipe, Rows(tuple(rows), 0), Path(sys.argv[2]), validation=held,

@@ -11,7 +11,7 @@ import pytest
 
 from distill_sql.models.recipes import Grouping, Recipe
 from distill_sql.training import tree
-from distill_sql.training.rows import Row, Rows
+from distill_sql.training.rows import Rows, TokenRow
 from distill_sql.training.tree import Tree, loss_sum, trees, use
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
@@ -21,7 +21,7 @@ from distill_sql.models.inference import lean  # noqa: E402
 from distill_sql.training import sft, torch_trainer  # noqa: E402
 
 
-def some_rows(schemas: int = 3, each: int = 4, seed: int = 0) -> list[Row]:
+def some_rows(schemas: int = 3, each: int = 4, seed: int = 0) -> list[TokenRow]:
     """Rows whose prompts begin with one of a few schemas; some prompts are the same to the end."""
     draw = random.Random(seed)
 
@@ -36,7 +36,7 @@ def some_rows(schemas: int = 3, each: int = 4, seed: int = 0) -> list[Row]:
             question = tokens(4, 12)
             prompt = (*system, *schema, *question)
             for _ in range(2 if number == 0 else 1):  # one question with two answers
-                rows.append(Row((*prompt, *tokens(1, 15)), len(prompt)))
+                rows.append(TokenRow((*prompt, *tokens(1, 15)), len(prompt)))
     draw.shuffle(rows)
     return rows
 
@@ -56,7 +56,7 @@ def adapted(folder: Path) -> Any:
     return wrapped.train()
 
 
-def alone(model: Any, row: Row) -> Any:
+def alone(model: Any, row: TokenRow) -> Any:
     """The loss of a row by itself, as transformers computes it."""
     ids = torch.tensor([row.ids])
     logits = model(input_ids=ids, use_cache=False).logits[0, row.prompt - 1 : -1]
@@ -99,15 +99,15 @@ def test_every_row_is_in_one_tree_and_prefixes_are_read_once() -> None:
 
 def test_a_row_alone_and_rows_that_share_the_system_message_only() -> None:
     assert trees([]) == []
-    [only] = trees([Row((1, 2, 3), 2)])
-    assert only == Tree((1,), (Row((2, 3), 1),))
-    apart = trees([Row((1, 2, *range(10, 30)), 20), Row((1, 2, *range(40, 60)), 20)])
+    [only] = trees([TokenRow((1, 2, 3), 2)])
+    assert only == Tree((1,), (TokenRow((2, 3), 1),))
+    apart = trees([TokenRow((1, 2, *range(10, 30)), 20), TokenRow((1, 2, *range(40, 60)), 20)])
     assert len(apart) == 2
 
 
 def test_a_prompt_of_one_token_has_no_prefix(tiny: Path) -> None:
     model = adapted(tiny)
-    row = Row((5, 6, 7), 1)
+    row = TokenRow((5, 6, 7), 1)
     expected = alone(model, row).item()
     use(model.get_base_model())
     [only] = trees([row])
@@ -165,6 +165,6 @@ def test_only_a_run_by_databases_on_transformers_decoder_uses_trees(
 def alone_in(model: Any, one: Tree) -> Any:
     """The loss of a tree's rows, each by itself."""
     return sum(
-        alone(model, Row((*one.prefix, *branch.ids), len(one.prefix) + branch.prompt))
+        alone(model, TokenRow((*one.prefix, *branch.ids), len(one.prefix) + branch.prompt))
         for branch in one.branches
     )

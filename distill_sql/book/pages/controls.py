@@ -94,11 +94,21 @@ def in_words(found: Controls) -> str:
             "Every interval over databases includes zero: these data do not show a difference "
             "between any control and the one it is compared with."
         )
-    about = found.runs[0].manifest
+    return f"{text} {_provenance(found.runs)} A test scores the recorded predictions again."
+
+
+def _provenance(runs: Sequence[Recorded]) -> str:
+    """When, at which commits and on which machines the runs were recorded."""
+    manifests = [one.manifest for one in runs]
+    dates = sorted({about["date"][:10] for about in manifests})
+    commits = sorted({(about["git"]["commit"] or "unknown")[:12] for about in manifests})
+    machines = sorted(
+        {f"{about['hardware']['cpu']}, {about['hardware']['cores']} cores" for about in manifests}
+    )
+    plural = "s" if len(commits) > 1 else ""
     return (
-        f"{text} Recorded on {about['date'][:10]} at commit "
-        f"{(about['git']['commit'] or 'unknown')[:12]}, on {about['hardware']['cpu']}, "
-        f"{about['hardware']['cores']} cores. A test scores the recorded predictions again."
+        f"Recorded on {' and '.join(dates)} at commit{plural} {' and '.join(commits)}, on "
+        f"{'; '.join(machines)}."
     )
 
 

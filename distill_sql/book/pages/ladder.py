@@ -98,7 +98,7 @@ class Setup:
         traced = set(self.dev.db_ids) & {trace.db_id for trace in self.traces}
         return (
             f"{len(self.dev):,} dev questions of {self.dev.name} about {len(self.dev.db_ids)} "
-            f"databases ({len(traced)} of them have traces)"
+            f"databases ({f'{len(traced)} of them have' if traced else 'none has'} traces)"
         )
 
     def recipe(self, name: str, **changes: Any) -> Recipe:

@@ -18,7 +18,7 @@ from distill_sql.prompting.prompts import (
 )
 from distill_sql.prompting.rendering import Style
 from distill_sql.prompting.tokenizer import ChatTokenizer
-from distill_sql.teacher import Settings, Store, estimate, price_of, requests_for
+from distill_sql.teacher import Settings, Store, estimate_cost, price_of, requests_for
 from distill_sql.teacher.client import Outcome
 from distill_sql.teacher.prices import AS_OF, OPENAI_URL, dollars
 from distill_sql.teacher.sampling import Sampling
@@ -104,7 +104,7 @@ def price_note(dataset: Dataset, settings: Settings, count: Callable[[str], int]
         schema_tokens=settings.schema_tokens,
     )
     with TemporaryDirectory() as folder, Store(Path(folder) / "empty.sqlite") as empty:
-        total = estimate(
+        total = estimate_cost(
             requests_for(dataset, asked, count=count), asked, empty,
             price_of(asked.model, OPENAI_URL),
         )  # fmt: skip

@@ -47,7 +47,7 @@ def test_dev_questions_and_their_databases_are_counted(tmp_path: Path) -> None:
     assert len(setup.dev) == students.QUESTIONS
     databases = len({example.db_id for example in setup.dev})
     assert setup.questions_in_words == (
-        f"6 dev questions of pocket about {databases} databases (0 of them have traces)"
+        f"6 dev questions of pocket about {databases} databases (none has traces)"
     )
     assert setup.train_or_dev.split == "train"
     assert set(setup.groups.values()) <= {"handwritten", "generated"}
