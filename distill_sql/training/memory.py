@@ -141,8 +141,8 @@ def check_memory(
 
     The recipe's precision is resolved. Without ``micro_batch`` a device holds its whole share of
     the batch at once. ``rows`` are those of the run; without them, see :func:`estimate_memory`.
-    ``free`` is in bytes (default: the available memory). The error suggests a smaller micro batch, bfloat16
-    weights, or the largest recipe of the same family that fits.
+    ``free`` is in bytes (default: the available memory). The error suggests a smaller micro batch,
+    bfloat16 weights, or the largest recipe of the same family that fits.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share = share_of_batch(recipe, processes)
