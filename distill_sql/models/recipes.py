@@ -97,6 +97,13 @@ class Recipe:
         """Whether the base is one of the models in the package."""
         return self.base.startswith("pocket-")
 
+    @property
+    def family(self) -> str:
+        """The models that the base belongs to, whose sizes are comparable."""
+        if self.pocket:
+            return "pocket"
+        return "Qwen2.5-Coder" if "coder" in self.base.lower() else "Qwen2.5"
+
 
 #: The allowed values of fields with names, the integer fields, and the other number fields.
 _WORDS: Mapping[str, tuple[str, ...]] = {

@@ -183,7 +183,7 @@ def _other_recipe(recipe: Recipe, way: Way, free: int) -> str:
             other = replace(other, precision="float32" if recipe.full_width else "bfloat16")
         four_bits_run = other.precision != "nf4" or way.on_gpu or way.framework == "mlx"
         known = CONFIGS.get(other.base)
-        alike = other.trained and other.pocket == recipe.pocket and other.modes == recipe.modes
+        alike = other.trained and (other.family, other.modes) == (recipe.family, recipe.modes)
         if alike and four_bits_run and known is not None:
             taken = estimate_memory(known, other, micro_batch=1, way=replace(way, lean=False))
             fitting += [name] * (taken.total <= free)

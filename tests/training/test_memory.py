@@ -244,6 +244,8 @@ def test_recipes_in_four_bits_are_advised_where_they_run(
     monkeypatch.setattr(torch_backend, "device", lambda: "cuda")
     assert RECIPES["14b"].precision == "nf4"
     assert "Recipe 14b fits" in told(tmp_path, seven, 14 * GIB, micro_batch=1)
+    coder = recipe_for("coder-1.5b", precision="float32")
+    assert "Recipe coder-0.5b fits" in told(tmp_path, coder, 8 * GIB, micro_batch=1)
 
 
 def test_processes_share_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
