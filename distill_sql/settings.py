@@ -18,7 +18,7 @@ from distill_sql.errors import ParameterError
 VARIABLES = {
     "SPIDER_DIR": "folder of Spider: dev.json, train_spider.json, tables.json, database/",
     "BIRD_DIR": "folder of BIRD, as its archives unpack",
-    "MODELS_DIR": "folder of base models, one folder each; without it the hub is used",
+    "MODELS_DIR": "folder of base models: a folder or a GGUF file each; else the hub is used",
     "TOKENIZER_DIR": "folder of the tokenizer that counts prompts of Qwen2.5 models",
     "PREDICTIONS_DIR": "folder of published predictions, one <model>.jsonl each",
     "OPENAI_API_KEY": "key of the teacher's endpoint",

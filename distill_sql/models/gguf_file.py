@@ -8,7 +8,6 @@ Qwen2 models, whose layers GGUF stores as transformers has them.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,8 @@ def converted(file: Path, *, sha256: str = "") -> Path:
     GGUF file of a Qwen2 model, is another than ``sha256`` says, or if the cache lacks the space.
     """
     _check_header(file)
-    digest = _digest(file)
+    state = file.stat()
+    digest = _digest(file, state.st_size, state.st_mtime_ns)
     if sha256 and digest != sha256:
         raise TrainingError(
             f"{file} has the SHA-256 {digest[:16]}..., expected {sha256[:16]}...: it is another "
@@ -147,7 +148,9 @@ def _check_header(file: Path) -> None:
         )
 
 
-def _digest(file: Path) -> str:
+@lru_cache(maxsize=16)
+def _digest(file: Path, size: int, changed: int) -> str:
+    """The SHA-256 of a file that has this size and was changed then; read once in a process."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -265,7 +268,7 @@ def _write_weights(reader: GGUFReader, folder: Path, file: Path) -> None:
         places |= dict.fromkeys(shard, name)
         size += sum(math.prod(one.shape) * 4 for one in shard.values())
     index = {"metadata": {"total_size": size}, "weight_map": places}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+    write_json(folder / "model.safetensors.index.json", index)
 
 
 def _write_tokenizer(file: Path, folder: Path) -> None:

@@ -39,9 +39,10 @@ class Recipe:
     package. ``modes`` selects the traces to train on. ``schema_tokens`` is the token limit of a
     prompt's schema, 0 for no limit. ``length`` is that of prompt and completion together.
     ``warm_up`` is in optimizer updates; ``batch`` is examples per update, on any number of devices.
-    ``grouping`` says how they are chosen; with ``database``, PyTorch computes the schema that they
-    share once. ``beta1``, ``beta2``, ``epsilon`` and ``weight_decay`` are AdamW's; ``max_norm`` is
-    the global norm for gradient clipping. Raises :class:`ParameterError` for an invalid value.
+    ``grouping`` says how they are chosen. With ``database``, transformers' decoder in one process
+    computes the schema that they share once, unless it recomputes activations. ``beta1``,
+    ``beta2``, ``epsilon`` and ``weight_decay`` are AdamW's; ``max_norm`` is the global norm for
+    gradient clipping. Raises :class:`ParameterError` for an invalid value.
     """
 
     name: str

@@ -32,12 +32,12 @@ from distill_sql.models.generation import answers, generate
 from distill_sql.models.recipes import Recipe, recipe_for
 from distill_sql.models.students import open_student
 from distill_sql.prompting.prompts import prompt_messages
-from distill_sql.prompting.rendering import Style
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs import measured
+from distill_sql.runs.controls.sets import gold_traces
 from distill_sql.runs.peaks import compared
 from distill_sql.scoring import read_predictions, score
-from distill_sql.teacher.traces import Trace, read_traces
+from distill_sql.teacher.traces import read_traces
 from distill_sql.training import torch_trainer
 from distill_sql.training.rows import Rows, make_rows
 from distill_sql.training.splits import training_set
@@ -110,24 +110,14 @@ def _plain(folder: Path) -> Any:
     return model.to(torch_backend.device())
 
 
-def gold_traces(dataset: Dataset, style: Style) -> list[Trace]:
-    """Traces with the gold queries as answers, for timing: their lengths are realistic."""
-    return [
-        Trace(
-            e.question_id, e.db_id, e.question, e.query, "direct",
-            tuple(prompt_messages(dataset, e, style=style)), f"```sql\n{e.query}\n```", e.query,
-            1, 1, "gold", 0, 0, 0,
-        )
-        for e in dataset
-    ]  # fmt: skip
-
-
 def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
     """The speed of a run with trl, and of a bare loop over the same batches.
 
     The loop is the straightforward one: transformers' own loss and torch's AdamW.
     """
-    rows = make_rows(gold_traces(dataset, recipe.style), load_tokenizer(folder), recipe)
+    # Gold queries as answers: their lengths are realistic.
+    traces = gold_traces(dataset, dataset, style=recipe.style)
+    rows = make_rows(traces, load_tokenizer(folder), recipe)
     with tempfile.TemporaryDirectory() as out:
         trained = torch_trainer.train(folder, recipe, rows, Path(out), progress=False)
     bare = _bare_seconds(folder, rows, recipe)
@@ -142,13 +132,12 @@ def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, A
 def _bare_seconds(folder: Path, rows: Rows, recipe: Recipe) -> float:
     """Seconds that the bare loop takes for one pass over the rows."""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
     torch.manual_seed(recipe.seed)
     model = get_peft_model(
         _plain(folder),
-        LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout,
-                   target_modules=list(recipe.targets), task_type="CAUSAL_LM"),
+        torch_trainer.lora(recipe),
     )  # fmt: skip
     optimizer = torch.optim.AdamW(
         (p for p in model.parameters() if p.requires_grad), lr=recipe.learning_rate

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distill_sql.data.datasets import load_dataset
 from distill_sql.errors import DistillSqlError
-from distill_sql.files import read_json
 from distill_sql.models.recipes import recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.controls.sets import gold_traces
+from distill_sql.runs.students_benchmark import random_weights
 from distill_sql.training.rows import TokenRow, make_row
 from distill_sql.training.tree import loss_sum, trees, use
 
@@ -83,16 +83,16 @@ def measure(
     import resource
 
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM
 
-    recipe = recipe_for("0.5b")
+    from distill_sql.training.torch_trainer import lora
+
+    recipe = recipe_for("0.5b", dropout=0.0)
     torch.manual_seed(recipe.seed)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    lora = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, task_type="CAUSAL_LM",
-                      target_modules=list(recipe.targets))  # fmt: skip
-    model = get_peft_model(base, lora).train()
+    model = get_peft_model(base, lora(recipe)).train()
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)
@@ -127,8 +127,9 @@ def gradient_difference(one: Path, other: Path) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure both ways and print a line each; 2 if the user's input is to blame."""
     made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--config", type=Path, help="a model's config.json: random weights")
-    made.add_argument("--model", type=Path, help="a model folder instead")
+    model = made.add_mutually_exclusive_group(required=True)
+    model.add_argument("--config", type=Path, help="a model's config.json: random weights")
+    model.add_argument("--model", type=Path, help="a model folder instead")
     made.add_argument("--tokenizer", type=Path, required=True)
     made.add_argument("--path", type=Path, required=True, help="Spider's folder")
     made.add_argument("--examples", type=int, default=16)
@@ -146,7 +147,9 @@ def run(options: argparse.Namespace) -> None:
     """Measure, compare, print."""
     rows = database_rows(options.path, options.tokenizer, examples=options.examples, length=2048)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = options.model or _random(options.config, Path(scratch) / "model")
+        folder = options.model or random_weights(
+            options.config, options.tokenizer, Path(scratch) / "model"
+        )
         outs = {way: Path(scratch) / f"{way}.safetensors" for way in ("rows", "trees")}
         found = {}
         for way, out in outs.items():
@@ -161,16 +164,6 @@ def run(options: argparse.Namespace) -> None:
         )
     print(f"trees are {found['rows'].seconds / found['trees'].seconds:.2f} times as fast")
     print(f"gradients differ by {difference:.1e} of their norm at most")
-
-
-def _random(config: Path, folder: Path) -> Path:
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    shape = Qwen2Config(**read_json(config))
-    Qwen2ForCausalLM(shape).save_pretrained(folder)
-    return folder
 
 
 if __name__ == "__main__":

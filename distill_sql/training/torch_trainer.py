@@ -107,7 +107,7 @@ def _trainer(
             args=_settings(recipe, out, run, share=share, bf16=autocast),
             train_dataset=_dataset(recipe, rows),
             processing_class=AutoTokenizer.from_pretrained(folder),
-            peft_config=_lora(recipe) if start is None else None,
+            peft_config=lora(recipe) if start is None else None,
         )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(
@@ -157,7 +157,8 @@ def _computes_trees(model: PreTrainedModel, recipe: Recipe) -> bool:
     )
 
 
-def _lora(recipe: Recipe) -> LoraConfig:
+def lora(recipe: Recipe) -> LoraConfig:
+    """The recipe's adapter, as peft describes it."""
     from peft import LoraConfig
 
     return LoraConfig(

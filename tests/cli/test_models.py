@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from distill_sql.cli import main
-from distill_sql.models import folders, gguf_file
+from distill_sql.models import folders
 from distill_sql.models.shelf import base_of
 from tests.models.test_gguf_file import REAL, write_gguf
 
@@ -24,7 +25,8 @@ def models(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MODELS_DIR", str(folder))
     monkeypatch.setenv("DISTILL_SQL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(folders, "SHA256", {REAL: gguf_file._digest(file)})
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setattr(folders, "SHA256", {REAL: digest})
     return folder
 
 

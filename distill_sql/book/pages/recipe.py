@@ -74,9 +74,8 @@ def sizes_table() -> Table:
             for one in RECIPES.values()
             if one.trained and not one.pocket
         ],
-        "The recipes that train Qwen2.5. Every size also has two recipes without training, which "
-        "measure a base: one for the Instruct model, such as 0.5b-base, and one for the Coder "
-        "model, such as coder-0.5b-base.",
+        "The recipes that train Qwen2.5 and Qwen2.5-Coder. Every size of both also has a recipe "
+        "without training, which measures the base, such as 0.5b-base and coder-0.5b-base.",
     )
 
 
