@@ -45,3 +45,7 @@ class TeacherError(DistillSqlError):
 
 class TrainingError(DistillSqlError):
     """A student cannot be loaded, trained or saved."""
+
+
+class OutOfTime(DistillSqlError):
+    """A time limit was reached; what was computed is saved, and the same command continues."""

@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     start: Path | None = None,
+    stop_at: float | None = None,
 ) -> Trained:
     """Train an adapter on ``rows`` into ``out``.
 
@@ -50,7 +51,7 @@ def train(
     mx = mlx()
     recipe = resolve(recipe)
     share = share_of_batch(recipe, 1, micro_batch)
-    run = Progress(recipe, rows, validation, shown=progress)
+    run = Progress(recipe, rows, validation, shown=progress, stop_at=stop_at)
     learner = _Learner(folder, recipe, share=share, start=start)
     checkpoint = out / "checkpoints" / "mlx.safetensors"
     if resume and checkpoint.exists():
@@ -70,6 +71,8 @@ def train(
             run.validate(number + 1, mean_loss)
             if run.checkpoint_due():
                 learner.save(checkpoint, run)
+            if run.out_of_time():
+                break
     adapter = out / "adapter"
     learner.save_adapter(adapter)
     return run.trained(adapter, peak_memory=int(mx.get_peak_memory()))

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from tqdm import tqdm
 
+from distill_sql.errors import OutOfTime
 from distill_sql.models.recipes import Recipe
 from distill_sql.training.outcome import (
     Trained,
@@ -28,20 +29,29 @@ class Progress:
     """The history of a run, shown as a progress bar.
 
     A back end calls ``validate`` before the first update and after each update, and ``add`` with
-    the result of each update. ``validation`` rows may be empty.
+    the result of each update. ``validation`` rows may be empty. From ``stop_at`` on, a time of
+    ``time.monotonic``, the run saves a checkpoint after its current update and ends.
     """
 
-    #: Updates between two checkpoints.
+    #: Updates between two checkpoints, and the seconds after which a slow run saves one earlier.
     checkpoint_every = 50
+    checkpoint_seconds = 300.0
 
     def __init__(
-        self, recipe: Recipe, rows: Rows, validation: Sequence[TokenRow] = (), *, shown: bool = True
+        self,
+        recipe: Recipe,
+        rows: Rows,
+        validation: Sequence[TokenRow] = (),
+        *,
+        shown: bool = True,
+        stop_at: float | None = None,
     ) -> None:
         self.total = updates(recipe, rows)
         self.updates: list[Update] = []
         self.validation: list[Validation] = []
         self._warm_up, self._rows, self._held_out = recipe.warm_up, rows, validation
         self._seconds = self._validating = 0.0
+        self._stop_at, self._saved = stop_at, time.monotonic()
         self._bar = tqdm(total=self.total, disable=not shown, desc=recipe.name)
 
     def learning_rate(self, update: int, *, peak: float) -> float:
@@ -55,11 +65,19 @@ class Progress:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Time the training loop, without validation, and close the progress bar at its end."""
+        """Time the training loop, without validation, and close the progress bar at its end.
+
+        Raises :class:`OutOfTime` if the loop ended early because of the time limit.
+        """
         began = time.monotonic()
         with self._bar:
             yield
             self._seconds = time.monotonic() - began - self._validating
+        if self.out_of_time():
+            raise OutOfTime(
+                f"The time limit was reached after {len(self.updates)} of {self.total} updates. A "
+                "checkpoint is saved; run the same command again to continue."
+            )
 
     def add(self, update: Update) -> None:
         """Append an update to the history."""
@@ -69,7 +87,20 @@ class Progress:
 
     def checkpoint_due(self) -> bool:
         """Whether a checkpoint is due after the last update."""
-        return len(self.updates) % self.checkpoint_every == 0
+        return len(self.updates) % self.checkpoint_every == 0 or self.time_to_save()
+
+    def time_to_save(self) -> bool:
+        """Whether a checkpoint is due because the run ends or the last one is long ago."""
+        now = time.monotonic()
+        if not self.out_of_time() and now - self._saved < self.checkpoint_seconds:
+            return False
+        self._saved = now
+        return True
+
+    def out_of_time(self) -> bool:
+        """Whether the run has to end before its last update."""
+        late = self._stop_at is not None and time.monotonic() >= self._stop_at
+        return late and len(self.updates) < self.total
 
     def validate(self, update: int, mean_loss: MeanLoss) -> Validation | None:
         """The validation loss after so many updates, if it is due and not known yet."""

@@ -115,12 +115,20 @@ class RecordProgress(TrainerCallback):  # type: ignore[misc]
                 if "validation" in entry
             ],
         )
-        self.on_step_end(args, state, control)
+        self._validate(state)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Validate if it is due."""
+        """Validate if it is due, and save or end the run if it is time to."""
+        self._validate(state)
+        # Processes that train together save together, and their clocks differ.
+        if args.world_size == 1 and self._progress.time_to_save():
+            control.should_save = True
+        if self._progress.out_of_time():
+            control.should_training_stop = True
+
+    def _validate(self, state: TrainerState) -> None:
         measured = self._progress.validate(state.global_step, self._mean_loss)
         if measured is not None:
             state.log_history.append({"step": measured.update, "validation": measured.loss})

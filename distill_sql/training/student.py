@@ -46,13 +46,15 @@ class Trainer(Protocol):
         resume: bool = False,
         progress: bool = True,
         start: Path | None = None,
+        stop_at: float | None = None,
     ) -> Trained:
         """Train an adapter on ``rows`` into the folder ``out``.
 
         ``micro_batch`` is the number of rows that a device holds at once; an update is always the
         recipe's batch. ``start`` is an adapter to begin with. Checkpoints are saved, and ``resume``
         continues from the last one. The loss on ``validation`` rows is measured without an effect
-        on training.
+        on training. From ``stop_at`` on, a time of ``time.monotonic``, the run saves a checkpoint
+        after its current update and raises :class:`~distill_sql.errors.OutOfTime`.
         """
         ...
 
@@ -79,6 +81,7 @@ def train_student(
     framework: Framework | None = None,
     micro_batch: int | None = None,
     progress: bool = True,
+    stop_at: float | None = None,
 ) -> Trained:
     """Train the recipe's student on ``traces`` into the folder ``out``.
 
@@ -86,7 +89,7 @@ def train_student(
     :func:`~distill_sql.training.splits.training_set` makes both, and its ``left_out`` is recorded.
     The folder then has ``adapter``, ``losses.json`` (loss and learning rate of every update, and
     the validation losses) and ``manifest.json``. A killed run resumes from its last checkpoint; a
-    complete one is read back.
+    complete one is read back. ``stop_at`` is that of :class:`Trainer`.
 
     Raises :class:`TrainingError` if the folder has a run of another recipe or on other traces, if
     the prompts of traces and recipe differ, if memory does not suffice, or if there are too few
@@ -113,7 +116,7 @@ def train_student(
     )  # fmt: skip
     trained = trainer(framework).train(
         folder, recipe, rows, out, validation=held, micro_batch=micro_batch, resume=begun,
-        progress=progress,
+        progress=progress, stop_at=stop_at,
     )  # fmt: skip
     left = {"near_duplicates": 0, "too_long": 0, **(left_out or {})}
     left["too_long"] += rows.too_long

@@ -50,6 +50,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     start: Path | None = None,
+    stop_at: float | None = None,
 ) -> Trained:
     """Train an adapter on ``rows`` into ``out``; under ``accelerate launch``, on every device.
 
@@ -57,14 +58,14 @@ def train(
     """
     recipe = torch_backend.resolve(recipe)
     share = share_of_batch(recipe, _processes(), micro_batch)
-    run = Progress(recipe, rows, validation, shown=progress)
+    run = Progress(recipe, rows, validation, shown=progress, stop_at=stop_at)
     trainer = _trainer(folder, recipe, rows, out, run=run, share=share, start=start)
     adapter, checkpoints = out / "adapter", out / "checkpoints"
     _reset_peak()
     try:
         with run.running(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trainer.train(resume_from_checkpoint=resume and _has_checkpoint(checkpoints))
+            trainer.train(resume_from_checkpoint=resume and _last_checkpoint(checkpoints))
         if trainer.is_world_process_zero():
             trainer.model.save_pretrained(adapter)
     except OSError as error:
@@ -274,8 +275,11 @@ def _validation_loss(trainer: Trainer, rows: Sequence[TokenRow], at_once: int) -
     return float(trainer.accelerator.reduce(total, "sum")) / learned
 
 
-def _has_checkpoint(folder: Path) -> bool:
-    return any(folder.glob("checkpoint-*/trainer_state.json"))
+def _last_checkpoint(folder: Path) -> str | None:
+    """The last complete checkpoint; its state is what the trainer writes last."""
+    complete = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    numbers = {int(one.name.rpartition("-")[2]): str(one) for one in complete}
+    return numbers[max(numbers)] if numbers else None
 
 
 def _reset_peak() -> None:

@@ -81,6 +81,15 @@ def test_checkpoints_are_due_at_multiples(monkeypatch: pytest.MonkeyPatch) -> No
     assert due == [4, 8]
 
 
+def test_a_slow_run_saves_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock's readings are one second apart, and a checkpoint is due after ten seconds."""
+    readings = iter(range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(readings)))
+    monkeypatch.setattr(Progress, "checkpoint_seconds", 10.0)
+    progress = Progress(RECIPE, ROWS, shown=False)
+    assert [progress.time_to_save() for _ in range(20)] == ([False] * 9 + [True]) * 2
+
+
 def test_the_schedule_is_the_recipes() -> None:
     progress = Progress(RECIPE, ROWS, shown=False)
     rates = [progress.learning_rate(update, peak=2.0) for update in (0, 1, 2, 6)]

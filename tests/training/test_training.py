@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from distill_sql.errors import MissingDependencyError
+from distill_sql.errors import MissingDependencyError, OutOfTime
 from distill_sql.models.recipes import Recipe
 from distill_sql.training.outcome import Trained, measured_after
 from distill_sql.training.progress import Progress
@@ -200,6 +200,29 @@ def test_a_resumed_run_keeps_what_was_measured(
     )
     known = len([point for point in measured_after(12) if point <= 4])
     assert len(points) == 4 + len(measured_after(12)) - known
+
+
+def test_a_run_out_of_time_is_continued_without_loss(
+    trainer: Any, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Stopped after each update, a run with dropout has the losses of an uninterrupted one."""
+    recipe = replace(recipe, dropout=0.3, learning_rate=0.02, batch=2)
+    rows = Rows(some_rows(8), 0)
+    whole = run(trainer, recipe, rows, tmp_path / "whole")
+    for number in (1, 2, 3):
+        with pytest.raises(OutOfTime, match=f"after {number} of 4 updates"):
+            run(trainer, recipe, rows, tmp_path / "cut", resume=True, stop_at=0.0)
+    resumed = run(trainer, recipe, rows, tmp_path / "cut", resume=True, stop_at=0.0)
+    assert losses(resumed) == pytest.approx(losses(whole), rel=1e-4)
+
+
+def test_an_incomplete_checkpoint_is_passed_over(recipe: Recipe, tmp_path: Path) -> None:
+    recipe, rows = replace(recipe, batch=2), Rows(some_rows(8), 0)
+    with pytest.raises(OutOfTime):
+        run(torch_trainer, recipe, rows, tmp_path, stop_at=0.0)
+    (tmp_path / "checkpoints" / "checkpoint-3").mkdir()
+    resumed = run(torch_trainer, recipe, rows, tmp_path, resume=True)
+    assert [update.number for update in resumed.updates] == [1, 2, 3, 4]
 
 
 # --- Epochs ---------------------------------------------------------------------------------------
