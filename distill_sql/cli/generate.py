@@ -31,6 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="pocket", help="pocket, spider, bird, or a folder")
     parser.add_argument("--path", type=Path, help="folder of the dataset (default: SPIDER_DIR)")
     parser.add_argument("--split", default="dev")
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help="other questions about the dataset's databases, in Spider's format",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     parser.add_argument("--mode", choices=("direct", "reasoning"), default="direct")
     parser.add_argument(
@@ -98,8 +104,12 @@ def _answer(arguments: argparse.Namespace) -> int:
     from distill_sql.models.students import open_student
 
     recipe = _as_trained(arguments, chosen_recipe(arguments))
-    dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
-    dataset = dataset.limit(arguments.limit)
+    dataset = load_dataset(
+        arguments.dataset,
+        split=arguments.split,
+        path=arguments.path,
+        questions=arguments.questions,
+    ).limit(arguments.limit)
     check_output(arguments.out, beside=True)
     began = time.monotonic()
     student = open_student(recipe, adapter=arguments.adapter, framework=arguments.framework)
@@ -177,8 +187,9 @@ def _scoring(arguments: argparse.Namespace) -> str:
         # Scored once per version; `score` refuses it.
         return shlex.join(["distill-sql", "pocket", "test", str(arguments.out)])
     words = ["distill-sql", "score", str(arguments.out)]
-    for name, usual in (("dataset", "pocket"), ("path", None), ("split", "dev"), ("limit", None)):
-        if (value := getattr(arguments, name)) != usual:
+    usual = {"dataset": "pocket", "path": None, "split": "dev", "questions": None, "limit": None}
+    for name, default in usual.items():
+        if (value := getattr(arguments, name)) != default:
             words += [f"--{name}", str(value)]
     return shlex.join(words)
 

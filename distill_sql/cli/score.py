@@ -50,6 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="pocket", help="pocket, spider, bird, or a folder")
     parser.add_argument("--path", type=Path, help="folder of the dataset (default: SPIDER_DIR)")
     parser.add_argument("--split", default="dev")
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help="other questions about the dataset's databases, in Spider's format",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     parser.add_argument(
         "--database",
@@ -120,8 +126,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     files: list[Path] = list(dict.fromkeys([*arguments.files, *(arguments.compare or ())]))
     _check(arguments, files)
-    dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
-    dataset = dataset.limit(arguments.limit)
+    dataset = load_dataset(
+        arguments.dataset,
+        split=arguments.split,
+        path=arguments.path,
+        questions=arguments.questions,
+    ).limit(arguments.limit)
     if arguments.database:
         dataset = dataset.only(*arguments.database)
     groupings = _groupings(arguments, dataset)

@@ -152,7 +152,11 @@ class Dataset:
 
 
 def load_dataset(
-    name_or_path: str | Path, *, split: str = "dev", path: str | Path | None = None
+    name_or_path: str | Path,
+    *,
+    split: str = "dev",
+    path: str | Path | None = None,
+    questions: str | Path | None = None,
 ) -> Dataset:
     """Load one split of a dataset.
 
@@ -166,9 +170,16 @@ def load_dataset(
     examples of the paper (Yu et al. 2018, section 4). Question ids count from 0 within a split,
     unless the file gives its own, distinct ids (BIRD does).
 
+    ``questions`` is a file with other questions about the databases of the split, such as
+    Spider-Syn's. It replaces the split's own, and the dataset is named after both.
+
     Raises :class:`DatasetError` naming the file and the fix.
     """
-    return _load(*locate(name_or_path, split, path), split)
+    name, root, layout = locate(name_or_path, split, path)
+    if questions is None:
+        return _load(name, root, layout, split)
+    file = Path(questions).resolve()
+    return _load(f"{name}+{file.parent.name}/{file.stem}", root, layout, split, file)
 
 
 def reported_split(name_or_path: str | Path, *, path: str | Path | None = None) -> str:
@@ -186,7 +197,9 @@ def has_split(name_or_path: str | Path, split: str, *, path: str | Path | None =
     return split in layout.splits and is_file(root / layout.splits[split][0])
 
 
-def _load(name: str, root: Path, layout: Layout, split: str) -> Dataset:
+def _load(
+    name: str, root: Path, layout: Layout, split: str, questions: Path | None = None
+) -> Dataset:
     if split not in layout.splits:
         raise DatasetError(
             f"{name} has no split {split!r}; it has {', '.join(sorted(layout.splits))}."
@@ -194,6 +207,8 @@ def _load(name: str, root: Path, layout: Layout, split: str) -> Dataset:
     # train_others.json is optional: a Spider folder without it still has a train split.
     first, *others = layout.splits[split]
     files = [root / first, *(root / other for other in others if is_file(root / other))]
+    if questions is not None:
+        files = [questions]
     database_dir = root / layout.own_databases.get(split, layout.databases)
     if not is_folder(database_dir):
         database_dir = root / layout.databases

@@ -10,12 +10,16 @@ from distill_sql.data.databases import check_name
 from distill_sql.errors import DatasetError
 from distill_sql.files import parse_json, read_json, read_json_lines, read_text
 
+#: Spider-Syn's field for its own question, beside Spider's.
+SYNONYMS = "SpiderSynQuestion"
+
 
 def read_examples(file: Path) -> list[dict[str, Any]]:
     """Read a Spider or BIRD question file, checking every record's fields.
 
-    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). The file is a JSON list or
-    JSON Lines. Raises :class:`DatasetError` naming the file and the first invalid record.
+    A record has ``db_id``, ``question`` and ``query`` (BIRD: ``SQL``). Spider-Syn's questions
+    become ``question``. The file is a JSON list or JSON Lines. Raises :class:`DatasetError` naming
+    the file and the first invalid record.
     """
     records = _read_records(file)
     if not isinstance(records, list):
@@ -27,6 +31,8 @@ def read_examples(file: Path) -> list[dict[str, Any]]:
         raise DatasetError(f"{file} has no questions (an empty list). Check the download.")
     for position, record in enumerate(records):
         found = record if isinstance(record, dict) else {}
+        if SYNONYMS in found:
+            found.setdefault("question", found[SYNONYMS])
         missing = [
             "/".join(names) + "".join(f" (found {found[n]!r:.40})" for n in names if n in found)
             for names in (("db_id",), ("question",), ("query", "SQL"))

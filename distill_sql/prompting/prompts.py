@@ -194,7 +194,7 @@ def tokenizer_for(dataset: Dataset, folder: str | Path = "") -> ChatTokenizer:
     """
     if folder:
         return load_tokenizer(folder)
-    if dataset.name == "pocket":
+    if dataset.name.partition("+")[0] == "pocket":  # also with another file of questions
         return load_tokenizer(CHECKPOINTS / "pocket-l")
     beside = dataset.root.resolve().parent / "qwen2.5-tokenizer"
     given = os.environ.get("TOKENIZER_DIR") or (beside if beside.is_dir() else None)

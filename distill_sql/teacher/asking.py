@@ -58,8 +58,12 @@ def answer(arguments: argparse.Namespace) -> int:
     price = paying.checked_price(arguments, settings)
     concurrency = CONCURRENCY if arguments.concurrency is None else arguments.concurrency
     check_concurrency(concurrency)
-    dataset = load_dataset(arguments.dataset, split=arguments.split, path=arguments.path)
-    dataset = dataset.limit(arguments.limit)
+    dataset = load_dataset(
+        arguments.dataset,
+        split=arguments.split,
+        path=arguments.path,
+        questions=arguments.questions,
+    ).limit(arguments.limit)
     predictions.check_databases(dataset)
     out = paying.output(arguments.out, arguments.cache or default_path(), beside=True)
     with Store(arguments.cache) as store:

@@ -72,6 +72,21 @@ def test_a_student_gets_the_prompts_of_its_training(
     assert record["overridden"] == {"schema_tokens": 150, "style": "full"}
 
 
+def test_other_questions_are_answered_recorded_and_named_for_scoring(
+    tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions, out = tmp_path / "other.json", tmp_path / "p.jsonl"
+    first = load_dataset("pocket").examples[0]
+    record = {"db_id": first.db_id, "question": "In other words?", "query": first.query}
+    questions.write_text(json.dumps([record]))
+    command = ["generate", "pocket-s", "--out", str(out), "--questions", str(questions)]
+    assert main(command) == 0
+    scoring = f"distill-sql score {out} --questions {questions}"
+    assert capsys.readouterr().out == f"{out}: 1 predictions; now: {scoring}\n"
+    about = json.loads((tmp_path / "p.jsonl.manifest.json").read_text())["dataset"]
+    assert (about["name"], about["examples"]) == (f"pocket+{tmp_path.name}/other", 1)
+
+
 @pytest.mark.parametrize(
     ("more", "wanted"),
     [

@@ -49,6 +49,21 @@ def test_a_limit_scores_what_was_made_with_it(
     assert main([*command, "--limit", "0"]) == 2
 
 
+def test_other_questions_are_scored_on_the_datasets_databases(
+    toy_dataset: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both answers are right for questions whose gold queries they are."""
+    questions = tmp_path / "other.json"
+    questions.write_text(
+        json.dumps(
+            [{"db_id": "shop", "question": "?", "query": line["pred_sql"]} for line in LINES]
+        )
+    )
+    command = ["score", str(predictions), "--dataset", str(toy_dataset)]
+    assert main([*command, "--questions", str(questions)]) == 0
+    assert capsys.readouterr().out.splitlines()[3].split()[2] == "100.0"
+
+
 def test_a_broken_file_is_a_message_and_no_traceback(
     toy_dataset: Path, predictions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_sql.data.datasets import load_dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.data.tables_json import schema_to_tables_json
 from distill_sql.errors import DatasetError
 
@@ -140,3 +140,59 @@ def test_a_dataset_without_its_synonyms_differs_in_nothing_else() -> None:
     for db_id in pocket.schemas:
         ours, theirs = plain.schema(db_id), pocket.schema(db_id)
         assert ours == theirs.without_synonyms() != theirs
+
+
+# --- Another file of questions --------------------------------------------------------------------
+
+
+def other_questions(folder: Path, *records: dict[str, str]) -> Path:
+    file = folder / "synonyms" / "dev.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(records))
+    return file
+
+
+def test_other_questions_are_about_the_datasets_databases(folder: Path, tmp_path: Path) -> None:
+    own = load_dataset(folder)
+    query = "SELECT count(*) FROM customer"
+    for field in ("question", "SpiderSynQuestion"):
+        record = {"db_id": "shop", "SpiderQuestion": "Count.", "query": query, field: " How many? "}
+        dataset = load_dataset(folder, questions=other_questions(tmp_path, record))
+        assert [(e.question_id, e.question, e.query) for e in dataset] == [(0, "How many?", query)]
+        assert dataset.schema("shop") == own.schema("shop")
+        assert dataset.database_path("shop") == own.database_path("shop")
+        about = dataset.description()
+        assert (about["name"], about["split"]) == ("mine+synonyms/dev", "dev")
+        assert about["fingerprint"] != own.fingerprint
+    same = other_questions(tmp_path, *json.loads((folder / "dev.json").read_text()))
+    assert load_dataset(folder, questions=same).fingerprint == own.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([{"db_id": "shops", "question": "?", "query": "SELECT 1"}], "unknown db_id 'shops'"),
+        ([{"db_id": "shop", "SpiderQuestion": "?", "query": "SELECT 1"}], "no text for question"),
+        ([], "no questions"),
+    ],
+)
+def test_other_questions_are_checked(
+    folder: Path, tmp_path: Path, records: list[dict[str, str]], message: str
+) -> None:
+    file = other_questions(tmp_path, *records)
+    with pytest.raises(DatasetError, match=message) as error:
+        load_dataset(folder, questions=file)
+    assert str(file) in str(error.value)
+    with pytest.raises(DatasetError, match="does not exist"):
+        load_dataset(folder, questions=tmp_path / "none.json")
+
+
+def test_spider_syn_is_spiders_dev_in_other_words(data_dir: Path, spider_dev: Dataset) -> None:
+    file = data_dir / "spider-syn" / "dev.json"
+    if not file.is_file():
+        pytest.skip(f"no Spider-Syn at {file}")
+    found = load_dataset("spider", path=data_dir / "spider", questions=file)
+    assert found.name == "spider+spider-syn/dev"
+    assert [e.db_id for e in found] == [e.db_id for e in spider_dev]
+    assert found.examples[0].question == "How many vocalists do we have?"
+    assert spider_dev.examples[0].question == "How many singers do we have?"
