@@ -11,9 +11,15 @@ from pathlib import Path
 from distill_sql.data.carried import CHECKPOINTS
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.files import read_json
-from distill_sql.models.gguf_file import SHA256, converted
+from distill_sql.models.gguf_file import RECORD, SHA256, converted, weights_record
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import ChatTokenizer
+
+#: What transformers calls the embeddings and the output matrix.
+EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+#: Two matrices are roundings of the same weights if they differ by less than this share of their
+#: norm in their first rows. Of 4 and 6 bits it is 7 %; matrices of their own differ by 140 %.
+ALIKE, COMPARED = 0.3, 256
 
 
 def base_folder(recipe: Recipe) -> Path:
@@ -95,15 +101,35 @@ def parameters(recipe: Recipe) -> int:
 
 
 def weights(folder: Path) -> int:
-    """The number of weights in a model folder; tied weights count once."""
+    """The number of weights of the model in a folder; tied weights count once.
+
+    Qwen's GGUF files hold tied weights twice, in fewer bits as the embeddings and in more bits as
+    the head. Computing uses both, but the count has them once: 494 million for the 0.5B, whose file
+    and folder have 630 million (:func:`stored`).
+    """
     from safetensors import safe_open
 
-    count = 0
+    shapes = stored(folder)
+    if (folder / RECORD).is_file() and {EMBEDDINGS, HEAD} <= shapes.keys():
+        places = read_json(folder / "model.safetensors.index.json")["weight_map"]
+        rows = []
+        for name in (EMBEDDINGS, HEAD):
+            with safe_open(folder / places[name], "np") as file:
+                rows.append(file.get_slice(name)[:COMPARED])
+        if ((rows[0] - rows[1]) ** 2).sum() < ALIKE**2 * (rows[0] ** 2).sum():
+            del shapes[HEAD]
+    return sum(map(math.prod, shapes.values()))
+
+
+def stored(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors in a model folder, by name."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "np") as file:
-            names = list(file.keys())
-            count += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-    return count
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
+    return shapes
 
 
 def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:
@@ -116,19 +142,31 @@ def check_vocabulary(tokenizer: ChatTokenizer, size: int, folder: Path) -> None:
         )
 
 
-def check_adapter(adapter: Path, recipe: Recipe) -> None:
-    """Raise :class:`TrainingError` unless ``adapter`` was trained on the recipe's base."""
+def check_adapter(adapter: Path, recipe: Recipe, folder: Path) -> None:
+    """Raise :class:`TrainingError` unless ``adapter`` was trained on the recipe's base.
+
+    ``folder`` is that of :func:`base_folder`. Where it was converted from a GGUF file, the adapter
+    must have been trained on the same file.
+    """
     record = adapter.parent / "manifest.json"
     if not (adapter / "adapter_config.json").is_file():
         raise TrainingError(
             f"No adapter in {adapter}: expected adapter_config.json and weights. Train one: "
             f"distill-sql train {recipe.name}."
         )
-    base = read_json(record).get("model") if record.is_file() else None
+    trained = read_json(record) if record.is_file() else {}
+    base = trained.get("model")
     if base is not None and base != recipe.base:
         raise TrainingError(
             f"The adapter in {adapter} was trained on {base}, but the base of recipe {recipe.name} "
             f"is {recipe.base}. Use an adapter and a recipe that belong together."
+        )
+    then, now = trained.get("base_weights"), weights_record(folder)
+    if then and now and then["sha256"] != now["sha256"]:
+        raise TrainingError(
+            f"The adapter in {adapter} was trained on a file {then['file']} with the SHA-256 "
+            f"{then['sha256'][:16]}..., but the file here has {now['sha256'][:16]}...: the same "
+            "name, other weights. Use the file of its training, or train again."
         )
 
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from distill_sql.errors import MissingDependencyError, TrainingError
 from distill_sql.files import read_json, write_json
+from distill_sql.models.free import of_machine
 from distill_sql.settings import cache_dir
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ SHA256 = {
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
     ),
 }
-#: Bytes of one file of converted weights, about: what converting holds in memory at once.
+#: Bytes of one file of converted weights, about. Converting holds one file in memory.
 SHARD = 2**29
 #: What GGUF calls a Qwen2 model's tensors, and what transformers calls them.
 NAMES = {
@@ -74,7 +75,7 @@ def converted(file: Path, *, sha256: str = "") -> Path:
 
     ``sha256`` (hex) is what the file should be. Beside the weights stands ``gguf.json`` with the
     file's name, hash and quantization. Raises :class:`TrainingError` if the file is not a whole
-    GGUF file of a Qwen2 model, is another than ``sha256`` says, or if the cache lacks the space.
+    GGUF file of a Qwen2 model, is another than ``sha256`` says, or if disk or memory is too small.
     """
     _check_header(file)
     state = file.stat()
@@ -90,6 +91,7 @@ def converted(file: Path, *, sha256: str = "") -> Path:
     reader = _read(file)
     config = _config(reader, file)
     _check_space(reader, target, file)
+    _check_memory(reader, file)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="new-") as scratch:
         folder = Path(scratch) / "model"
@@ -224,6 +226,18 @@ def _check_space(reader: GGUFReader, target: Path, file: Path) -> None:
         )
 
 
+def _check_memory(reader: GGUFReader, file: Path) -> None:
+    """A file of weights ends with the tensor that fills it, which may be the largest."""
+    needed = SHARD + 4 * max(int(tensor.n_elements) for tensor in reader.tensors)
+    free = of_machine()
+    if needed > free:
+        raise TrainingError(
+            f"Converting {file.name} takes {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} GiB are available. Close other programs, or convert it on another "
+            "machine and copy the folder DISTILL_SQL_CACHE."
+        )
+
+
 def _named(tensor: str, file: Path) -> str:
     """What transformers calls a tensor.
 
@@ -247,8 +261,10 @@ def _shards(reader: GGUFReader, file: Path) -> Iterator[dict[str, np.ndarray[Any
 
     shard: dict[str, np.ndarray[Any, Any]] = {}
     for tensor in tqdm(reader.tensors, desc=f"reading {file.name}", unit="tensor"):
-        weights = dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
-        shard[_named(tensor.name, file)] = np.ascontiguousarray(weights)
+        # Under no other name, which would keep a tensor in memory after its file is written.
+        shard[_named(tensor.name, file)] = np.ascontiguousarray(
+            dequantize(tensor.data, tensor.tensor_type), np.float32
+        )
         if sum(one.nbytes for one in shard.values()) > SHARD:
             yield shard
             shard = {}
@@ -267,6 +283,7 @@ def _write_weights(reader: GGUFReader, folder: Path, file: Path) -> None:
         save_file(shard, str(folder / name), metadata={"format": "pt"})
         places |= dict.fromkeys(shard, name)
         size += sum(math.prod(one.shape) * 4 for one in shard.values())
+        shard.clear()  # before the next one is read
     index = {"metadata": {"total_size": size}, "weight_map": places}
     write_json(folder / "model.safetensors.index.json", index)
 

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.models.fits import check_fits
 from distill_sql.models.folders import check_vocabulary
 from distill_sql.models.protocol import Framework, Writer
 from distill_sql.models.recipes import Recipe
@@ -111,8 +112,12 @@ def resolve(recipe: Recipe) -> Recipe:
 
 
 def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> MlxStudent:
-    """The model in ``folder`` at the recipe's precision, with a trained adapter if one is given."""
+    """The model in ``folder`` at the recipe's precision, with a trained adapter if one is given.
+
+    Raises :class:`TrainingError` if its weights exceed the available memory.
+    """
     recipe = resolve(recipe)
+    check_fits(folder, recipe, "mlx")
     model, config = load_model_as(folder, recipe)
     if adapter is not None:
         add_lora(model, recipe)

@@ -27,6 +27,8 @@ Precision = Literal["auto", "float32", "mixed", "bfloat16", "nf4"]
 #: with the same schema.
 Grouping = Literal["mixed", "database"]
 
+#: Bytes per weight of a linear layer, in 4 bits with the scales and offsets of their groups.
+WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
 #: Every linear layer of a decoder block, by Qwen2's names.
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 

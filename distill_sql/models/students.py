@@ -60,10 +60,11 @@ def open_student(
 ) -> Student:
     """The recipe's base model, with a trained adapter if one is given.
 
-    Raises :class:`TrainingError` if the base cannot be found or the adapter has another base.
+    Raises :class:`TrainingError` if the base cannot be found, the adapter has another base, or the
+    weights exceed the available memory.
     """
     chosen = backend(framework)
     folder = base_folder(recipe)
     if adapter is not None:
-        check_adapter(adapter, recipe)
+        check_adapter(adapter, recipe, folder)
     return chosen.load(folder, recipe, adapter=adapter)

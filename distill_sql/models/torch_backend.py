@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_sql.errors import MissingDependencyError, TrainingError
+from distill_sql.models.fits import check_fits
 from distill_sql.models.folders import check_vocabulary
 from distill_sql.models.inference.torch_student import TorchStudent
 from distill_sql.models.recipes import Recipe
@@ -62,8 +63,12 @@ def resolve(recipe: Recipe) -> Recipe:
 
 
 def load(folder: Path, recipe: Recipe, *, adapter: Path | None = None) -> TorchStudent:
-    """The model in ``folder`` at the recipe's precision, with a trained adapter if one is given."""
+    """The model in ``folder`` at the recipe's precision, with a trained adapter if one is given.
+
+    Raises :class:`TrainingError` if its weights exceed the available memory.
+    """
     recipe = resolve(recipe)
+    check_fits(folder, recipe, "torch")
     tokenizer = load_tokenizer(folder)
     with quiet():
         model = load_base(folder, recipe)

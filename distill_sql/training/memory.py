@@ -20,14 +20,12 @@ from typing import Any
 
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json
+from distill_sql.models.free import available
 from distill_sql.models.protocol import Framework
-from distill_sql.models.recipes import CODER_SIZES, RECIPES, Recipe
-from distill_sql.training.free import available
+from distill_sql.models.recipes import CODER_SIZES, RECIPES, WEIGHT_BYTES, Recipe
 from distill_sql.training.kept import Load, Shape, Way
 from distill_sql.training.rows import Rows, TokenRow, rows_of_updates, share_of_batch
 
-#: Bytes per weight, including the scales and offsets of 4-bit groups.
-WEIGHT_BYTES = {"float32": 4.0, "mixed": 4.0, "bfloat16": 2.0, "nf4": 0.53}
 #: The factor for memory that is not counted: buffers of matrix products, small tensors, and on MLX
 #: the order in which its graph is evaluated.
 SLACK = {"torch": 1.035, "mlx": 1.08}

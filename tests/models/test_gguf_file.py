@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from distill_sql.errors import TrainingError
-from distill_sql.files import read_json
+from distill_sql.files import read_json, write_json
 from distill_sql.models import gguf_file
-from distill_sql.models.folders import base_folder, checked
+from distill_sql.models.folders import (
+    EMBEDDINGS,
+    base_folder,
+    check_adapter,
+    checked,
+    stored,
+    weights,
+)
 from distill_sql.models.gguf_file import NAMES, converted, weights_record
 from distill_sql.models.recipes import recipe_for
 from distill_sql.models.students import open_student
@@ -33,8 +43,18 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_SQL_CACHE", str(tmp_path / "cache"))
 
 
-def write_gguf(model: Path, out: Path, *, architecture: str = "qwen2", leave_out: str = "") -> Path:
-    """A model folder as a GGUF file: products in Q8_0, the rest in float32, the head apart."""
+def write_gguf(
+    model: Path,
+    out: Path,
+    *,
+    architecture: str = "qwen2",
+    leave_out: str = "",
+    own_head: bool = False,
+) -> Path:
+    """A model folder as a GGUF file: products in Q8_0, the rest in float32, the head apart.
+
+    The head is in Q8_0, too, and the embeddings that it repeats are in Q4_0.
+    """
     from safetensors.numpy import load_file
 
     config = read_json(model / "config.json")
@@ -65,6 +85,8 @@ def write_gguf(model: Path, out: Path, *, architecture: str = "qwen2", leave_out
     theirs = {ours: name for name, ours in NAMES.items()}
     weights = load_file(model / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    if own_head:
+        weights["lm_head.weight"] = weights["lm_head.weight"][::-1].copy()
     for name, weight in weights.items():
         stem, _, kind = name.rpartition(".")
         layer = ""
@@ -75,7 +97,8 @@ def write_gguf(model: Path, out: Path, *, architecture: str = "qwen2", leave_out
         if called == leave_out:
             continue
         if weight.ndim == 2:
-            kept = gguf.GGMLQuantizationType.Q8_0
+            kinds = gguf.GGMLQuantizationType
+            kept = kinds.Q4_0 if "embed" in name else kinds.Q8_0
             writer.add_tensor(called, gguf.quantize(weight, kept), raw_dtype=kept)
         else:
             writer.add_tensor(called, weight)
@@ -122,8 +145,9 @@ def test_it_is_converted_once_and_says_how_it_was_held(file: Path) -> None:
     folder = converted(file)
     record = read_json(folder / "gguf.json")
     assert record["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert record["weights_by_type"].keys() == {"Q8_0", "F32"}
-    assert 8.5 < record["bits_per_weight"] < 10  # 34 bytes per 32 weights, and norms in 32 bits
+    assert record["weights_by_type"].keys() == {"Q4_0", "Q8_0", "F32"}
+    # 18 bytes for 32 weights of the embeddings, 34 for others, 4 for a norm's
+    assert 4.5 < record["bits_per_weight"] < 8.5
     stamp = (folder / "model-00000.safetensors").stat().st_mtime_ns
     assert converted(file, sha256=record["sha256"]) == folder
     assert (folder / "model-00000.safetensors").stat().st_mtime_ns == stamp
@@ -190,6 +214,59 @@ def test_a_file_that_is_nowhere_and_one_of_another_hash(
         base_folder(recipe_for("coder-0.5b"))
 
 
+def test_a_head_in_other_bits_than_its_embeddings_counts_once_and_one_of_its_own_counts(
+    file: Path, tiny: Path, tmp_path: Path
+) -> None:
+    folder = converted(file)
+    head = weights(converted(write_gguf(tiny, tmp_path / "own.gguf", own_head=True)))
+    embeddings = math.prod(stored(tiny)[EMBEDDINGS])
+    assert weights(folder) == weights(tiny) == head - embeddings
+    assert sum(map(math.prod, stored(folder).values())) == head
+    config = read_json(folder / "config.json")
+    assert config["tie_word_embeddings"] is False  # both are used
+
+
+def test_converting_is_refused_without_memory_and_holds_one_file_of_weights_at_a_time(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_file, "of_machine", lambda: 2**28)
+    with pytest.raises(
+        TrainingError, match=r"takes 0\.5 GiB of memory, and 0\.2 GiB are available"
+    ):
+        converted(file)
+    monkeypatch.setattr(gguf_file, "of_machine", lambda: 2**40)
+    monkeypatch.setattr(gguf_file, "SHARD", 2**14)
+    written: list[Any] = []
+    write, read = safetensors.numpy.save_file, gguf.dequantize
+
+    def watched_write(shard: dict[str, Any], *options: Any, **more: Any) -> None:
+        written[:] = [weakref.ref(one) for one in shard.values()]
+        write(shard, *options, **more)
+
+    def watched_read(*options: Any) -> Any:
+        assert all(one() is None for one in written), "a written file's weights are in memory"
+        return read(*options)
+
+    monkeypatch.setattr("safetensors.numpy.save_file", watched_write)
+    monkeypatch.setattr("gguf.dequantize", watched_read)
+    converted(file)
+    assert written
+
+
+def test_an_adapter_of_another_file_of_the_same_name(file: Path, tmp_path: Path) -> None:
+    recipe = recipe_for("coder-0.5b", base=str(file))
+    adapter = tmp_path / "run" / "adapter"
+    write_json(adapter / "adapter_config.json", {})
+    folder = base_folder(recipe)
+    record: dict[str, Any] = {"model": recipe.base, "base_weights": weights_record(folder)}
+    write_json(adapter.parent / "manifest.json", record)
+    check_adapter(adapter, recipe, folder)
+    record["base_weights"]["sha256"] = "0" * 64
+    write_json(adapter.parent / "manifest.json", record)
+    with pytest.raises(TrainingError, match=r"SHA-256 0000000000000000\.\.\., but the file here"):
+        open_student(recipe, adapter=adapter, framework="torch")
+
+
 @pytest.mark.slow
 def test_the_official_file_tokenizes_as_qwen_does(qwen_dir: Path) -> None:
     place = Path(os.environ.get("MODELS_DIR", "none")) / REAL
@@ -199,6 +276,7 @@ def test_the_official_file_tokenizes_as_qwen_does(qwen_dir: Path) -> None:
     config = read_json(folder / "config.json")
     assert (config["hidden_size"], config["num_hidden_layers"]) == (896, 24)
     assert read_json(folder / "gguf.json")["bits_per_weight"] == pytest.approx(6.2, abs=0.05)
+    assert weights(folder) == 494_032_768  # as the hub counts the model that was quantized
     one, two = load_tokenizer(folder), load_tokenizer(qwen_dir)
     for text in ("SELECT count(*) FROM singer", "Überraschung 12,345\n\n\t", "<|im_start|>it's"):
         assert one.encode(text) == two.encode(text)

@@ -28,10 +28,10 @@ from typing import Any
 from distill_sql.data.carried import CHECKPOINTS
 from distill_sql.errors import TrainingError
 from distill_sql.files import read_json
+from distill_sql.models import free
 from distill_sql.models.recipes import Precision, Recipe, recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.peaks import Case
-from distill_sql.training import free
 from distill_sql.training.memory import CONFIGS, check_memory, estimate_memory, heaviest, way_of
 
 #: Seconds after which no further check is begun.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill_sql.errors import TrainingError
-from distill_sql.training import free
+from distill_sql.models import free
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 

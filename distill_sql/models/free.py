@@ -17,9 +17,13 @@ def available(framework: Framework = "torch") -> int:
     """The memory available to this process: of its GPU, or its share of the machine's memory."""
     if framework == "torch" and (left := of_gpu()) is not None:
         return left
-    left = of_mac() if sys.platform == "darwin" else of_linux()
     # All processes on a machine's CPUs check at the same time, before any of them allocates.
-    return left // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return of_machine() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def of_machine() -> int:
+    """The memory of this machine that is available without swapping."""
+    return of_mac() if sys.platform == "darwin" else of_linux()
 
 
 def of_gpu() -> int | None:
