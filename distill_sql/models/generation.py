@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from distill_sql.data.datasets import Dataset, Example
 from distill_sql.data.predictions import Prediction
-from distill_sql.errors import PredictionError
+from distill_sql.errors import OutOfTime, PredictionError
 from distill_sql.files import check_output, parse_json, resume_lines, write_json_lines
 from distill_sql.models.grammar import QueryGrammar, vocabulary
 from distill_sql.models.protocol import ClosingFence, Student
@@ -149,11 +149,13 @@ def generate(
     grammar: bool = False,
     schema_tokens: int = 0,
     progress: bool = True,
+    stop_at: float | None = None,
 ) -> Path:
     """Write one prediction per example of ``dataset`` to ``out`` as JSON Lines, and return ``out``.
 
     ``model`` names the student. A run resumes from a file ``<out>.part`` of the same model and
-    settings; :class:`PredictionError` is raised if they differ.
+    settings; :class:`PredictionError` is raised if they differ. From ``stop_at`` on, a time of
+    ``time.monotonic``, it writes the answers that are finished and raises :class:`OutOfTime`.
     """
     check_schema_tokens(schema_tokens)
     check_output(out, beside=True)
@@ -187,6 +189,11 @@ def generate(
             file.flush()
             os.fsync(file.fileno())
             bar.update(len(together))
+            if stop_at is not None and time.monotonic() >= stop_at and len(done) < len(dataset):
+                raise OutOfTime(
+                    f"The time limit was reached after {len(done)} of {len(dataset)} questions. "
+                    "Their answers are kept; run the same command again to continue."
+                )
     write_json_lines(out, (done[example.question_id] for example in dataset))
     part.unlink()
     return out

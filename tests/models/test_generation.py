@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distill_sql.data.datasets import load_dataset
-from distill_sql.errors import ParameterError, PredictionError
+from distill_sql.errors import OutOfTime, ParameterError, PredictionError
 from distill_sql.models.generation import generate
 from distill_sql.prompting.prompts import prompt_messages, tokenizer_for
 from distill_sql.prompting.tokenizer import ChatTokenizer
@@ -66,6 +66,19 @@ def test_a_run_with_another_budget_does_not_go_on_from_this_one(tmp_path: Path) 
     with pytest.raises(PredictionError, match="begun with other settings"):
         generate(student, dev, out, model="m", progress=False)
     generate(student, dev, out, model="m", schema_tokens=300, progress=False)
+
+
+def test_a_run_out_of_time_continues_with_the_missing_questions(tmp_path: Path) -> None:
+    dev = load_dataset("pocket").limit(5)
+    student: Any = Recorder(tokenizer_for(dev))
+    out, options = tmp_path / "p.jsonl", {"model": "m", "batch": 2, "progress": False}
+    with pytest.raises(OutOfTime, match="after 2 of 5 questions"):
+        generate(student, dev, out, stop_at=0.0, **options)
+    assert not out.exists()
+    generate(student, dev, out, **options)
+    assert len(student.asked) == len(set(student.asked)) == 5
+    ids = [json.loads(line)["question_id"] for line in out.read_text().splitlines()]
+    assert ids == [example.question_id for example in dev]
 
 
 def test_a_wrong_budget_is_told_before_anything_is_written(tmp_path: Path) -> None:
