@@ -16,9 +16,12 @@ from distill_sql.errors import TeacherError
 from distill_sql.files import write_json_lines
 from distill_sql.settings import check_numbers
 from distill_sql.teacher import paying
+from distill_sql.teacher.addresses import LOCAL
 from distill_sql.teacher.batch import ENQUEUED_TOKENS, Batches
 from distill_sql.teacher.client import Teacher, check_concurrency
+from distill_sql.teacher.open_model import is_recipe
 from distill_sql.teacher.prices import dollars
+from distill_sql.teacher.sampling import ask_started, in_order
 from distill_sql.teacher.secrets import api_key
 from distill_sql.teacher.settings import default_url, settings_for
 from distill_sql.teacher.store import Store, default_path
@@ -33,8 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _asking(sample)
     paying.add_options(sample)
     sample.add_argument(
-        "--concurrency", type=int, default=32, help="maximum number of concurrent requests"
-    )
+        "--concurrency", type=int, default=32,
+        help="maximum number of concurrent requests to an endpoint that is running (default 32)",
+    )  # fmt: skip
     sample.set_defaults(run=_sample)
 
     _configure_batch(
@@ -84,8 +88,12 @@ def _asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", type=Path, help="folder of the dataset (default: SPIDER_DIR)")
     parser.add_argument("--split", default="train")
     parser.add_argument("--limit", type=int, help="only N questions, balanced over databases")
-    parser.add_argument("--model", help=f"(default {defaults.model})")
-    parser.add_argument("--base-url", default=default_url())
+    parser.add_argument(
+        "--model",
+        help=f"its name (default {defaults.model}); without --base-url, the name of a recipe such "
+        "as coder-1.5b starts its base model on this machine",
+    )
+    parser.add_argument("--base-url", help="(default: OPENAI_BASE_URL, or OpenAI)")
     parser.add_argument("--samples", type=int, default=defaults.samples)
     parser.add_argument("--temperature", type=float, default=defaults.temperature)
     parser.add_argument(
@@ -110,6 +118,7 @@ def _asking(parser: argparse.ArgumentParser) -> None:
 def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.max_tokens == 0:
         raise TeacherError("--max-tokens is 0; expected 1 or more.")
+    arguments.base_url = arguments.base_url or _usual_url(arguments.model or "")
     return settings_for(
         arguments.dataset,
         model=arguments.model or "",
@@ -122,6 +131,11 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         style=arguments.style,
         schema_tokens=arguments.schema_tokens,
     )
+
+
+def _usual_url(model: str) -> str:
+    """The address of a model if none is given; the verbs never ask the embedded teacher then."""
+    return LOCAL if is_recipe(model) else default_url()
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:
@@ -140,12 +154,19 @@ def _sample(arguments: argparse.Namespace) -> int:
     dataset = _dataset(arguments)
     with Store(arguments.cache) as store:
         cap, key = paying.agreed(arguments, settings, dataset, store, price)
-        teacher = Teacher(
-            settings, store, api_key=key, price=price, cap=cap, concurrency=arguments.concurrency,
-            url=arguments.base_url,
-        )  # fmt: skip
-        requests = requests_for(dataset, settings)
-        outcome = teacher.run(requests, total=len(dataset) if sys.stderr.isatty() else None)
+        if settings.base_url == LOCAL:
+            requests = list(requests_for(in_order(dataset, settings), settings))
+            outcome = ask_started(
+                settings, store, requests, price=price, progress=sys.stderr.isatty()
+            )
+        else:
+            outcome = Teacher(
+                settings, store, api_key=key, price=price, cap=cap,
+                concurrency=arguments.concurrency, url=arguments.base_url,
+            ).run(
+                requests_for(dataset, settings),
+                total=len(dataset) if sys.stderr.isatty() else None,
+            )  # fmt: skip
         paying.tell(outcome, store)
     if outcome.failed:
         print(
@@ -163,6 +184,11 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 def _batch(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
+    if settings.base_url == LOCAL:
+        raise TeacherError(
+            f"{settings.model} has no Batch API: it is served on this machine. Ask it with "
+            "`distill-sql teacher sample`."
+        )
     price = paying.checked_price(arguments, settings)
     dataset = _dataset(arguments)
     with Store(arguments.cache) as store:

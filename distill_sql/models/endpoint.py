@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from distill_sql.errors import (
     DistillSqlError,
@@ -33,7 +33,7 @@ from distill_sql.models.chat import Refused, read_request, response
 from distill_sql.models.folders import name_with_digest
 from distill_sql.models.hosts import authorities
 from distill_sql.models.inference.engine import BusyError, Engine
-from distill_sql.models.recipes import Recipe
+from distill_sql.models.recipes import Precision, Recipe
 from distill_sql.sql.processes import watch
 
 if TYPE_CHECKING:
@@ -140,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--parent", type=int, metavar="PID", help="the parent process: exit when it exits"
     )
+    parser.add_argument("--name", help="the one model name to accept (default: the folder's)")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="float32",
+        help="the data type of the weights (default: %(default)s)",
+    )  # fmt: skip
     return parser
 
 
@@ -171,11 +176,11 @@ def _key(variable: str | None) -> str:
 
 def _listening(options: argparse.Namespace, key: str) -> Server:
     model: Path = options.model.expanduser().absolute()
-    student = _load(model)
+    student = _load(model, options.precision)
     try:
         return server(
             student, options.port, host=options.host, allowed=options.allow_host, key=key,
-            names=served_names(model),
+            names=(options.name,) if options.name else served_names(model),
         )  # fmt: skip
     except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
         reason = getattr(error, "strerror", None) or error
@@ -185,7 +190,7 @@ def _listening(options: argparse.Namespace, key: str) -> Server:
         ) from None
 
 
-def _load(model: Path) -> TorchStudent:
+def _load(model: Path, precision: Precision) -> TorchStudent:
     if not (model / "config.json").is_file():
         raise TrainingError(f"No model in {model}: expected config.json, weights and a tokenizer.")
     if not all(map(find_spec, ("torch", "transformers", "tornado"))):
@@ -194,7 +199,7 @@ def _load(model: Path) -> TorchStudent:
         )
     from distill_sql.models import torch_backend
 
-    recipe = Recipe(model.name, str(model), trained=False, precision="float32")
+    recipe = Recipe(model.name, str(model), trained=False, precision=precision)
     try:
         return torch_backend.load(model, recipe)
     except DistillSqlError:

@@ -11,6 +11,10 @@ from distill_sql.errors import TeacherError
 OPENAI_URL = "https://api.openai.com/v1"
 #: The address under which answers of the embedded teacher are stored, whatever its port.
 EMBEDDED = "embedded"
+#: The address under which answers of an open model are stored that is served for the run.
+LOCAL = "local"
+#: Both: their servers are started for a run, at a port of their own.
+STARTED = (EMBEDDED, LOCAL)
 
 _OWN_NETWORKS = [
     ipaddress.ip_network(network)
@@ -27,7 +31,7 @@ def checked(url: str) -> str:
     Raises :class:`TeacherError`, which shows no login, if it is not a valid address.
     """
     url = url.strip()
-    if url == EMBEDDED:
+    if url in STARTED:
         return url
     found = _found_wrong(url)
     if found:
@@ -108,13 +112,13 @@ def is_own(url: str) -> bool:
     """Whether the address is on this machine or in this network, where requests are free.
 
     These are loopback, private and link-local addresses, ``localhost``, names in ``.local``, and
-    the embedded teacher.
+    the teachers that are started for a run.
 
     >>> [is_own(url) for url in ("http://[fd00::1]:8000/v1", "http://box.local", "http://8.8.8.8")]
     [True, True, False]
     """
     host = _host(url)
-    if url == EMBEDDED or host == "localhost" or host.endswith((".local", ".localhost")):
+    if url in STARTED or host == "localhost" or host.endswith((".local", ".localhost")):
         return True
     with suppress(ValueError):
         address = ipaddress.ip_address(host)

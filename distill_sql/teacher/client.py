@@ -22,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from distill_sql.errors import TeacherError
-from distill_sql.teacher.addresses import EMBEDDED, split_login
+from distill_sql.teacher.addresses import STARTED, split_login
 from distill_sql.teacher.attempts import Attempts, Outcome, unreachable
 from distill_sql.teacher.pace import LONGEST_PAUSE, Pace, backoff, in_words
 from distill_sql.teacher.prices import Price
@@ -76,9 +76,10 @@ class Teacher:
         self._key = checked_key(api_key)
         self._concurrency = concurrency
         self._url, self._login = split_login(url or settings.base_url)
-        if self._url == EMBEDDED:
+        if self._url in STARTED:
             raise TeacherError(
-                "The embedded teacher has no address of its own: give the address of its server."
+                "A teacher on this machine has no address of its own: give the address of its "
+                "server."
             )
         self._secrets = (self._key, *(self._login or ())[1:])
         self._timeout = timeout
@@ -105,7 +106,7 @@ class Teacher:
             try:
                 return future.result()
             except KeyboardInterrupt:
-                self._stop("interrupted")  # pending requests may finish: they are paid for
+                self.stop("interrupted")  # pending requests may finish: they are paid for
                 return future.result()
 
     async def _run(self, requests: Iterator[Request], total: int | None) -> Outcome:
@@ -128,12 +129,13 @@ class Teacher:
             raise self._fatal
         return self.outcome
 
-    def _stop(self, why: str) -> None:
+    def stop(self, why: str) -> None:
+        """End the run early; may be called from any thread. Pending requests are not sent again."""
         self.outcome.stopped = self.outcome.stopped or redact(why, *self._secrets)
 
     def _end(self, why: str) -> None:
         """End the run with an error."""
-        self._stop(why)
+        self.stop(why)
         self._fatal = self._fatal or TeacherError(redact(why, *self._secrets))
 
     async def _work_all(self, wire: Wire, requests: Iterator[Request], bar: Any) -> None:
@@ -165,7 +167,7 @@ class Teacher:
                     self._aside.append(request)
                     continue
             except StopError as stop:
-                self._stop(str(stop))
+                self.stop(str(stop))
             except TeacherError as error:
                 self._end(str(error))
             except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""A teacher on this machine: a small model behind a real endpoint, for use without a key.
+"""The teacher that ships with the package: a small model, for use without a key.
 
 The server is :mod:`distill_sql.models.endpoint` in a separate process. It serves any model folder
 that transformers can load.
@@ -6,18 +6,8 @@ that transformers can load.
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,14 +15,12 @@ from distill_sql.data.carried import CHECKPOINTS
 from distill_sql.errors import MissingDependencyError, TeacherError
 from distill_sql.models.folders import name_with_digest
 from distill_sql.teacher.addresses import EMBEDDED as BASE_URL
-from distill_sql.teacher.secrets import one_line
+from distill_sql.teacher.local import Served, started
 
-__all__ = ["ANSWER", "AT_ONCE", "BASE_URL", "FOLDER", "name", "serving"]
+__all__ = ["ANSWER", "AT_ONCE", "BASE_URL", "FOLDER", "name", "running", "serving"]
 
 #: The teacher that ships with the package.
 FOLDER = CHECKPOINTS / "pocket-teacher"
-#: Seconds within which a server must start.
-PATIENCE = 120.0
 #: Concurrent requests to use: requests on one database are answered together.
 AT_ONCE = 192
 #: Timeout of an answer in seconds. A busy machine takes minutes for so many requests, and a retry
@@ -46,8 +34,8 @@ def name(model: Path = FOLDER) -> str:
 
 
 @contextmanager
-def serving(model: Path) -> Iterator[str]:
-    """Serve a model folder on this machine while the context is open; gives the base URL.
+def running(model: Path = FOLDER) -> Iterator[Served]:
+    """Serve a model folder on this machine while the context is open.
 
     The server ends with this process, however that ends. Raises :class:`MissingDependencyError`
     without torch, transformers and tornado, and :class:`TeacherError` if the server does not start.
@@ -59,43 +47,12 @@ def serving(model: Path) -> Iterator[str]:
             "Serving the embedded teacher needs torch and tornado: "
             "pip install 'distill-sql[train]'."
         )
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}/v1"
-    command = [sys.executable, "-m", "distill_sql.models.endpoint", str(model), f"--port={port}"]
-    own = [f"--parent={os.getpid()}"]  # so that the server ends even if this process is killed
-    with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as out:
-        log = Path(out.name)
-        process = subprocess.Popen(command + own, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + PATIENCE
-        while not _answers(f"http://127.0.0.1:{port}/v1/models"):
-            if process.poll() is not None or time.monotonic() > end:
-                tail = one_line(log.read_text(errors="replace").strip()[-500:], length=500)
-                raise TeacherError(
-                    f"The endpoint for {model} did not start: {tail}. Try the command by hand: "
-                    f"{' '.join(command)}"
-                )
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        process.kill()
-        process.wait()
-        log.unlink()
+    with started("distill_sql.models.endpoint", [str(model)], what=str(model)) as served:
+        yield served
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            json.load(response)
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
-        return False
-    return True
+@contextmanager
+def serving(model: Path) -> Iterator[str]:
+    """The base URL of :func:`running`."""
+    with running(model) as served:
+        yield served.url

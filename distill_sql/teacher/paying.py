@@ -10,6 +10,7 @@ from pathlib import Path
 from distill_sql.data.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.files import check_output
+from distill_sql.teacher.addresses import STARTED
 from distill_sql.teacher.attempts import Outcome
 from distill_sql.teacher.prices import AS_OF, Price, budget_of, dollars, price_of
 from distill_sql.teacher.secrets import api_key
@@ -55,9 +56,10 @@ def agreed(
     free = price == Price(0, 0)
     key = api_key(settings.base_url)
     why_free = "as --price says" if arguments.price else "at an address in this network"
+    where = "on this machine" if settings.base_url in STARTED else f"at {settings.base_url}"
     print(
         f"{expected.requests:,} requests for {expected.samples:,} samples will be sent to "
-        f"{settings.model} at {settings.base_url}"
+        f"{settings.model} {where}"
         + (f", free {why_free}." if free else f": about {dollars(expected.cost)} and at most "
            f"{dollars(expected.bound)} (prices of {AS_OF}); {dollars(store.spent())} is spent.")
     )  # fmt: skip

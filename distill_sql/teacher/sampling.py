@@ -1,8 +1,9 @@
 """Sampling a teacher on a dataset's training questions, in three steps, as the book does it.
 
 :func:`plan_sampling` says which questions are asked, of whom and at what price. :func:`ask` fetches
-the answers that the store lacks: from the embedded teacher, or from the endpoint that the settings
-name. :func:`judge` executes the stored answers and writes the traces. So a plan whose answers are
+the answers that the store lacks: from a model that is served on this machine for the time of asking
+(the embedded teacher or an open one), or from the endpoint that the settings name. :func:`judge`
+executes the stored answers and writes the traces. So a plan whose answers are
 all stored costs nothing, and without an API key the stored answers are judged all the same.
 """
 
@@ -10,22 +11,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from distill_sql.data.datasets import Dataset
 from distill_sql.data.neighbours import build_neighbours
+from distill_sql.errors import TeacherError
 from distill_sql.settings import work_folder
-from distill_sql.teacher import embedded
+from distill_sql.teacher import embedded, open_model
+from distill_sql.teacher.addresses import LOCAL, STARTED
 from distill_sql.teacher.client import Outcome, Teacher
+from distill_sql.teacher.local import Served
 from distill_sql.teacher.prices import Price, budget_of, price_of
 from distill_sql.teacher.secrets import VARIABLE
 from distill_sql.teacher.store import Store
 from distill_sql.teacher.traces import Judged, Sieve, write_traces
 from distill_sql.teacher.work import Request, Settings, fair_order, requests_for
 
-__all__ = ["Sampling", "ask", "judge", "plan_sampling"]
+__all__ = ["Sampling", "ask", "ask_started", "in_order", "judge", "plan_sampling"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,17 @@ class Sampling:
         return self.settings.base_url == embedded.BASE_URL
 
     @property
+    def is_open(self) -> bool:
+        """Whether an open model is asked that is served on this machine for the time of asking."""
+        return self.settings.base_url == LOCAL
+
+    @property
     def may_ask(self) -> bool:
-        """Whether an endpoint may be asked: the embedded one may; others need a key, and a budget
-        unless they are free."""
+        """Whether an endpoint may be asked: one that is started here may; others need a key, and a
+        budget unless they are free."""
         free = self.price == Price(0, 0)
-        return self.is_embedded or bool(self.key and (free or self.budget > 0))
+        is_here = self.is_embedded or self.is_open
+        return is_here or bool(self.key and (free or self.budget > 0))
 
     @cached_property
     def requests(self) -> Sequence[Request]:
@@ -80,17 +91,15 @@ def plan_sampling(
     """The questions of a training split in a fair order, at most ``limit`` of them (0 for all).
 
     Of any other split no question is asked: a student must not learn from it. Questions whose
-    database is missing are left out. The embedded teacher is asked in the order of the questions'
-    numbers, so that it reads each schema once. ``base_url`` is the address as it was given, and
+    database is missing are left out. A teacher on this machine is asked in the order of
+    :func:`in_order`. ``base_url`` is the address as it was given, and
     ``prices`` are dollars per million prompt and completion tokens. The API key comes from the
     environment. Raises :class:`~distill_sql.errors.TeacherError` for an unknown price.
     """
     questions = fair_order(dataset.present(), settings.seed)
     questions = questions.limit((limit or None) if dataset.split == "train" else 0)
-    if settings.base_url == embedded.BASE_URL:
-        questions = questions.with_examples(sorted(questions, key=lambda e: e.question_id))
     return Sampling(
-        questions,
+        in_order(questions, settings),
         settings,
         price_of(settings.model, settings.base_url, prices),
         count,
@@ -98,6 +107,14 @@ def plan_sampling(
         url=base_url,
         key=os.environ.get(VARIABLE, "").strip(),
     )
+
+
+def in_order(questions: Dataset, settings: Settings) -> Dataset:
+    """The questions in the order of asking: their own, or that of their numbers if a teacher is
+    started on this machine, which then reads each schema once."""
+    if settings.base_url not in STARTED:
+        return questions
+    return questions.with_examples(sorted(questions, key=lambda e: e.question_id))
 
 
 def ask(sampling: Sampling, store: Store) -> Outcome | None:
@@ -108,16 +125,48 @@ def ask(sampling: Sampling, store: Store) -> Outcome | None:
     if not sampling.may_ask:
         return None
     settings, price = sampling.settings, sampling.price
-    if not sampling.is_embedded:
+    if settings.base_url not in STARTED:
         return Teacher(
             settings, store, api_key=sampling.key, price=price, url=sampling.url or None,
             cap=budget_of(sampling.budget),
         ).run(sampling.requests)  # fmt: skip
-    with embedded.serving(embedded.FOLDER) as url:
-        return Teacher(
-            settings, store, api_key="none", price=price, url=url, concurrency=embedded.AT_ONCE,
+    return ask_started(settings, store, sampling.requests, price=price)
+
+
+def ask_started(
+    settings: Settings,
+    store: Store,
+    requests: Sequence[Request],
+    *,
+    price: Price,
+    progress: bool = False,
+) -> Outcome:
+    """Start the server of the model that the settings name, and ask it what the store lacks.
+
+    If the server ends by itself, the run ends within seconds and ``stopped`` says so; every answer
+    until then is stored. Without anything to ask, no server is started.
+    """
+    missing = [one for one in requests if store.missing(one.key, settings.samples)]
+    if not missing:
+        return Outcome()
+    server: AbstractContextManager[Served]
+    if settings.base_url == LOCAL:
+        model = open_model.open_model(settings.model)
+        server, at_once = model.serving(), model.at_once
+    else:
+        server, at_once = embedded.running(), embedded.AT_ONCE
+    with server as served:
+        teacher = Teacher(
+            settings, store, api_key="none", price=price, url=served.url, concurrency=at_once,
             timeout=embedded.ANSWER,
-        ).run(sampling.requests)  # fmt: skip
+        )  # fmt: skip
+        served.on_end(teacher.stop)
+        try:
+            return teacher.run(missing, total=len(missing) if progress else None)
+        except TeacherError as error:
+            if not served.ended:
+                raise
+            raise TeacherError(f"{served.ended}. Run the same command again.") from error
 
 
 def judge(sampling: Sampling, store: Store, traces: Path, *, neighbours: int) -> list[Judged]:

@@ -10,7 +10,8 @@ import os
 from distill_sql.errors import TeacherError
 from distill_sql.prompting.rendering import Style
 from distill_sql.teacher import embedded
-from distill_sql.teacher.addresses import OPENAI_URL, split_login
+from distill_sql.teacher.addresses import LOCAL, OPENAI_URL, split_login
+from distill_sql.teacher.open_model import is_recipe, open_model
 from distill_sql.teacher.work import Settings
 
 #: Maximum answer of the embedded teacher, in tokens: its answers and its context are short.
@@ -39,13 +40,18 @@ def settings_for(
 
     If neither a model nor an address is given, pocket's teacher is the model that ships with the
     package, and the teacher of every other dataset is GPT-4o-mini. The embedded teacher gets
-    compact prompts and short answers. A login in ``base_url`` is removed. Raises
-    :class:`TeacherError` for values that no endpoint accepts.
+    compact prompts and short answers. The name of a recipe without an address means the recipe's
+    base model, served on this machine (:mod:`~distill_sql.teacher.open_model`). A login in
+    ``base_url`` is removed. Raises :class:`TeacherError` for values that no endpoint accepts.
     """
+    if not base_url and is_recipe(model):
+        base_url = LOCAL
     if dataset == "pocket" and not model and not base_url:
         base_url = embedded.BASE_URL
     url = split_login(base_url or default_url())[0]
     is_embedded = url == embedded.BASE_URL
+    if url == LOCAL:
+        model = open_model(model).name
     return Settings(
         model=model or (embedded.name() if is_embedded else Settings.model),
         base_url=url,

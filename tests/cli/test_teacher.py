@@ -8,15 +8,18 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from distill_sql.cli import main
 from distill_sql.teacher import Store
+from distill_sql.teacher.open_model import OpenModel, open_model
 from distill_sql.teacher.prices import dollars
 from tests.teacher.endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, books, serving
+from tests.teacher.test_sampling import Named
 
 GOLD = "```sql\nSELECT count(*) FROM customer\n```"
 PRICE = ["--price", "0.15", "0.6"]
@@ -302,6 +305,36 @@ def test_a_stopped_run_says_how_to_continue(
     with serving(tmp_path, status=429, refused={"retry-after": "7200"}) as url:
         assert main(command("sample", trained, url)) == 1
     assert "the same command continues" in capsys.readouterr().err
+
+
+def test_an_open_teacher_on_the_command_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Without an address, a key or a budget; the traces come from its answers alone."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    out, model = tmp_path / "traces.jsonl", ["--model", "coder-1.5b"]
+    cache = ["--dataset", str(trained), "--cache", str(tmp_path / "cache.sqlite")]
+
+    @contextmanager
+    def stand_in(_: OpenModel) -> Iterator[Named]:
+        with serving(tmp_path, default=GOLD) as url:
+            yield Named(url)
+
+    monkeypatch.setattr(OpenModel, "serving", stand_in)
+    assert main(["teacher", "sample", *cache, *model]) == 0
+    name = open_model("coder-1.5b").name
+    assert f"6 samples will be sent to {name} on this machine, free" in capsys.readouterr().out
+    other = "coder-0.5b"
+    assert main(["teacher", "traces", *cache, "--model", other, str(out)]) == 2
+    capsys.readouterr()
+    assert main(["teacher", "traces", *cache, *model, str(out), "--neighbours", "0"]) == 0
+    assert json.loads(out.read_text().splitlines()[0])["model"] == name
+    capsys.readouterr()
+    assert main(["teacher", "batch", *cache, *model]) == 2
+    assert "has no Batch API" in capsys.readouterr().err
+    assert main(["teacher", "sample", *cache, "--model", "coder-1.5b@vllm"]) == 2
+    assert "No server 'vllm'" in capsys.readouterr().err
 
 
 def test_a_batch_on_the_command_line(

@@ -315,7 +315,7 @@ def test_an_address_that_is_taken_is_named(
     tiny: Path, student: torch_backend.TorchStudent, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(endpoint, "_load", lambda _: student)
+    monkeypatch.setattr(endpoint, "_load", lambda *_: student)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"port {port}" in said(capsys, str(tiny), f"--port={port}")
@@ -342,7 +342,7 @@ def test_the_command_serves_with_its_key(
                 statuses.append(found.status)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(endpoint, "_load", lambda _: student)
+    monkeypatch.setattr(endpoint, "_load", lambda *_: student)
     monkeypatch.setattr(Server, "serve", serve)
     monkeypatch.setenv("ENDPOINT_KEY", "s3cret\n")
     assert endpoint.main([str(tiny), "--port=0", "--api-key-env=ENDPOINT_KEY"]) == 130
@@ -351,3 +351,21 @@ def test_the_command_serves_with_its_key(
     assert found.out == ""
     assert found.err.startswith(f"serving {tiny} at http://127.0.0.1:")
     assert "s3cret" not in found.err
+
+
+def test_one_name_and_a_precision_can_be_given(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts the server knows the name to ask for, and weights need not be hashed."""
+    found: dict[str, Any] = {}
+
+    def served(student: torch_backend.TorchStudent, *_: Any, **options: Any) -> Server:
+        found.update(options, dtype=str(student.model.dtype))
+        raise OSError("stop here")
+
+    monkeypatch.setattr(endpoint, "server", served)
+    said(capsys, str(tiny), "--port=0", "--name=m@torch-1", "--precision=bfloat16")
+    assert (found["names"], found["dtype"]) == (("m@torch-1",), "torch.bfloat16")
+    said(capsys, str(tiny), "--port=0")
+    assert (found["names"], found["dtype"]) == (endpoint.served_names(tiny), "torch.float32")
+    assert "invalid choice: 'half'" in said(capsys, str(tiny), "--port=0", "--precision=half")

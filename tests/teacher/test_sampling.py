@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,18 @@ WRONG = "```sql\nSELECT count(*) FROM orders\n```"
 
 def count_words(text: str) -> int:
     return len(text.split())
+
+
+class Named:
+    """A server that was started, and does not end by itself."""
+
+    ended = ""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def on_end(self, tell: Callable[[str], None]) -> None:
+        pass
 
 
 @pytest.fixture
@@ -91,6 +103,24 @@ def test_the_embedded_teacher_needs_neither(
     assert (plan.is_embedded, plan.may_ask, plan.price) == (True, True, Price(0, 0))
 
 
+def test_an_open_teacher_needs_neither_and_reads_each_schema_once(
+    pocket_train: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its answers cost hours, so they are stored with those that were paid for."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("DISTILL_SQL_CACHE", str(tmp_path))
+    settings = settings_for("spider", model="coder-1.5b")
+    plan = plan_sampling(pocket_train, settings, count=count_words, limit=40)
+    assert (plan.is_open, plan.is_embedded, plan.may_ask) == (True, False, True)
+    assert plan.price == Price(0, 0)
+    numbers = [e.question_id for e in plan.questions]
+    assert numbers == sorted(numbers)
+    fair = planned(pocket_train, limit=40).questions
+    assert set(numbers) == {e.question_id for e in fair}
+    with plan.open_store() as store:
+        assert store.path == tmp_path / "teacher.sqlite"
+
+
 def test_a_model_of_unknown_price_is_refused(train: Dataset) -> None:
     settings = settings_for("spider", model="m", base_url="https://example.org/v1")
     with pytest.raises(TeacherError, match="No price is known"):
@@ -147,20 +177,23 @@ def test_the_embedded_teacher_is_served_and_has_a_store_of_its_own(
     served = []
 
     @contextmanager
-    def stand_in(folder: Path) -> Iterator[str]:
-        served.append(folder)
+    def stand_in() -> Iterator[Named]:
         with serving(tmp_path, default=RIGHT) as url:
-            yield url
+            served.append(url)
+            yield Named(url)
 
-    monkeypatch.setattr(sampling.embedded, "serving", stand_in)
+    monkeypatch.setattr(sampling.embedded, "running", stand_in)
     plan = planned(train, embedded.BASE_URL)
     with plan.open_store() as store:
         outcome = ask(plan, store)
+        again = ask(plan, store)
         assert store.path == tmp_path / "book" / ".work" / "teacher.sqlite"
         # Answers are filed under the embedded teacher, not under the port of this run.
         assert not any(store.missing(request.key, 2) for request in plan.requests)
     assert outcome is not None
     assert outcome.samples == 4
-    assert served == [embedded.FOLDER]
+    assert again is not None
+    assert again.samples == 0
+    assert len(served) == 1, "nothing was missing the second time, so no server was started"
     with planned(train).open_store() as store:
         assert store.path == tmp_path / "cache" / "teacher.sqlite"

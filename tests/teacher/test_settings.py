@@ -63,6 +63,12 @@ LOCAL = "http://localhost:8000/v1"
         ({"teacher": "m", "temperature": 0}, ["--model", "m", "--temperature", "0"]),
         ({}, ["--base-url", embedded.BASE_URL]),
         ({"teacher": embedded.name(), "base_url": embedded.BASE_URL}, ["--base-url", "embedded"]),
+        ({"teacher": "coder-1.5b"}, ["--model", "coder-1.5b"]),
+        ({"teacher": "coder-0.5b@torch"}, ["--model", "coder-0.5b@torch", "--base-url", "local"]),
+        (
+            {"teacher": "coder-1.5b", "base_url": LOCAL},
+            ["--model", "coder-1.5b", "--base-url", LOCAL],
+        ),
         (
             {"teacher": "m", "samples": 5, "reasoning_share": 0.9, "seed": 7},
             ["--model", "m", "--samples", "5", "--reasoning-share", "0.9", "--seed", "7"],

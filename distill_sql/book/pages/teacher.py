@@ -20,6 +20,7 @@ from distill_sql.prompting.rendering import Style
 from distill_sql.prompting.tokenizer import ChatTokenizer
 from distill_sql.teacher import Settings, Store, estimate_cost, price_of, requests_for
 from distill_sql.teacher.client import Outcome
+from distill_sql.teacher.open_model import BITS, OpenModel, open_model
 from distill_sql.teacher.prices import AS_OF, OPENAI_URL, dollars
 from distill_sql.teacher.sampling import Sampling
 from distill_sql.teacher.traces import Judged
@@ -35,7 +36,9 @@ def split_of(dataset: str) -> str:
 
 
 def teacher_note(sampling: Sampling) -> str:
-    """What the embedded teacher is, where it is the one that is asked."""
+    """What the teacher on this machine is, where one is asked."""
+    if sampling.is_open:
+        return _open_note(open_model(sampling.settings.model))
     if not sampling.is_embedded:
         return ""
     return (
@@ -48,6 +51,29 @@ def teacher_note(sampling: Sampling) -> str:
         "question asks for. The pretraining appendix shows this, and measures what the benchmark's "
         "kinds of question are worth. So the figures here measure the procedure, not the knowledge "
         "of a large teacher."
+    )
+
+
+def _open_note(model: OpenModel) -> str:
+    """What an open teacher is: its weights, and the server that computes with them."""
+    if model.file:
+        weights = (
+            f"the official file `{model.file}` (SHA-256 `{model.digest}`), which holds "
+            f"{BITS[model.file]} bits per weight"
+        )
+    else:
+        weights = f"the weights of `{model.recipe.base}` (digest `{model.digest}`)"
+    server = {
+        "llama.cpp": "llama.cpp's server, which computes with the file's own weights",
+        "torch": "PyTorch, which computes with the weights of the file in 16 or 32 bits"
+        if model.file
+        else "PyTorch",
+    }[model.server]
+    return (
+        f"**The teacher of this build is open.** It is the base of the recipe "
+        f"`{model.recipe.name}`: {weights}. It runs on this machine behind {server}. It is asked "
+        "through the same endpoint protocol, cache and sieve as GPT-4o-mini would be, with the "
+        f"same prompts, and it needs no key. Its answers are stored under `{model.name}`."
     )
 
 

@@ -9,12 +9,14 @@ import pytest
 
 from distill_sql.book.pages import teacher as page
 from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.models.gguf_file import SHA256
 from distill_sql.prompting.prompts import prompt_messages, tokenizer_for, trace_mode
 from distill_sql.prompting.tokenizer import ChatTokenizer
 from distill_sql.teacher import Settings, embedded
 from distill_sql.teacher.client import Outcome
 from distill_sql.teacher.prices import Price, dollars
 from distill_sql.teacher.sampling import Sampling
+from distill_sql.teacher.settings import settings_for
 from distill_sql.teacher.traces import Judged, Trace
 
 SETTINGS = Settings("m", "http://127.0.0.1:9/v1", style="compact")
@@ -53,6 +55,22 @@ def test_only_the_embedded_teacher_is_introduced(train: Dataset) -> None:
     local = Settings("small-1", embedded.BASE_URL)
     assert "The teacher of this build is small" in page.teacher_note(sampling(train, local))
     assert "`small-1`" in page.teacher_note(sampling(train, local))
+
+
+def test_an_open_teacher_is_introduced_by_its_weights_and_its_server(train: Dataset) -> None:
+    told = {
+        server: page.teacher_note(
+            sampling(train, settings_for("spider", model=f"coder-1.5b@{server}"))
+        )
+        for server in ("torch", "llama.cpp")
+    }
+    for note in told.values():
+        assert "the recipe `coder-1.5b`: the official file `qwen2.5-coder-1.5b-" in note
+        assert f"`{SHA256['qwen2.5-coder-1.5b-instruct-q4_k_m.gguf']}`" in note
+        assert "5.0 bits per weight" in note
+        assert "pocket" not in note
+    assert "behind PyTorch" in told["torch"]
+    assert "behind llama.cpp's server" in told["llama.cpp"]
 
 
 def test_questions_of_another_split_are_announced(train: Dataset, tokenizer: ChatTokenizer) -> None:
