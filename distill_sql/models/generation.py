@@ -2,9 +2,11 @@
 
 Prompts of questions on the same database begin alike, with the system turn and the schema block.
 The model reads this prefix once per batch. The questions of a database are sorted by length, so
-that batches need little padding. Predictions are appended to ``<out>.part`` as they are computed;
-when all of them are there, they are written in the dataset's order. A killed run resumes with the
-missing questions.
+that batches need little padding. Answers that a batch still lacks when most are finished are
+decoded together with the next batches: on a CPU a token takes about as long for one answer as for
+ten, so a single long answer would otherwise hold up all others. Predictions are appended to
+``<out>.part`` as they are computed; when all of them are there, they are written in the dataset's
+order. A killed run resumes with the missing questions.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -26,10 +28,13 @@ from distill_sql.data.predictions import Prediction
 from distill_sql.errors import OutOfTime, PredictionError
 from distill_sql.files import check_output, parse_json, resume_lines, write_json_lines
 from distill_sql.models.grammar import QueryGrammar, vocabulary
-from distill_sql.models.protocol import ClosingFence, Student
+from distill_sql.models.protocol import ClosingFence, Finished, JoiningStudent, Prompts, Student
 from distill_sql.prompting.prompts import Mode, check_schema_tokens, extract_sql, prompt_messages
 from distill_sql.prompting.rendering import Style
 from distill_sql.prompting.tokenizer import ChatTokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLTokenizer
 
 #: Questions in a batch.
 BATCH = 32
@@ -57,17 +62,16 @@ def answers(
     grammar: bool = False,
     schema_tokens: int = 0,
 ) -> Iterator[list[Prediction]]:
-    """Predictions for ``examples``, one batch at a time, in the order that is fastest to compute.
+    """Predictions for ``examples``, a few at a time, in the order that is fastest to compute.
 
     Prompts come from :func:`~distill_sql.prompting.prompts.prompt_messages` with ``mode``,
     ``style`` and ``schema_tokens``. Tokens are counted with the student's own tokenizer. With
     ``grammar``, decoding is constrained to queries on the question's database
-    (:mod:`~distill_sql.models.grammar`). The latency of a prediction is the batch's time divided by
-    its number of questions.
+    (:mod:`~distill_sql.models.grammar`). Latencies add up to the time of the run: predictions that
+    are finished together share the time since the ones before them.
     """
     tokenizer = student.tokenizer
     tokens = vocabulary(tokenizer) if grammar else None
-    finished = ClosingFence(tokenizer)
     questions = [
         _Question(
             example,
@@ -78,25 +82,72 @@ def answers(
         for example in examples
     ]
     questions.sort(key=lambda one: (one.example.db_id, len(one.ids), one.example.question_id))
-    for db_id, group in groupby(questions, key=lambda one: one.example.db_id):
-        members = list(group)
-        queries = QueryGrammar(dataset.schema(db_id), tokens) if tokens is not None else None
-        for start in range(0, len(members), batch):
-            together = members[start : start + batch]
-            shared = shared_prefix([one.ids for one in together])
-            began = time.monotonic()
-            outputs = student.complete(
-                together[0].ids[:shared],
-                [one.ids[shared:] for one in together],
-                max_tokens=max_tokens,
-                finished=finished,
-                writers=[queries.writer() for _ in together] if queries else None,
+    batches = [
+        members[start : start + batch]
+        for _, group in groupby(questions, key=lambda one: one.example.db_id)
+        for members in [list(group)]
+        for start in range(0, len(members), batch)
+    ]
+    began = time.monotonic()
+    for over in _complete(
+        student,
+        _prompts(batches, dataset, tokens),
+        max_tokens=max_tokens,
+        finished=ClosingFence(tokenizer),
+        rows=batch + batch // 2,
+    ):
+        now = time.monotonic()
+        yield [
+            _prediction(
+                batches[one.batch][one.place],
+                one.ids,
+                tokenizer.backend.decode(one.ids),
+                (now - began) / len(over),
             )
-            seconds = (time.monotonic() - began) / len(together)
-            yield [
-                _prediction(one, output, tokenizer.backend.decode(output), seconds)
-                for one, output in zip(together, outputs, strict=True)
-            ]
+            for one in over
+        ]
+        began = now
+
+
+def _prompts(
+    batches: Iterable[Sequence[_Question]], dataset: Dataset, tokens: LLTokenizer | None
+) -> Iterator[Prompts]:
+    """The batches as a student takes them; with ``tokens``, each answer has a writer."""
+    grammar: tuple[str, QueryGrammar] | None = None
+    for together in batches:
+        db_id = together[0].example.db_id
+        if tokens is not None and (grammar is None or grammar[0] != db_id):
+            grammar = db_id, QueryGrammar(dataset.schema(db_id), tokens)
+        shared = shared_prefix([one.ids for one in together])
+        yield Prompts(
+            together[0].ids[:shared],
+            [one.ids[shared:] for one in together],
+            [grammar[1].writer() for _ in together] if grammar else None,
+        )
+
+
+def _complete(
+    student: Student,
+    batches: Iterable[Prompts],
+    *,
+    max_tokens: int,
+    finished: ClosingFence,
+    rows: int,
+) -> Iterator[list[Finished]]:
+    """The answers to all batches as they are finished, none of the lists empty."""
+    if isinstance(student, JoiningStudent):
+        every = student.complete_all(batches, max_tokens=max_tokens, finished=finished, rows=rows)
+        yield from filter(None, every)
+        return
+    for number, prompts in enumerate(batches):
+        outputs = student.complete(
+            prompts.prefix,
+            prompts.suffixes,
+            max_tokens=max_tokens,
+            finished=finished,
+            writers=prompts.writers,
+        )
+        yield [Finished(number, place, output) for place, output in enumerate(outputs)]
 
 
 def prompt_ids(

@@ -7,8 +7,9 @@ shared code: token ids, loss mask, order of the rows, learning-rate schedule, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from distill_sql.prompting.tokenizer import ChatTokenizer
 
@@ -44,6 +45,42 @@ class Student(Protocol):
         ``prefix`` is computed once. A continuation ends before the model's end marker, after
         ``max_tokens``, or when ``finished`` is true of its tokens. ``writers``, one per suffix,
         replace greedy decoding.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts ``prefix + suffix``, with a writer for each suffix or none at all."""
+
+    prefix: Sequence[int]
+    suffixes: Sequence[Sequence[int]]
+    writers: Sequence[Writer] | None = None
+
+
+class Finished(NamedTuple):
+    """A complete answer: the numbers of its batch and of its suffix, and its token ids."""
+
+    batch: int
+    place: int
+    ids: list[int]
+
+
+@runtime_checkable
+class JoiningStudent(Student, Protocol):
+    """A student that starts a batch while answers of earlier batches are still being decoded."""
+
+    def complete_all(
+        self,
+        batches: Iterable[Prompts],
+        *,
+        max_tokens: int,
+        finished: Callable[[Sequence[int]], bool],
+        rows: int,
+    ) -> Iterator[list[Finished]]:
+        """The answers of :meth:`Student.complete` for every batch, as they are finished.
+
+        A batch is started when its prompts and the unfinished answers are at most ``rows``.
         """
         ...
 

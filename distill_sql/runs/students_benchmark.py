@@ -1,10 +1,12 @@
 """Benchmarks of students: generation and training speed, precision, and memory.
 
-``python -m distill_sql.runs.students_benchmark generate --config FILE --tokenizer DIR`` generates
-with a model of a real shape and random weights, for questions on four databases: batched with
-shared prefixes, then one at a time with transformers' own ``generate``. ``... train`` trains a
-recipe's adapter with trl, and with a bare PyTorch loop on the same batches. Random weights take as
-long as trained ones. ``... precision --traces FILE`` trains one student twice, in float32 and in
+``python -m distill_sql.runs.students_benchmark generate --recipe coder-0.5b-base`` answers 50
+questions with a recipe's model, batched with shared prefixes, and then one at a time with
+transformers' own ``generate``; with ``--grammar``, freely and then by the grammar
+(:mod:`~distill_sql.runs.generating`). ``... generate --config FILE --tokenizer DIR`` does it for
+questions on four databases with a model of a real shape and random weights, which take as long as
+trained ones. ``... train`` trains a recipe's adapter with trl, and with a bare PyTorch loop on the
+same batches. ``... precision --traces FILE`` trains one student twice, in float32 and in
 ``mixed``, which multiplies in bfloat16 where the processor can, and scores both: students of two
 machines differ in nothing else. ``... memory`` compares the peak memory of training with the
 estimate, in one process for each of :data:`~distill_sql.runs.peaks.CASES`.
@@ -28,13 +30,13 @@ from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.files import read_json
 from distill_sql.models import torch_backend
 from distill_sql.models.folders import base_folder, save_model
-from distill_sql.models.generation import answers, generate
+from distill_sql.models.generation import ANSWER_TOKENS, generate
 from distill_sql.models.recipes import Recipe, recipe_for
 from distill_sql.models.students import open_student
-from distill_sql.prompting.prompts import prompt_messages
 from distill_sql.prompting.tokenizer import load_tokenizer
-from distill_sql.runs import measured
+from distill_sql.runs import generating, measured
 from distill_sql.runs.controls.sets import gold_traces
+from distill_sql.runs.generating import plain_model
 from distill_sql.runs.peaks import compared
 from distill_sql.scoring import read_predictions, score
 from distill_sql.teacher.traces import read_traces
@@ -46,6 +48,8 @@ from distill_sql.training.student import train_student
 #: The number of databases, and of questions on each.
 DATABASES = 4
 QUESTIONS = 16
+#: The number of questions that a recipe's own weights answer.
+ALL_QUESTIONS = 50
 
 
 def random_weights(config: Path, tokenizer: Path, folder: Path) -> Path:
@@ -66,48 +70,6 @@ def some_questions(dataset: Dataset, databases: int, questions: int) -> Dataset:
     chosen = [db_id for db_id, _ in counts.most_common(databases)]
     groups = ([e for e in dataset if e.db_id == db_id][:questions] for db_id in chosen)
     return dataset.with_examples(chain.from_iterable(groups))
-
-
-def time_generation(folder: Path, dataset: Dataset, max_tokens: int) -> dict[str, Any]:
-    """Seconds for all questions, batched and one at a time, and the number of equal answers."""
-    import torch
-
-    recipe = replace(recipe_for("0.5b"), base=str(folder), precision="float32")
-    student = torch_backend.load(folder, recipe)
-    plain = _plain(folder)
-    tokenizer = student.tokenizer
-    began = time.monotonic()
-    batches = answers(student, dataset, dataset.examples, batch=QUESTIONS, max_tokens=max_tokens)
-    ours = {answer.question_id: answer.raw_text for batch in batches for answer in batch}
-    middle = time.monotonic()
-    same = 0
-    for example in dataset:
-        ids = tokenizer.encode(tokenizer.render(prompt_messages(dataset, example)))
-        output = plain.generate(
-            torch.tensor([ids], device=plain.device),
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        text = tokenizer.backend.decode(output[0, len(ids) :].tolist())
-        same += text == ours[example.question_id]
-    seconds, plain_seconds = middle - began, time.monotonic() - middle
-    return {
-        "questions": len(dataset),
-        "same": same,
-        "seconds": seconds,
-        "plain_seconds": plain_seconds,
-        "times_faster": plain_seconds / seconds,
-    }
-
-
-def _plain(folder: Path) -> Any:
-    """The model as transformers loads it."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model.to(torch_backend.device())
 
 
 def time_training(folder: Path, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
@@ -136,7 +98,7 @@ def _bare_seconds(folder: Path, rows: Rows, recipe: Recipe) -> float:
 
     torch.manual_seed(recipe.seed)
     model = get_peft_model(
-        _plain(folder),
+        plain_model(folder, torch.float32),
         torch_trainer.lora(recipe),
     )  # fmt: skip
     optimizer = torch.optim.AdamW(
@@ -191,15 +153,29 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     dataset = load_dataset(options.dataset, path=options.path)
     if options.what == "precision":
         return accuracy_by_precision(recipe_for(options.recipe), options.traces, dataset)
-    some = some_questions(dataset, DATABASES, options.questions)
+    if options.what == "generate":
+        return time_generation(options, dataset)
+    some = some_questions(dataset, DATABASES, options.questions or QUESTIONS)
     with tempfile.TemporaryDirectory() as scratch:
         folder = random_weights(options.config, options.tokenizer, Path(scratch) / "model")
-        if options.what == "generate":
-            return time_generation(folder, some, options.max_tokens)
         recipe = recipe_for(options.recipe, base=str(folder), batch=options.batch)
         if recipe.precision != "mixed":
             recipe = replace(recipe, precision="float32", checkpointing=False)
         return time_training(folder, some, recipe)
+
+
+def time_generation(options: argparse.Namespace, dataset: Dataset) -> dict[str, float]:
+    """The speed of generation with a recipe's weights, or with random ones in float32."""
+    versus = generating.against_free if options.grammar else generating.against_transformers
+    if options.config is None:
+        recipe = recipe_for(options.recipe, precision=options.precision)
+        some = generating.spread(dataset, options.questions or ALL_QUESTIONS)
+        return versus(base_folder(recipe), recipe, some, max_tokens=options.max_tokens)
+    recipe = recipe_for(options.recipe, precision=options.precision or "float32")
+    some = some_questions(dataset, DATABASES, options.questions or QUESTIONS)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = random_weights(options.config, options.tokenizer, Path(scratch) / "model")
+        return versus(folder, recipe, some, max_tokens=options.max_tokens)
 
 
 def main() -> None:
@@ -211,15 +187,24 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, help="the training traces, for precision")
     parser.add_argument("--dataset", default="spider")
     parser.add_argument("--path", type=Path, help="the dataset's folder (default: SPIDER_DIR)")
-    parser.add_argument("--max-tokens", type=int, default=32)
-    parser.add_argument("--questions", type=int, default=QUESTIONS, help="per database")
-    parser.add_argument("--recipe", default="0.5b", help="the recipe of the adapter")
+    parser.add_argument("--max-tokens", type=int, default=ANSWER_TOKENS, help="of an answer")
+    parser.add_argument(
+        "--questions",
+        type=int,
+        help=f"to generate with a recipe's weights: in all (default {ALL_QUESTIONS}); "
+        f"else per database (default {QUESTIONS})",
+    )
+    parser.add_argument("--recipe", default="0.5b", help="the recipe of the adapter or the answers")
+    parser.add_argument("--grammar", action="store_true", help="compare the grammar, to generate")
+    parser.add_argument("--precision", help="of generation, in place of the recipe's")
     parser.add_argument("--framework", choices=("torch", "mlx"), default="torch", help="for memory")
     parser.add_argument("--batch", type=int, help="rows per update (default: the recipe's)")
     parser.add_argument("--record", action="store_true", help="record the results")
     options = parser.parse_args()
-    needs = {"precision": ("traces",), "memory": ()}
-    needed = needs.get(options.what, ("config", "tokenizer"))
+    weights = ("config", "tokenizer")
+    random = options.what == "generate" and (options.config or options.tokenizer)
+    needs = {"precision": ("traces",), "train": weights, "generate": weights if random else ()}
+    needed = needs.get(options.what, ())
     if absent := [f"--{name}" for name in needed if getattr(options, name) is None]:
         parser.error(f"{options.what} needs {' and '.join(absent)}")
     found = measure(options)
@@ -227,7 +212,8 @@ def main() -> None:
         print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value:,}")
     if options.record:
         command = measured.spelled("python -m distill_sql.runs.students_benchmark", sys.argv[1:])
-        kind = f"{options.what}.{options.recipe}"
+        what = "grammar" if options.grammar else options.what
+        kind = f"{what}.{options.recipe}"
         measured.record(
             {f"{kind}.{name}": (float(value), "") for name, value in found.items()}, command=command
         )

@@ -7,8 +7,9 @@ parts address this:
 - :mod:`~distill_sql.models.inference.attention`: the keys and values of a shared prefix are stored
   once per batch. Oracle: attention written out in ``tests/models/inference/test_attention.py``.
 - :mod:`~distill_sql.models.inference.torch_student` with ``decoding``: batched greedy decoding or
-  sampling; identical answers share a row until they differ. Oracle: transformers' ``generate`` on
-  one prompt at a time, in ``tests/training/test_backends.py``.
+  sampling; identical answers share a row until they differ, and a new batch joins the unfinished
+  answers of earlier ones. Oracle: transformers' ``generate`` on one prompt at a time, in
+  ``tests/training/test_backends.py``, and one batch after the other, in ``test_torch_student.py``.
 - :mod:`~distill_sql.models.inference.lean`: Qwen2's decoder with fewer and larger operations, for
   narrow models on a CPU. Oracle: logits and gradients of transformers, in ``test_lean.py``.
 - :mod:`~distill_sql.models.inference.engine`: concurrent requests of an endpoint in one batch.

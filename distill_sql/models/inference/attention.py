@@ -3,12 +3,13 @@
 With a cache that repeats the prefix for every row, most of a decoding step is spent on reading it.
 Here the queries of all rows are multiplied with the prefix in one matrix product (Juravsky et al.,
 *Hydragen: High-Throughput LLM Inference with Shared Prefixes*, 2024). The cache only holds the
-positions that belong to single rows.
+positions that belong to single rows. :class:`Parts` does this for several batches in one step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,6 +57,60 @@ def new_cache() -> Cache:
     return Cache(layer_class_to_replicate=RoomyLayer)
 
 
+@dataclass(frozen=True)
+class Part:
+    """The rows of one batch in a step that several batches share, each with one new position."""
+
+    rows: int
+    cache: Cache
+    mask: torch.Tensor
+    prefix: Prefix | None
+
+
+class Parts:
+    """Several batches in one step: a decoder's cache, and its ``prefix``.
+
+    Each batch keeps its own cache, mask and prefix. Everything else in a decoder treats rows
+    alike, so its weights are read once for all batches.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._sizes = [part.rows for part in parts]
+
+    def get_seq_length(self, *_: Any) -> int:
+        """1, as the caches are not empty. Positions must be given to the decoder."""
+        return 1
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer: int, *_: Any
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Append a position to every row; return all keys and all values of each batch."""
+        pairs = zip(key_states.split(self._sizes), value_states.split(self._sizes), strict=True)
+        updated = [
+            part.cache.update(keys, values, layer)
+            for part, (keys, values) in zip(self._parts, pairs, strict=True)
+        ]
+        return [keys for keys, _ in updated], [values for _, values in updated]
+
+    def attend(
+        self,
+        module: Any,
+        query: torch.Tensor,
+        keys: Sequence[torch.Tensor],
+        values: Sequence[torch.Tensor],
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """:func:`attention` of each batch on its own keys and values."""
+        mixed = [
+            attention(module, own, key, value, part.mask, prefix=part.prefix, **options)[0]
+            for part, own, key, value in zip(
+                self._parts, query.split(self._sizes), keys, values, strict=True
+            )
+        ]
+        return torch.cat(mixed), None
+
+
 def compute_prefix(decoder: PreTrainedModel, prefix: Sequence[int]) -> Prefix:
     """The keys and values that a decoder computes for a prefix."""
     cache = new_cache()
@@ -82,19 +137,22 @@ def own_mask(lengths: Sequence[int], prefix: int, model: PreTrainedModel) -> tor
 def attention(
     module: Any,
     query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    key: Any,
+    value: Any,
     attention_mask: torch.Tensor | None,
     *,
     scaling: float,
-    prefix: Prefix | None = None,
+    prefix: Prefix | Parts | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention with the signature that transformers expects.
 
     Inputs are rows x heads x positions x dimensions, the output is rows x positions x heads x
-    dimensions. ``key`` and ``value`` are those after ``prefix``.
+    dimensions. ``key`` and ``value`` are those after ``prefix``: tensors, or with :class:`Parts` a
+    list of tensors.
     """
+    if isinstance(prefix, Parts):
+        return prefix.attend(module, query, key, value, scaling=scaling, **options)
     rows, heads, count, size = query.shape
     if prefix is None or count > 1:
         if prefix is not None:

@@ -1,4 +1,4 @@
-"""The state of a batch while its answers are decoded."""
+"""The state of a batch while its answers are decoded, and the step of several batches at once."""
 
 from __future__ import annotations
 
@@ -64,6 +64,11 @@ class Decoding:
         logits: torch.Tensor = self._model.lm_head(hidden[:, -1])
         return logits
 
+    @property
+    def part(self) -> attention.Part:
+        """The rows of this batch as a part of a step with other batches."""
+        return attention.Part(len(self._ids), self._cache, self._mask, self._prefix)
+
     def append(self, tokens: Mapping[int, int]) -> None:
         """Append a token to each of the given answers; the other ones are finished."""
         groups: dict[tuple[int, int], list[int]] = {}
@@ -79,3 +84,27 @@ class Decoding:
         self._ids = torch.tensor([[token] for _, token in groups], device=self._ids.device)
         self._positions = self._positions[:, -1:] + 1
         self._mask = F.pad(self._mask[:, :, -1:], (0, 1))
+
+
+def joint_logits(model: PreTrainedModel, batches: Sequence[Decoding]) -> list[torch.Tensor]:
+    """The logits of the next token of each row, for each of several batches of ``model``.
+
+    Every batch has read its prompts. The weights are read once for all batches, which on a CPU is
+    most of a step.
+    """
+    if len(batches) == 1:
+        return [batches[0].next_logits()]
+    parts = [batch.part for batch in batches]
+    ids = torch.cat([batch._ids for batch in batches])
+    every = attention.Parts(parts)
+    hidden = model.model(
+        input_ids=ids,
+        # Each part has its own mask. One of four dimensions stops transformers from making another.
+        attention_mask=torch.zeros(len(ids), 1, 1, 1, dtype=model.dtype, device=ids.device),
+        position_ids=torch.cat([batch._positions for batch in batches]),
+        past_key_values=every,
+        use_cache=True,
+        prefix=every,
+    ).last_hidden_state
+    logits: torch.Tensor = model.lm_head(hidden[:, -1])
+    return list(logits.split([part.rows for part in parts]))

@@ -64,7 +64,7 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: Any = None,
-        prefix: attention.Prefix | None = None,
+        prefix: attention.Prefix | attention.Parts | None = None,
         **_: Any,
     ) -> BaseModelOutputWithPast:
         """Hidden states of token ids, under a causal mask or the given mask of four dimensions.
@@ -99,7 +99,7 @@ class LeanDecoder(Qwen2Model):  # type: ignore[misc]
         module: Any,
         mask: torch.Tensor | None,
         cache: Any,
-        prefix: attention.Prefix | None,
+        prefix: attention.Prefix | attention.Parts | None,
         queries: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
