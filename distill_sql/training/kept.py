@@ -18,26 +18,39 @@ class Way:
     """What determines the memory of a training run besides its recipe.
 
     ``lean``: with the decoder of :mod:`~distill_sql.models.inference.lean`. ``rounds``: in
-    bfloat16, by PyTorch's autocast or inside the lean decoder.
+    bfloat16, by PyTorch's autocast or inside the lean decoder. ``trees``: rows that begin alike are
+    computed as trees (:mod:`~distill_sql.training.tree`).
     """
 
     framework: Framework = "torch"
     on_gpu: bool = False
     lean: bool = False
     rounds: bool = False
+    trees: bool = False
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What a tree's attention is computed on: tokens of the prefix, branches, the longest one."""
+
+    prefix: int
+    number: int
+    longest: int
 
 
 @dataclass(frozen=True)
 class Load:
     """A micro batch: rows padded to a width in tokens, and the number of tokens in the loss.
 
-    ``padded`` says whether any row is shorter than the width.
+    ``padded`` says whether any row is shorter than the width. A tree is one row of all its tokens,
+    with its ``branches``.
     """
 
     rows: int
     width: int
     learned: int
     padded: bool = True
+    branches: Branches | None = None
 
     @property
     def tokens(self) -> int:
@@ -127,6 +140,19 @@ class Shape:
             + dropped * (1 if way.on_gpu else 4)
             + (item * load.width if load.padded else 0)  # the mask
         )
+
+    def kept_by_branches(self, recipe: Recipe, way: Way, branches: Branches) -> int:
+        """Bytes that a layer's attention keeps of a tree besides :meth:`kept_by_token`.
+
+        Each branch has the prefix's keys and values, and a mask is shared. On a CUDA device
+        attention may also keep its weights and repeat keys and values for every head, in float32.
+        """
+        prefix, number, longest = branches.prefix, branches.number, branches.longest
+        item = 4 if recipe.full_width and not way.rounds else 2
+        seen, padded = prefix + longest, number * longest
+        copied = prefix * self.width + 2 * padded * self.width + 2 * number * seen * self.kv
+        on_gpu = 4 * (2 * number * seen * self.width + self.heads * padded * seen)
+        return item * (copied + longest * seen) + 4 * self.heads * padded + way.on_gpu * on_gpu
 
     def passed_by_token(self, recipe: Recipe, way: Way) -> int:
         """Bytes per token that the backward pass through a layer needs besides the kept tensors.

@@ -23,8 +23,9 @@ from distill_sql.files import read_json
 from distill_sql.models.free import available
 from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import CODER_SIZES, RECIPES, WEIGHT_BYTES, Recipe
-from distill_sql.training.kept import Load, Shape, Way
+from distill_sql.training.kept import Branches, Load, Shape, Way
 from distill_sql.training.rows import Rows, TokenRow, rows_of_updates, share_of_batch
+from distill_sql.training.tree import Tree, trees, used_for
 
 #: The factor for memory that is not counted: buffers of matrix products, small tensors, and on MLX
 #: the order in which its graph is evaluated.
@@ -61,20 +62,18 @@ def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
     from distill_sql.training import torch_trainer
 
     on_gpu = torch_backend.device() == "cuda"
+    is_lean = not on_gpu and lean.used_for(folder, recipe)
     return Way(
         on_gpu=on_gpu,
-        lean=not on_gpu and lean.used_for(folder, recipe),
+        lean=is_lean,
         rounds=torch_trainer.trains_in_bfloat16(recipe),
+        trees=used_for(recipe, lean=is_lean),
     )
 
 
 def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
     """An upper bound of the micro batches of a run with ``micro_batch`` rows each."""
-    parts: list[tuple[TokenRow, ...]] = [
-        tuple(group[first : first + micro_batch])
-        for group in rows_of_updates(recipe, rows)
-        for first in range(0, len(group), micro_batch)
-    ]
+    parts = _parts(recipe, rows, micro_batch)
     lengths = [[len(row.ids) for row in part] for part in parts]
     return Load(
         max(map(len, lengths)),
@@ -82,6 +81,27 @@ def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
         max(sum(len(row.ids) - row.prompt for row in part) for part in parts),
         any(len(set(some)) > 1 for some in lengths),
     )
+
+
+def of_trees(recipe: Recipe, rows: Rows, micro_batch: int) -> list[Load]:
+    """The loads of a run with trees: each tree of each micro batch, one of them at a time."""
+
+    def load(tree: Tree) -> Load:
+        sizes = [len(branch.ids) for branch in tree.branches]
+        learned = sum(len(branch.ids) - branch.prompt for branch in tree.branches)
+        branches = Branches(len(tree.prefix), len(sizes), max(sizes))
+        return Load(1, tree.tokens, learned, padded=False, branches=branches)
+
+    return list({load(one) for part in _parts(recipe, rows, micro_batch) for one in trees(part)})
+
+
+def _parts(recipe: Recipe, rows: Rows, micro_batch: int) -> list[tuple[TokenRow, ...]]:
+    """The micro batches of a run."""
+    return [
+        tuple(group[first : first + micro_batch])
+        for group in rows_of_updates(recipe, rows)
+        for first in range(0, len(group), micro_batch)
+    ]
 
 
 def estimate_memory(
@@ -104,6 +124,8 @@ def estimate_memory(
     linear = shape.layers * shape.linear
     adapter = shape.layers * sum(recipe.rank * sum(shape.products[n]) for n in recipe.targets)
     layer = load.tokens * shape.kept_by_token(recipe, way, load) + shape.kept_by_layer(recipe, way)
+    if load.branches:
+        layer += shape.kept_by_branches(recipe, way, load.branches)
     states = load.tokens * shape.width * item
     kept = shape.layers * (states if recipe.checkpointing else layer) + 2 * load.tokens * (
         4 * shape.width
@@ -147,8 +169,13 @@ def check_memory(
     config, way = read_json(folder / "config.json"), way_of(folder, recipe, framework)
 
     def needed(recipe: Recipe, size: int) -> Memory:
-        load = heaviest(recipe, rows, size) if rows else None
-        return estimate_memory(config, recipe, micro_batch=size, way=way, load=load)
+        loads: list[Load | None] = [None]
+        if rows:
+            loads = [*of_trees(recipe, rows, size)] if way.trees else [heaviest(recipe, rows, size)]
+        found = (
+            estimate_memory(config, recipe, micro_batch=size, way=way, load=one) for one in loads
+        )
+        return max(found, key=lambda one: one.total)
 
     size = share_of_batch(recipe, processes, micro_batch)
     asked = needed(recipe, size)

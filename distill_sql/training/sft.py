@@ -5,6 +5,7 @@ Importing this module imports trl, which takes seconds.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,19 +16,22 @@ from trl import SFTTrainer
 from distill_sql.training.outcome import Update, Validation
 from distill_sql.training.progress import MeanLoss, Progress
 from distill_sql.training.rows import TokenRow
-from distill_sql.training.tree import loss_sum, trees
+from distill_sql.training.tree import Tree, loss_sum, trees
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerState, TrainingArguments
     from transformers.modeling_outputs import CausalLMOutputWithPast
     from transformers.trainer_callback import TrainerControl
 
+#: A tree without a learned token, whose loss and gradients are zero.
+NOTHING = Tree((), (TokenRow((0,), 1),))
+
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
     """trl's trainer with the recipe's schedule and a loss over the learned tokens only.
 
     With ``in_trees`` the rows of a batch that begin alike are computed as one tree
-    (:mod:`distill_sql.training.tree`).
+    (:mod:`distill_sql.training.tree`), and memory holds one tree at a time.
     """
 
     def __init__(self, progress: Progress, *, in_trees: bool = False, **options: Any) -> None:
@@ -48,6 +52,29 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         )
         return self.lr_scheduler
 
+    def training_step(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """The forward and backward passes of a batch: of all its rows at once, or tree by tree."""
+        if not self.in_trees:
+            step: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return step
+        model.train()
+        # Every process has a backward pass to average gradients in, also without rows.
+        made = trees(_rows(**inputs)) or [NOTHING]
+        total = torch.zeros((), device=self.args.device)
+        for one in made:
+            last = one is made[-1]
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = self._share(loss_sum(model, one), num_items_in_batch)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
     def compute_loss(
         self,
         model: PreTrainedModel,
@@ -61,26 +88,29 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         Here logits are computed for learned tokens only.
         """
         if self.in_trees:
-            rows = _rows(inputs["input_ids"], inputs["labels"], inputs["attention_mask"])
-            # A part of a last batch may have no rows, and then no loss.
-            none = torch.zeros((), device=self.args.device, requires_grad=True)
-            loss = sum((loss_sum(model, tree) for tree in trees(rows)), start=none)
-            loss = loss / num_items_in_batch
+            sums = [loss_sum(model, one) for one in trees(_rows(**inputs)) or [NOTHING]]
+            loss = self._share(torch.stack(sums).sum(), num_items_in_batch)
             return (loss, None) if return_outputs else loss
         # The logits at a position predict the next token; the last position predicts nothing.
         targets = F.pad(inputs.pop("labels")[:, 1:], (0, 1), value=-100)
         learned = targets != -100
         outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
         loss = F.cross_entropy(outputs.logits.float(), targets[learned], reduction="sum")
-        # The number of items is that of all processes, over which gradients are averaged.
-        loss = loss * self.accelerator.num_processes / num_items_in_batch
+        loss = self._share(loss, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
+    def _share(self, loss: torch.Tensor, items: torch.Tensor | int | None) -> torch.Tensor:
+        """A sum of losses by the ``items`` of all processes, over which gradients are averaged."""
+        return loss * self.accelerator.num_processes / items
 
-def _rows(ids: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> list[TokenRow]:
+
+def _rows(
+    input_ids: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor, **_: Any
+) -> list[TokenRow]:
     """The rows of a padded batch that have a learned token."""
+    batch = (input_ids.tolist(), labels.tolist(), attention_mask.tolist())
     found = []
-    for tokens, targets, seen in zip(ids.tolist(), labels.tolist(), mask.tolist(), strict=True):
+    for tokens, targets, seen in zip(*batch, strict=True):
         length = sum(seen)
         learned = sum(target != -100 for target in targets)
         if learned:

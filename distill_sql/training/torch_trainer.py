@@ -91,13 +91,14 @@ def _trainer(
         from peft import PeftModel
         from transformers import AutoTokenizer, PrinterCallback, set_seed
 
+        from distill_sql.models.inference.lean import LeanQwen2
         from distill_sql.training.sft import RecordProgress, Trainer
 
     set_seed(recipe.seed)
     model, autocast = _load(folder, recipe)
+    in_trees = tree.used_for(recipe, lean=isinstance(model, LeanQwen2))
     if start is not None:
         model = PeftModel.from_pretrained(model, str(start), is_trainable=True)
-    in_trees = _computes_trees(model, recipe)
     if in_trees:
         tree.use(model)
     with quiet():
@@ -139,23 +140,6 @@ def _load(folder: Path, recipe: Recipe) -> tuple[PreTrainedModel, bool]:
     if torch_backend.device() != "cuda":
         _return_large_blocks()
     return model, in_bfloat16
-
-
-def _computes_trees(model: PreTrainedModel, recipe: Recipe) -> bool:
-    """Whether rows that begin alike are computed as trees.
-
-    The decoder for narrow models has an attention of its own, and several processes average
-    gradients over one forward pass each.
-    """
-    from distill_sql.models.inference.lean import LeanQwen2
-
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return (
-        recipe.grouping == "database"
-        and _processes() == 1
-        and not recipe.checkpointing
-        and not isinstance(base, LeanQwen2)
-    )
 
 
 def lora(recipe: Recipe) -> LoraConfig:

@@ -6,7 +6,9 @@ prefix and to itself; its positions go on where the prefix ends. So every learne
 context that it has in a row of its own, and loss and gradients are the same (tested). A prefix that
 sixteen rows share is computed once, forward and backward.
 
-What is left out: dropout draws one mask for the prefix, where each row would draw its own.
+Memory holds one tree at a time, forward and backward. A row of a batch that shares no prefix is a
+tree of its own. What is left out: dropout draws one mask for the prefix, where each row would draw
+its own.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from distill_sql.models.recipes import Recipe
 from distill_sql.training.rows import TokenRow
 
 if TYPE_CHECKING:
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 ATTENTION = "distill_sql_tree"
 #: Rows share a tree if their common prefix is at least this share of the shorter prompt.
 LEAST_SHARED = 0.5
+
+
+def used_for(recipe: Recipe, *, lean: bool) -> bool:
+    """Whether a run on PyTorch computes trees; the lean decoder has an attention of its own."""
+    return recipe.grouping == "database" and not lean
 
 
 @dataclass(frozen=True)
@@ -104,11 +112,13 @@ def loss_sum(model: Any, tree: Tree) -> torch.Tensor:
         position_ids=torch.tensor([positions], device=device),
         attention_mask={"full_attention": None},  # attend() needs none
         branches=sizes,
-        logits_to_keep=torch.tensor(predicting, device=device),
+        logits_to_keep=torch.tensor(predicting, dtype=torch.long, device=device),
         use_cache=False,
     )
     return torch.nn.functional.cross_entropy(
-        outputs.logits[0].float(), torch.tensor(targets, device=device), reduction="sum"
+        outputs.logits[0].float(),
+        torch.tensor(targets, dtype=torch.long, device=device),
+        reduction="sum",
     )
 
 

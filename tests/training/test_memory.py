@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,10 +84,15 @@ def test_an_estimate_is_what_pytorch_holds_at_most(
         pytest.skip("this processor does not multiply bfloat16")
     monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # other threads are not counted
     folder = make_model(case, tmp_path / "model")
-    recipe, rows = case.recipe(str(folder)), case.rows(2)
+    peak = held_by_pytorch(folder, case.recipe(str(folder)), case.rows(2), tmp_path / "run")
+    assert 1 <= expected(case, folder) / peak <= 1.15
+
+
+def held_by_pytorch(folder: Path, recipe: Recipe, rows: Rows, out: Path) -> int:
+    """The most bytes that PyTorch holds at once in a run."""
     gc.collect()
     with torch.autograd.profiler.profile(profile_memory=True) as seen:
-        torch_trainer.train(folder, recipe, rows, tmp_path / "run", progress=False)
+        torch_trainer.train(folder, recipe, rows, out, progress=False)
     events = sorted(
         (event.start_ns(), event.nbytes())
         for event in seen.kineto_results.events()
@@ -96,7 +102,46 @@ def test_an_estimate_is_what_pytorch_holds_at_most(
     for _, size in events:
         held += size
         peak = max(peak, held)
-    assert 1 <= expected(case, folder) / peak <= 1.15
+    return peak
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "changes"),
+    [
+        (256, 24, {}),
+        (256, 24, {"dropout": 0.1}),
+        (64, 96, {}),
+        (256, 24, {"checkpointing": True, "layers": 6}),
+        (256, 24, {"precision": "bfloat16"}),
+        (256, 24, {"precision": "bfloat16", "dropout": 0.1}),
+        (256, 24, {"precision": "mixed"}),
+    ],
+)
+def test_an_estimate_of_trees_is_what_pytorch_holds_at_most(
+    shared: int, own: int, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never below and at most 20 % above; the second update is on two databases."""
+    if torch_backend.device() == "cuda":
+        pytest.skip("there is a GPU")
+    case = replace(SMALL, **changes)
+    if case.precision != "float32" and not torch_backend.multiplies_bfloat16():
+        pytest.skip("this processor does not multiply bfloat16")
+    monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # other threads are not counted
+    folder = make_model(case, tmp_path / "model")
+    recipe = replace(case.recipe(str(folder)), grouping="database", batch=8)
+    rows = Rows(
+        tuple(
+            TokenRow((*[schema] * shared, *range(number, number + own)), shared + own // 2)
+            for number, schema in enumerate([1] * 8 + [2] * 4 + [3] * 4)
+        ),
+        0,
+    )
+    peak = held_by_pytorch(folder, recipe, rows, tmp_path / "run")
+    found = check_memory(folder, recipe, rows=rows, free=100 * GIB)
+
+    assert 1 <= (found.total - found.buffers) / peak <= 1.2
+    in_rows = check_memory(folder, replace(recipe, grouping="mixed"), rows=rows, free=100 * GIB)
+    assert found.activations < in_rows.activations
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import subprocess
-import sys
-import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ from distill_sql.models.recipes import Recipe
 from distill_sql.training.outcome import Trained, measured_after
 from distill_sql.training.progress import Progress
 from distill_sql.training.rows import Rows, TokenRow, updates
+from tests.training.processes import in_two_processes
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -266,25 +263,6 @@ def test_epochs_with_a_remainder_are_learned_alike(
     assert one == pytest.approx(two, rel=1e-3)
 
 
-PROCESS = """
-    import json, os, sys
-    from pathlib import Path
-    from distill_sql.models.recipes import Recipe
-    from distill_sql.training import torch_trainer
-    from distill_sql.training.rows import TokenRow, Rows
-    told = json.loads(Path(sys.argv[1]).read_text())
-    rows, held = ([TokenRow(tuple(ids), n) for ids, n in told[name]] for name in ("rows", "held"))
-    recipe = Recipe(**told["recipe"])
-    trained = torch_trainer.train(
-        Path(recipe.base), recipe, Rows(tuple(rows), 0), Path(sys.argv[2]), validation=held,
-        progress=False,
-    )
-    if os.environ["RANK"] == "0":
-        found = [[u.loss for u in trained.updates], [v.loss for v in trained.validation]]
-        Path(sys.argv[3]).write_text(json.dumps(found))
-"""
-
-
 @pytest.mark.slow
 def test_two_processes_with_a_remainder_are_as_one(
     remainder: tuple[Recipe, Rows], tmp_path: Path
@@ -292,23 +270,11 @@ def test_two_processes_with_a_remainder_are_as_one(
     """Under gloo: updates, losses and validation losses, each of whose rows counts once."""
     recipe, rows = replace(remainder[0], learning_rate=0.02), remainder[1]
     held = some_rows(5, seed=1)
-    told = {"recipe": asdict(recipe), "rows": [[r.ids, r.prompt] for r in rows.rows],
-            "held": [[r.ids, r.prompt] for r in held]}  # fmt: skip
-    (tmp_path / "told.json").write_text(json.dumps(told))
-    (tmp_path / "process.py").write_text(textwrap.dedent(PROCESS))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
-         "--nproc_per_node=2", str(tmp_path / "process.py"), str(tmp_path / "told.json"),
-         str(tmp_path / "two"), str(tmp_path / "found.json")],
-        capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
-        cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = in_two_processes(recipe, rows, held, tmp_path)
     one = run(torch_trainer, recipe, rows, tmp_path / "one", validation=held)
-    assert len(found[0]) == 6
-    assert found[0] == pytest.approx(losses(one), rel=1e-3)
-    assert found[1] == pytest.approx([value.loss for value in one.validation], rel=1e-3)
+    assert len(found.updates) == 6
+    assert found.updates == pytest.approx(losses(one), rel=1e-3)
+    assert found.validation == pytest.approx([value.loss for value in one.validation], rel=1e-3)
 
 
 # --- How weights are held -------------------------------------------------------------------------

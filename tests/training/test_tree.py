@@ -13,6 +13,7 @@ from distill_sql.models.recipes import Grouping, Recipe
 from distill_sql.training import tree
 from distill_sql.training.rows import Rows, TokenRow
 from distill_sql.training.tree import Tree, loss_sum, trees, use
+from tests.training.processes import in_two_processes
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -115,14 +116,15 @@ def test_a_prompt_of_one_token_has_no_prefix(tiny: Path) -> None:
     assert loss_sum(model, only).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("micro_batch", [2, 4])
+@pytest.mark.parametrize(("micro_batch", "checkpointing"), [(2, False), (4, False), (4, True)])
 def test_a_run_has_the_losses_of_a_run_without_trees(
-    recipe: Recipe, micro_batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    recipe: Recipe, micro_batch: int, checkpointing: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """With the last batch partial, and the validation rows on databases of their own."""
     monkeypatch.setattr(lean, "WIDEST", 0)
     rows, held = Rows(tuple(some_rows(seed=1)[:14]), 0), some_rows(schemas=1, seed=2)
-    strong = replace(recipe, batch=4, learning_rate=0.02, warm_up=0)
+    strong = replace(recipe, batch=4, learning_rate=0.02, warm_up=0, checkpointing=checkpointing)
     plain, ours = (
         torch_trainer.train(
             Path(recipe.base), replace(strong, grouping=grouping), rows, tmp_path / grouping,
@@ -139,13 +141,38 @@ def test_a_run_has_the_losses_of_a_run_without_trees(
     )
 
 
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under gloo. Processes have unlike numbers of trees, and one has no row of the last batch."""
+    monkeypatch.setattr(lean, "WIDEST", 0)
+    rows, held = Rows(tuple(sorted_in_batches()), 0), some_rows(schemas=1, seed=2)
+    strong = replace(recipe, batch=4, learning_rate=0.02, warm_up=0, grouping="database")
+    one = torch_trainer.train(
+        Path(recipe.base), strong, rows, tmp_path / "one", validation=held, progress=False
+    )
+    two = in_two_processes(strong, rows, held, tmp_path, widest=0)
+    assert two.updates == pytest.approx([u.loss for u in one.updates], rel=1e-3)
+    assert two.validation == pytest.approx([v.loss for v in one.validation], rel=1e-3)
+
+
+def sorted_in_batches() -> list[TokenRow]:
+    """Three batches of 4 rows and one of 2; in each, the first two rows are on one database."""
+    here, there, elsewhere = (some_rows(schemas=1, each=7, seed=seed) for seed in (3, 4, 5))
+    rows = []
+    for place in range(3):
+        rows += [*here[2 * place : 2 * place + 2], there[place], elsewhere[place]]
+    return [*rows, *here[6:8]]
+
+
 def test_only_a_run_by_databases_on_transformers_decoder_uses_trees(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    monkeypatch.setattr(tree, "use", lambda _: used.append("trees"))
+    use_trees = tree.use
+    monkeypatch.setattr(tree, "use", lambda model: (used.append("trees"), use_trees(model)))
     rows = Rows(tuple(some_rows(each=1)[:4]), 0)
-    monkeypatch.setattr(sft, "loss_sum", lambda model, one: alone_in(model, one))
 
     def run(name: str, **changes: Any) -> None:
         torch_trainer.train(
@@ -156,15 +183,26 @@ def test_only_a_run_by_databases_on_transformers_decoder_uses_trees(
     run("narrow", grouping="database")  # its decoder has an attention of its own
     monkeypatch.setattr(lean, "WIDEST", 0)
     run("mixed")
-    run("recomputed", grouping="database", checkpointing=True)
     assert used == []
     run("database", grouping="database")
     assert used == ["trees"]
 
 
-def alone_in(model: Any, one: Tree) -> Any:
-    """The loss of a tree's rows, each by itself."""
-    return sum(
-        alone(model, TokenRow((*one.prefix, *branch.ids), len(one.prefix) + branch.prompt))
-        for branch in one.branches
-    )
+def test_one_tree_of_a_batch_is_in_memory_at_a_time(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch on four databases: a backward pass, which frees memory, follows each forward pass."""
+    monkeypatch.setattr(lean, "WIDEST", 0)
+    rows = Rows(tuple(some_rows(schemas=4, each=1, seed=6)), 0)
+    passes: list[str] = []
+
+    def watched(model: Any, one: Tree) -> Any:
+        passes.append("forward")
+        loss = loss_sum(model, one)
+        loss.register_hook(lambda _: passes.append("backward"))
+        return loss
+
+    monkeypatch.setattr(sft, "loss_sum", watched)
+    grouped = replace(recipe, batch=8, grouping="database")
+    torch_trainer.train(Path(recipe.base), grouped, rows, tmp_path / "run", progress=False)
+    assert passes == ["forward", "backward"] * 4
