@@ -28,6 +28,7 @@ COMMANDS = {
     "models": ("distill_sql.cli.models", "list, download or remove base models"),
     "train": ("distill_sql.cli.train", "train a student on traces by a recipe"),
     "generate": ("distill_sql.cli.generate", "write the predictions of a student or an endpoint"),
+    "record": ("distill_sql.cli.record", "train and evaluate a plan of students, and record them"),
     "book": ("distill_sql.cli.book", "execute the chapters and build the pages"),
     "doctor": (
         "distill_sql.cli.doctor",

@@ -4,24 +4,29 @@
 query. Everything that is shown of a run is computed from them. ``manifest.json`` ends with the
 number of questions and of right answers at the time of recording, so that a later score can be
 compared with them.
+
+The runs of ``distill-sql record`` have a folder for each student and seed, with the files
+``manifest.json`` and ``losses.json`` of its training. Each evaluation has two files there:
+``NAME.json`` has the whole completions too, and ``NAME.manifest.json`` all counts of the score.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distill_sql.data.datasets import Dataset
+from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import DatasetError
 from distill_sql.files import read_json, read_json_lines, write_json, write_text
-from distill_sql.scoring import ScoreReport, read_predictions, score
+from distill_sql.scoring import LEVELS, ScoreReport, read_predictions, score
+from distill_sql.scoring.report import METRICS
 from distill_sql.training.experiments import Outcome
 
 #: The files of a folder.
-PREDICTIONS, MANIFEST = "predictions.json", "manifest.json"
+PREDICTIONS, MANIFEST, LOSSES = "predictions.json", "manifest.json", "losses.json"
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,20 @@ def write_manifest(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> 
 
 def write_predictions(folder: Path, outcome: Outcome) -> None:
     """Write the id and the predicted query of every question."""
+    write_answers(folder / PREDICTIONS, outcome.predictions, ("question_id", "pred_sql"))
+
+
+def write_answers(
+    path: Path,
+    predictions: Path,
+    fields: Sequence[str] = ("question_id", "pred_sql", "raw_text"),
+) -> None:
+    """Write some fields of a prediction file as a JSON array with one object per line."""
     lines = [
-        json.dumps(
-            {"question_id": answer["question_id"], "pred_sql": answer["pred_sql"]},
-            ensure_ascii=False,
-        )
-        for _, answer in read_json_lines(outcome.predictions, fix="Generate the answers again.")
+        json.dumps({name: answer[name] for name in fields}, ensure_ascii=False)
+        for _, answer in read_json_lines(predictions, fix="Generate the answers again.")
     ]
-    write_text(folder / PREDICTIONS, "[\n" + ",\n".join(lines) + "\n]\n")
+    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def generation_manifest(outcome: Outcome) -> dict[str, Any]:
@@ -81,3 +92,115 @@ def read_records(
         report = score(read_predictions(path.with_name(PREDICTIONS), dev), dev)
         found.append(kind(path.parent, manifest, report))
     return found
+
+
+# --- The runs of `distill-sql record` -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run(Record):
+    """A recorded evaluation. ``folder`` is that of its student and seed.
+
+    ``training`` and ``losses`` are the records of the student's training, None for a base row.
+    ``same_data`` says whether the questions and databases are those of the recording.
+    """
+
+    training: Mapping[str, Any] | None
+    losses: Mapping[str, Any] | None
+    same_data: bool
+
+    @property
+    def student(self) -> str:
+        """The student's name in its plan."""
+        return str(self.manifest["student"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training."""
+        return int(self.manifest["seed"])
+
+    @property
+    def evaluation(self) -> str:
+        """The evaluation's name in its plan."""
+        return str(self.manifest["evaluation"])
+
+    @property
+    def differences(self) -> list[str]:
+        """How the score of today differs from the recorded one; empty if it is the same."""
+        found = score_counts(self.report)
+        return [
+            f"{self.folder}, {self.evaluation}: {name} is {value}, recorded {self.manifest[name]}"
+            for name, value in found.items()
+            if value != self.manifest[name]
+        ]
+
+
+def score_counts(report: ScoreReport) -> dict[str, Any]:
+    """The counts of a score by metric and hardness, for a manifest."""
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        total = report.accuracy(metric=metric)
+        found[metric] = {
+            "questions": total.n,
+            "correct": total.correct,
+            "by_hardness": {
+                level: [one.n, one.correct]
+                for level in LEVELS
+                for one in [report.accuracy(level, metric=metric)]
+            },
+        }
+    return found
+
+
+def evaluations_in(folder: Path) -> list[Path]:
+    """The manifests of the evaluations below a folder of results, by path."""
+    return sorted(folder.glob(f"*/*/*.{MANIFEST}"))
+
+
+def read_runs(folder: Path, dataset: Dataset) -> list[Run]:
+    """The runs below ``folder`` on the questions of ``dataset``, scored again, by path.
+
+    A run on fewer questions, the first ones, is read as such. Raises :class:`DatasetError` for a
+    run on other questions of the same name.
+    """
+    found = []
+    for path in evaluations_in(folder):
+        about = read_json(path)["dataset"]
+        if (about["name"], about["split"]) == (dataset.name, dataset.split):
+            found.append(read_run(path, dataset))
+    return found
+
+
+def read_run(path: Path, dataset: Dataset) -> Run:
+    """The run of an evaluation's manifest, scored again; see :func:`read_runs`."""
+    manifest = read_json(path)
+    about = manifest["dataset"]
+    asked = dataset.limit(about["examples"])
+    if (about["name"], about["examples"]) != (asked.name, len(asked)):
+        raise DatasetError(
+            f"{path} was recorded on {about['examples']} questions of {about['name']}; found "
+            f"{len(asked)} of {asked.name}. Load the questions that it was recorded on, or record "
+            "it again with `distill-sql record`."
+        )
+    answers = path.with_name(f"{path.name.removesuffix(f'.{MANIFEST}')}.json")
+    report = score(read_predictions(answers, asked), asked)
+    training, losses = (
+        read_json(file) if (file := path.with_name(name)).is_file() else None
+        for name in (MANIFEST, LOSSES)
+    )
+    same = about["fingerprint"] == asked.fingerprint
+    return Run(path.parent, manifest, report, training, losses, same)
+
+
+def dataset_of(manifest: Mapping[str, Any], *, path: Path | None = None) -> Dataset:
+    """The questions of a recorded evaluation, whose dataset is in the folder ``path``.
+
+    The folder's default is that of :func:`~distill_sql.data.datasets.load_dataset`. Another file of
+    questions is looked for in the folder that has the dataset's.
+    """
+    asked = manifest["asked"]
+    found = load_dataset(asked["dataset"], split=asked["split"], path=path)
+    if asked["questions"]:
+        file = found.root.resolve().parent / asked["questions"]
+        found = load_dataset(asked["dataset"], split=asked["split"], path=path, questions=file)
+    return found.present().limit(asked["limit"] or None)

@@ -94,14 +94,17 @@ def run_experiment(
     framework: Framework | None = None,
     micro_batch: int | None = None,
     progress: bool = True,
+    stop_at: float | None = None,
 ) -> Outcome:
     """Train, evaluate and score one student in its folder under ``folder``.
 
-    ``micro_batch`` is the number of examples that a device holds at once in training. Raises what
+    ``micro_batch`` is the number of examples that a device holds at once in training. From
+    ``stop_at`` on, a time of ``time.monotonic``, unfinished work is saved and
+    :class:`~distill_sql.errors.OutOfTime` is raised. Raises what
     :func:`~distill_sql.training.student.train_student` raises.
     """
     trained, predictions = _answered(
-        experiment, dev, folder, framework or default_framework(), micro_batch, progress
+        experiment, dev, folder, framework or default_framework(), micro_batch, progress, stop_at
     )
     return Outcome(experiment, trained, predictions, score(read_predictions(predictions, dev), dev))
 
@@ -113,10 +116,14 @@ def _answered(
     framework: Framework,
     micro_batch: int | None,
     progress: bool,
+    stop_at: float | None = None,
 ) -> tuple[Trained | None, Path]:
     """The result of training and the prediction file, computed if they are not there yet."""
-    place = folder / _student(experiment, framework)
-    trained = _trained(experiment, place, framework, micro_batch, progress)
+    place = student_folder(experiment, folder, framework=framework)
+    trained = train_experiment(
+        experiment, folder, framework=framework, micro_batch=micro_batch, progress=progress,
+        stop_at=stop_at,
+    )  # fmt: skip
     asked = dev if experiment.synonyms else dev.without_synonyms()
     digest = asked_digest(
         experiment.recipe, asked, schema_tokens=experiment.schema_asked,
@@ -132,29 +139,43 @@ def _answered(
         generate(
             student, asked, predictions, model=place.name, style=experiment.recipe.style,
             max_tokens=DEV_ANSWER_TOKENS, grammar=experiment.grammar,
-            schema_tokens=experiment.schema_asked, progress=progress,
+            schema_tokens=experiment.schema_asked, progress=progress, stop_at=stop_at,
         )  # fmt: skip
         write_json(record, _record(experiment, dev, framework, time.monotonic() - began))
     return trained, predictions
 
 
-def _trained(
+def train_experiment(
     experiment: Experiment,
-    place: Path,
-    framework: Framework,
-    micro_batch: int | None,
-    progress: bool,
+    folder: Path = FOLDER,
+    *,
+    framework: Framework | None = None,
+    micro_batch: int | None = None,
+    progress: bool = True,
+    stop_at: float | None = None,
 ) -> Trained | None:
-    """The result of training in a student's folder; None for a base row."""
+    """Train the student of an experiment in its folder under ``folder``; None for a base row.
+
+    The options are those of :func:`run_experiment`.
+    """
     if not experiment.recipe.trained:
         return None
+    framework = framework or default_framework()
+    place = student_folder(experiment, folder, framework=framework)
     if (place / "manifest.json").exists():
         return read_trained(place)
     return train_student(
         experiment.recipe, experiment.traces, place, validation=experiment.validation,
         left_out=experiment.left_out, framework=framework, micro_batch=micro_batch,
-        progress=progress,
+        progress=progress, stop_at=stop_at,
     )  # fmt: skip
+
+
+def student_folder(
+    experiment: Experiment, folder: Path = FOLDER, *, framework: Framework | None = None
+) -> Path:
+    """The folder under ``folder`` of an experiment's student, named after what determines it."""
+    return folder / _student(experiment, framework or default_framework())
 
 
 def _record(
