@@ -28,24 +28,33 @@ PATIENCE = 600.0
 
 @dataclass
 class Served:
-    """A running endpoint. ``ended`` says how it ended by itself, and is empty while it runs."""
+    """A running endpoint: its base URL, the model that it serves, its process and its output."""
 
     url: str
     what: str
     process: subprocess.Popen[bytes]
     log: Path
-    ended: str = ""
     _closing: Event = field(default_factory=Event)
+
+    @property
+    def ended(self) -> str:
+        """How it ended by itself; empty if it runs."""
+        try:
+            # Its connections close a moment before the process is gone.
+            code = self.process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return ""
+        said = _tail(self.log)
+        return f"the endpoint of {self.what} ended while it was asked ({_how(code)})" + (
+            f": {said}" if said else ""
+        )
 
     def on_end(self, tell: Callable[[str], None]) -> None:
         """Call ``tell`` with :attr:`ended` as soon as the process ends by itself."""
 
         def wait() -> None:
-            code = self.process.wait()
+            self.process.wait()
             if not self._closing.is_set():
-                self.ended = f"the endpoint of {self.what} ended while it was asked ({_how(code)})"
-                if said := _tail(self.log):
-                    self.ended += f": {said}"
                 tell(self.ended)
 
         Thread(target=wait, daemon=True).start()

@@ -120,7 +120,8 @@ def in_order(questions: Dataset, settings: Settings) -> Dataset:
 def ask(sampling: Sampling, store: Store) -> Outcome | None:
     """Fetch the answers that the store lacks; None if no endpoint may be asked.
 
-    Raises :class:`~distill_sql.errors.TeacherError` if the endpoint cannot be used at all.
+    Raises :class:`~distill_sql.errors.TeacherError` if the endpoint cannot be used at all, and if a
+    server that was started here ended: the next call goes on with what is missing.
     """
     if not sampling.may_ask:
         return None
@@ -130,7 +131,13 @@ def ask(sampling: Sampling, store: Store) -> Outcome | None:
             settings, store, api_key=sampling.key, price=price, url=sampling.url or None,
             cap=budget_of(sampling.budget),
         ).run(sampling.requests)  # fmt: skip
-    return ask_started(settings, store, sampling.requests, price=price)
+    outcome = ask_started(settings, store, sampling.requests, price=price)
+    if outcome.stopped:  # an error, so that the chapter is not taken as finished
+        raise TeacherError(
+            f"{outcome.stopped[0].upper()}{outcome.stopped[1:]}. The {outcome.samples:,} answers "
+            "until then are kept; the same command goes on."
+        )
+    return outcome
 
 
 def ask_started(
@@ -164,9 +171,9 @@ def ask_started(
         try:
             return teacher.run(missing, total=len(missing) if progress else None)
         except TeacherError as error:
-            if not served.ended:
+            if not (ended := served.ended):
                 raise
-            raise TeacherError(f"{served.ended}. Run the same command again.") from error
+            raise TeacherError(f"{ended[0].upper()}{ended[1:]}. Run the command again.") from error
 
 
 def judge(sampling: Sampling, store: Store, traces: Path, *, neighbours: int) -> list[Judged]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distill_sql.data.datasets import Dataset
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import Settings, Store, embedded, sampling
+from distill_sql.teacher.open_model import OpenModel
 from distill_sql.teacher.prices import Price
 from distill_sql.teacher.sampling import Sampling, ask, judge, plan_sampling
 from distill_sql.teacher.settings import settings_for
@@ -197,3 +199,40 @@ def test_the_embedded_teacher_is_served_and_has_a_store_of_its_own(
     assert len(served) == 1, "nothing was missing the second time, so no server was started"
     with planned(train).open_store() as store:
         assert store.path == tmp_path / "cache" / "teacher.sqlite"
+
+
+def test_a_server_that_ended_fails_the_chapter_and_the_next_run_goes_on(
+    train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ending(Named):
+        """It ends as soon as the first answers are stored."""
+
+        def on_end(self, tell: Callable[[str], None]) -> None:
+            self.ended = "the endpoint of x ended (killed)"
+            store.tell = lambda: tell(self.ended)
+
+    class Watched(Store):
+        def settle(self, *arguments: Any, **options: Any) -> None:
+            super().settle(*arguments, **options)
+            self.tell()
+
+        def tell(self) -> None:
+            pass
+
+    @contextmanager
+    def stand_in(_: object) -> Iterator[Named]:
+        with serving(tmp_path, default=RIGHT) as url:
+            yield Ending(url)
+
+    monkeypatch.setattr(OpenModel, "serving", stand_in)
+    monkeypatch.setattr(OpenModel, "at_once", 1)
+    settings = replace(settings_for("spider", model="coder-1.5b"), samples=2)
+    plan = plan_sampling(train, settings, count=count_words)
+    with Watched(tmp_path / "s.sqlite") as store:
+        with pytest.raises(TeacherError, match=r"^The endpoint of x .* The 2 answers until then"):
+            ask(plan, store)
+        assert [len(store.missing(r.key, 2)) for r in plan.requests] == [0, 2]
+        with pytest.raises(TeacherError):  # it ends again, but all is answered
+            ask(plan, store)
+        assert not any(store.missing(r.key, 2) for r in plan.requests)
+        assert ask(plan, store) is not None
