@@ -79,6 +79,8 @@ def fenced(query: str) -> str:
 )
 def test_a_query_on_the_schema_is_taken(shop: QueryGrammar, query: str) -> None:
     assert shop.takes(fenced(query))
+    assert shop.takes(query)
+    assert shop.takes(f"{query};\n```")
     assert shop.takes(f"The `customer` table will do.\n{fenced(query + ';')}")
 
 
@@ -99,6 +101,44 @@ def test_a_query_on_the_schema_is_taken(shop: QueryGrammar, query: str) -> None:
 )
 def test_any_other_is_not(shop: QueryGrammar, query: str) -> None:
     assert not shop.takes(fenced(query))
+    assert not shop.takes(query)
+    # A query before the block is not free text.
+    if query.startswith("SELECT"):
+        assert not shop.takes(f"{query}\n{fenced('SELECT name FROM customer')}")
+
+
+@pytest.mark.parametrize("text", ["Select a table.", "SELECTED: `customer`", "One could SELECT x."])
+def test_text_before_the_block_is_free(shop: QueryGrammar, text: str) -> None:
+    assert shop.takes(f"{text}\n{fenced('SELECT name FROM customer')}")
+    assert not shop.takes(text)
+
+
+def test_an_answer_may_end_without_a_block(tokenizer: ChatTokenizer, shop: QueryGrammar) -> None:
+    """After a complete query the end marker is allowed, and not before."""
+    size = tokenizer.backend.get_vocab_size()
+    end = tokenizer.encode("<|im_end|>")[0]
+    writer = shop.writer()
+    scores = np.eye(size, dtype=np.float32)
+    query = "SELECT name FROM customer"
+    assert writer(scores[tokenizer.encode("SELECT")[0]] + 2 * scores[end]) != end
+    writer = shop.writer()
+    assert [writer(scores[token]) for token in tokenizer.encode(query)] == tokenizer.encode(query)
+    assert writer(scores[end]) == end
+
+
+def test_a_schema_of_many_tables_does_not_end_answers(tokenizer: ChatTokenizer) -> None:
+    """llguidance's default limits end them after the first name, or when a mask is computed."""
+    columns = tuple(Column(name, "text") for name in ("name", "place", "day", "size"))
+    tables = tuple(Table(f"table_{n}", (Column("id", "number"), *columns)) for n in range(16))
+    keys = tuple(ForeignKey(f"table_{n}", ("id",), f"table_{n + 1}", ("id",)) for n in range(15))
+    queries = QueryGrammar(Schema("wide", tables, keys), vocabulary(tokenizer))
+    scores = np.eye(tokenizer.backend.get_vocab_size(), dtype=np.float32)
+    wanted = tokenizer.encode("```sql\nSELECT name FROM table_3\n```")
+    nonsense = tokenizer.encode("!")[0]
+    writer = queries.writer()
+    for token in wanted:
+        # The best token is excluded, the second best is the one that is wanted.
+        assert writer(scores[token] + 2 * scores[nonsense] * (token not in wanted[:2])) == token
 
 
 def test_a_schema_that_is_too_much_is_named(
