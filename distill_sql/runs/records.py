@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from distill_sql.data.datasets import Dataset, load_dataset
+from distill_sql.data.neighbours import build_neighbours
 from distill_sql.errors import DatasetError
 from distill_sql.files import read_json, read_json_lines, write_json, write_text
 from distill_sql.scoring import LEVELS, ScoreReport, read_predictions, score
@@ -102,11 +103,13 @@ class Run(Record):
     """A recorded evaluation. ``folder`` is that of its student and seed.
 
     ``training`` and ``losses`` are the records of the student's training, None for a base row.
+    ``on_neighbours`` is the score on neighbours of each database too, if it was asked for.
     ``same_data`` says whether the questions and databases are those of the recording.
     """
 
     training: Mapping[str, Any] | None
     losses: Mapping[str, Any] | None
+    on_neighbours: ScoreReport | None
     same_data: bool
 
     @property
@@ -127,11 +130,14 @@ class Run(Record):
     @property
     def differences(self) -> list[str]:
         """How the score of today differs from the recorded one; empty if it is the same."""
-        found = score_counts(self.report)
+        scores = [("", self.report, self.manifest)]
+        if self.on_neighbours is not None:
+            scores.append((" on neighbours", self.on_neighbours, self.manifest["neighbours"]))
         return [
-            f"{self.folder}, {self.evaluation}: {name} is {value}, recorded {self.manifest[name]}"
-            for name, value in found.items()
-            if value != self.manifest[name]
+            f"{self.folder}, {self.evaluation}: {name}{where} is {value}, recorded {recorded[name]}"
+            for where, report, recorded in scores
+            for name, value in score_counts(report).items()
+            if value != recorded[name]
         ]
 
 
@@ -157,21 +163,34 @@ def evaluations_in(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*/*/*.{MANIFEST}"))
 
 
-def read_runs(folder: Path, dataset: Dataset) -> list[Run]:
+def answers_of(path: Path) -> Path:
+    """The answers of the evaluation with this manifest."""
+    return path.with_name(f"{path.name.removesuffix(f'.{MANIFEST}')}.json")
+
+
+def training_of(path: Path) -> dict[str, Any] | None:
+    """The manifest of the training of the student whose evaluation has this manifest."""
+    file = path.with_name(MANIFEST)
+    found: dict[str, Any] | None = read_json(file) if file.is_file() else None
+    return found
+
+
+def read_runs(folder: Path, dataset: Dataset, *, neighbours: bool = False) -> list[Run]:
     """The runs below ``folder`` on the questions of ``dataset``, scored again, by path.
 
-    A run on fewer questions, the first ones, is read as such. Raises :class:`DatasetError` for a
-    run on other questions of the same name.
+    With ``neighbours``, runs whose plan asked for it are also scored on neighbours of each
+    database. A run on fewer questions, the first ones, is read as such. Raises
+    :class:`DatasetError` for a run on other questions of the same name.
     """
     found = []
     for path in evaluations_in(folder):
         about = read_json(path)["dataset"]
         if (about["name"], about["split"]) == (dataset.name, dataset.split):
-            found.append(read_run(path, dataset))
+            found.append(read_run(path, dataset, neighbours=neighbours))
     return found
 
 
-def read_run(path: Path, dataset: Dataset) -> Run:
+def read_run(path: Path, dataset: Dataset, *, neighbours: bool = False) -> Run:
     """The run of an evaluation's manifest, scored again; see :func:`read_runs`."""
     manifest = read_json(path)
     about = manifest["dataset"]
@@ -182,14 +201,21 @@ def read_run(path: Path, dataset: Dataset) -> Run:
             f"{len(asked)} of {asked.name}. Load the questions that it was recorded on, or record "
             "it again with `distill-sql record`."
         )
-    answers = path.with_name(f"{path.name.removesuffix(f'.{MANIFEST}')}.json")
-    report = score(read_predictions(answers, asked), asked)
-    training, losses = (
-        read_json(file) if (file := path.with_name(name)).is_file() else None
-        for name in (MANIFEST, LOSSES)
+    predictions = read_predictions(answers_of(path), asked)
+    beside = None
+    if neighbours and (wanted := manifest["neighbours"]) is not None:
+        made = build_neighbours(asked, count=wanted["count"])
+        beside = score(predictions, asked, neighbours=made)
+    losses = path.with_name(LOSSES)
+    return Run(
+        path.parent,
+        manifest,
+        score(predictions, asked),
+        training=training_of(path),
+        losses=read_json(losses) if losses.is_file() else None,
+        on_neighbours=beside,
+        same_data=about["fingerprint"] == asked.fingerprint,
     )
-    same = about["fingerprint"] == asked.fingerprint
-    return Run(path.parent, manifest, report, training, losses, same)
 
 
 def dataset_of(manifest: Mapping[str, Any], *, path: Path | None = None) -> Dataset:

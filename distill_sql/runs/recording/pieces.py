@@ -8,21 +8,20 @@ was recorded with other inputs is recognised.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from time import monotonic
 from typing import Any, Literal
 
 from distill_sql.errors import ParameterError
-from distill_sql.files import read_json, write_json
+from distill_sql.files import read_json
 from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import Recipe
 from distill_sql.models.students import ANSWERING_CODE
 from distill_sql.runs.recording.plan import Evaluation, Plan, PlannedStudent
 from distill_sql.runs.recording.sources import Sources
+from distill_sql.runs.recording.work import begun
 from distill_sql.runs.records import MANIFEST
 from distill_sql.training.experiments import DEV_ANSWER_TOKENS
 from distill_sql.training.student import TRAINING_CODE
@@ -175,37 +174,7 @@ def state_of(piece: Piece, inputs: Mapping[str, Any], results: Path, state: Path
         recorded["recipe"] = asdict(Recipe("any", "any")) | recorded["recipe"]
         differing = changes(recorded, inputs)
         return State(piece, "changed" if differing else "done", found["seconds"], differing)
-    begun = _begun(state, piece)
-    if begun.get("inputs") == inputs:
-        return State(piece, "begun", begun["seconds"])
+    known = begun(state, piece.name)
+    if known.get("inputs") == inputs:
+        return State(piece, "begun", known["seconds"])
     return State(piece, "missing", 0.0)
-
-
-def _work(state: Path, piece: Piece) -> Path:
-    return state / "pieces" / f"{piece.name}.json"
-
-
-def _begun(state: Path, piece: Piece) -> dict[str, Any]:
-    file = _work(state, piece)
-    found: dict[str, Any] = read_json(file) if file.is_file() else {}
-    return found
-
-
-@contextmanager
-def timed(piece: Piece, inputs: Mapping[str, Any], state: Path) -> Iterator[dict[str, Any]]:
-    """Record that a piece is worked on: its inputs, and the seconds and number of sessions.
-
-    Yields what earlier sessions with these inputs recorded, with ``began``, the time at which this
-    one began.
-    """
-    begun = _begun(state, piece)
-    if begun.get("inputs") != inputs:
-        begun = {"inputs": inputs, "seconds": 0.0, "sessions": 0}
-    begun["sessions"] += 1
-    write_json(_work(state, piece), begun)
-    began = monotonic()
-    try:
-        yield {**begun, "began": began}
-    finally:
-        begun["seconds"] = round(begun["seconds"] + monotonic() - began, 2)
-        write_json(_work(state, piece), begun)

@@ -40,8 +40,8 @@ from distill_sql.models.recipes import Recipe, recipe_for
 
 #: Names of an evaluation that would be those of other files of a student.
 RESERVED = ("training", "manifest", "losses", "adapter")
-#: Values of a recipe that decide how many updates there are and how they are composed.
-COMPOSITION = ("batch", "epochs", "grouping", "length", "style", "schema_tokens")
+#: Values of a recipe that decide what can be learned and how updates are composed.
+COMPOSITION = ("base", "batch", "epochs", "grouping", "length", "style", "schema_tokens")
 
 
 @dataclass(frozen=True)

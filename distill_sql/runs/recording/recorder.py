@@ -6,11 +6,9 @@ Only finished pieces are written to the results.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +31,10 @@ from distill_sql.runs.recording.pieces import (
     pieces_of,
     selected,
     state_of,
-    timed,
 )
 from distill_sql.runs.recording.plan import Evaluation, Plan
 from distill_sql.runs.recording.sources import Learned, Sources
+from distill_sql.runs.recording.work import Session, alone, working
 from distill_sql.runs.records import LOSSES, MANIFEST, score_counts, write_answers
 from distill_sql.scoring import read_predictions, score
 from distill_sql.training.experiments import (
@@ -86,7 +84,7 @@ class Recorder:
         and :class:`OutOfTime` if time runs out; finished pieces are recorded.
         """
         self._check_kept()
-        with _alone(check_folder(self.state)):
+        with alone(check_folder(self.state)):
             check_folder(self.results)
             states = self.states(only)
             self._refuse_changes(states)
@@ -134,9 +132,11 @@ class Recorder:
     def _execute(self, piece: Piece) -> None:
         inputs = self._inputs(piece)
         self.tell(f"{piece.name}: begins")
-        with timed(piece, inputs, self.state) as work:
+        with working(self.state, piece.name, inputs) as session:
             written = (
-                self._train(piece, work) if piece.evaluation is None else self._answer(piece, work)
+                self._train(piece, session)
+                if piece.evaluation is None
+                else self._answer(piece, session)
             )
         self.tell(f"{piece.name}: {written}")
 
@@ -158,7 +158,7 @@ class Recorder:
     def _students(self) -> Path:
         return self.state / "students"
 
-    def _train(self, piece: Piece, work: Mapping[str, Any]) -> str:
+    def _train(self, piece: Piece, session: Session) -> str:
         experiment = self._experiment(piece)
         with peak_memory() as peak:
             trained = train_experiment(
@@ -167,12 +167,12 @@ class Recorder:
             )  # fmt: skip
         assert trained is not None
         place, folder = trained.adapter.parent, self.results / piece.folder
-        seconds = _seconds(work)
+        seconds = session.seconds
         about = read_json(place / MANIFEST)
-        if work["sessions"] > 1:  # the trainer counts its last session only
+        if session.number > 1:  # the trainer counts its last session only
             about["training"]["tokens_per_second"] = round(trained.tokens / seconds, 1)
-        about["training"]["peak_memory"] = max(peak.bytes, 0) or trained.peak_memory
-        about |= self._about(piece, work, seconds) | {
+        about["training"]["peak_memory"] = peak.bytes
+        about |= self._about(piece, session, seconds) | {
             "traces": self.sources.traces_of(piece.student).description(),
             "adapter": weights_digest(trained.adapter),
             "state": place.name,
@@ -182,15 +182,15 @@ class Recorder:
         write_json(folder / MANIFEST, about)
         return f"last loss {trained.updates[-1].loss:.3f}, {seconds:.0f} s"
 
-    def _about(self, piece: Piece, work: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    def _about(self, piece: Piece, session: Session, seconds: float) -> dict[str, Any]:
         """What the manifests of both kinds of pieces have."""
         return {
             "plan": self.plan.name,
             "student": piece.student.name,
             "learns": piece.student.learns if piece.recipe.trained else None,
-            "inputs": work["inputs"],
+            "inputs": session.inputs,
             "seconds": seconds,
-            "sessions": work["sessions"],
+            "sessions": session.number,
         }
 
     def _keep_adapter(self, piece: Piece) -> None:
@@ -208,7 +208,7 @@ class Recorder:
 
     # --- Evaluation ---
 
-    def _answer(self, piece: Piece, work: Mapping[str, Any]) -> str:
+    def _answer(self, piece: Piece, session: Session) -> str:
         evaluation = piece.evaluation
         assert evaluation is not None
         dev = self.sources.dataset(evaluation)
@@ -223,7 +223,7 @@ class Recorder:
                 experiment, dev, self._students, framework=self.framework, progress=self.progress,
                 stop_at=self.stop_at,
             )  # fmt: skip
-        seconds = _seconds(work)
+        seconds = session.seconds
         folder = self.results / piece.folder
         folder.mkdir(parents=True, exist_ok=True)
         about = manifest(
@@ -239,7 +239,7 @@ class Recorder:
             evaluation=evaluation.name,
             asked=_asked(evaluation, experiment),
             generation=_speed(outcome, peak.bytes),
-            **self._about(piece, work, seconds),
+            **self._about(piece, session, seconds),
             **score_counts(outcome.report),
             neighbours=self._on_neighbours(evaluation, outcome),
         )
@@ -284,11 +284,6 @@ class Recorder:
         return {"count": evaluation.neighbours, **score_counts(report)}
 
 
-def _seconds(work: Mapping[str, Any]) -> float:
-    """The seconds of a piece so far, over all its sessions."""
-    return round(float(work["seconds"]) + time.monotonic() - float(work["began"]), 2)
-
-
 def _asked(evaluation: Evaluation, experiment: Experiment) -> dict[str, Any]:
     """How questions were chosen and asked, with what it takes to load them again."""
     return {
@@ -316,16 +311,3 @@ def _speed(outcome: Outcome, peak: int) -> dict[str, Any]:
         "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
         "peak_memory": peak,
     }
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold a lock on the state folder; the system releases it when the process ends."""
-    with (state / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ParameterError(
-                f"Another command works in {state}. Wait for its end, or give another --state."
-            ) from None
-        yield

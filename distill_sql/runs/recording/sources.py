@@ -62,6 +62,7 @@ class Sources:
         self.plan, self._state = plan, state
         self._files: dict[Path, TraceFile] = {}
         self._datasets: dict[Evaluation, Dataset] = {}
+        self._prepared: dict[tuple[str, str, int], TrainingSet] = {}
 
     def traces_of(self, student: PlannedStudent) -> TraceFile:
         """The file of traces that a student learns from."""
@@ -130,7 +131,7 @@ class Sources:
         members = self.plan.compared(student)
         recipe = student.example
         tokenizer = load_tokenizer(base_folder(recipe))
-        prepared = {one.name: self._prepared(one, tokenizer, recipe.length) for one in members}
+        prepared = {one.name: self._training_set(one, recipe, tokenizer) for one in members}
         held = {trace.db_id for one in prepared.values() for trace in one.validation}
         pools = {one.name: self._pool(one, prepared[one.name], held, tokenizer) for one in members}
         gold = [{t.question_id for t in pools[m.name]} for m in members if m.learns == "gold"]
@@ -153,10 +154,14 @@ class Sources:
             validation = tuple(sample(validation, limit)) if limit else ()
         return Learned(tuple(sample(pools[student.name], count)), validation, mine.left_out)
 
-    def _prepared(
-        self, student: PlannedStudent, tokenizer: ChatTokenizer, length: int
+    def _training_set(
+        self, student: PlannedStudent, recipe: Recipe, tokenizer: ChatTokenizer
     ) -> TrainingSet:
-        return training_set(self.traces_of(student).traces, tokenizer, max_tokens=length)
+        file = self.traces_of(student)
+        key = file.sha256, recipe.base, recipe.length
+        if key not in self._prepared:
+            self._prepared[key] = training_set(file.traces, tokenizer, max_tokens=recipe.length)
+        return self._prepared[key]
 
     def _pool(
         self,
