@@ -101,6 +101,20 @@ class Recipe:
         return self.base.startswith("pocket-")
 
     @property
+    def model(self) -> str:
+        """The usual name of the base, without its organization; with a GGUF file's quantization.
+
+        >>> recipe_for("coder-0.5b").model
+        'Qwen2.5-Coder-0.5B-Instruct (Q4_K_M)'
+        """
+        place, _, name = self.base.rpartition("/")
+        repository = place.rpartition("/")[2]
+        if name.endswith(".gguf") and repository.endswith("-GGUF"):
+            quantization = name.removesuffix(".gguf").rpartition("-")[2].upper()
+            return f"{repository.removesuffix('-GGUF')} ({quantization})"
+        return name
+
+    @property
     def family(self) -> str:
         """The models that the base belongs to, whose sizes are comparable."""
         if self.pocket:

@@ -7,6 +7,7 @@ import pytest
 
 from distill_sql.book.chapters import Chapter, Parameter
 from distill_sql.errors import ChapterError, ParameterError
+from distill_sql.models.recipes import RECIPES
 
 from .conftest import MakeBook, chapter_text
 
@@ -117,6 +118,14 @@ def test_a_chapter_that_breaks_the_rules_is_an_error(
 ) -> None:
     with pytest.raises((ChapterError, ParameterError), match=message):
         load(text).resolve({}, root=tmp_path)
+
+
+def test_the_training_chapter_offers_every_size_that_is_trained(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "notebooks" / "04_training.md").read_text()
+    size = load(text).parameters["size"]
+    trained = [one.name for one in RECIPES.values() if one.trained and one.modes == "both"]
+    assert set(size.choices or ()) == {"empty", *trained}
+    assert all(f"{name}-base" in RECIPES for name in trained)
 
 
 def test_inputs_are_the_recorded_results_unless_declared() -> None:

@@ -44,6 +44,17 @@ def test_every_row_of_the_headline_table_is_there() -> None:
     assert (RECIPES["7b"].precision, RECIPES["14b"].precision) == ("auto", "nf4")
 
 
+def test_a_base_has_its_usual_name() -> None:
+    for recipe, name in {
+        "7b": "Qwen2.5-7B-Instruct",
+        "coder-0.5b": "Qwen2.5-Coder-0.5B-Instruct (Q4_K_M)",
+        "coder-1.5b-base": "Qwen2.5-Coder-1.5B-Instruct (Q4_K_M)",
+        "pocket-s": "pocket-s",
+    }.items():
+        assert RECIPES[recipe].model == name
+    assert recipe_for("coder-0.5b", base="folder/own-q8_0.gguf").model == "own-q8_0.gguf"
+
+
 def test_the_recipes_of_a_family_are_one_recipe() -> None:
     shared = [field.name for field in fields(Recipe) if field.name not in MAY_DIFFER]
     for family in (True, False):

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from distill_sql.book.pages.scaling import Ladder, kind_of, model_of, name_of
+from distill_sql.book.pages.scaling import Ladder, kind_of, name_of
 from distill_sql.book.shown import Figure, Table
 from distill_sql.models.folders import parameters
 from distill_sql.scoring import LEVELS, Accuracy
@@ -33,7 +33,7 @@ def accuracies(outcomes: Sequence[Outcome], *, over_databases: bool) -> list[Rec
         recipe = one.experiment.recipe
         about = {
             "student": name_of(recipe),
-            "size": model_of(recipe),
+            "size": recipe.model,
             "parameters": counted[recipe.base],
             "kind": kind_of(recipe),
             "seed": recipe.seed if recipe.trained else None,
@@ -142,7 +142,7 @@ def sizes_chart(ladder: Ladder) -> Figure:
 
 def traces_chart(ladder: Ladder) -> Figure:
     """The accuracy of one size against the number of traces that it learned from."""
-    model = model_of(ladder.setup.recipe(ladder.scaled))
+    model = ladder.setup.recipe(ladder.scaled).model
     outcomes = [*ladder.outcomes, *ladder.fewer]
     records = [
         one

@@ -64,7 +64,7 @@ def sizes_table() -> Table:
         [
             {
                 "recipe": one.name,
-                "base": one.base.rpartition("/")[2],
+                "base": one.model,
                 "weights held in": one.precision.replace(
                     "auto", "bfloat16 or float32, depending on the machine"
                 ),

@@ -88,14 +88,9 @@ def kind_of(recipe: Recipe) -> str:
     return "teacher" if recipe.name == TEACHER else "base"
 
 
-def model_of(recipe: Recipe) -> str:
-    """The name of a recipe's base model, without its organization."""
-    return recipe.base.rpartition("/")[2]
-
-
 def name_of(recipe: Recipe) -> str:
     """What the page calls the models of a recipe."""
-    return TEACHER if recipe.name == TEACHER else f"{model_of(recipe)} {kind_of(recipe)}"
+    return TEACHER if recipe.name == TEACHER else f"{recipe.model} {kind_of(recipe)}"
 
 
 def by_name(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:

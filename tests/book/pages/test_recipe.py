@@ -32,7 +32,7 @@ def test_sizes_differ_in_how_they_fit_into_memory() -> None:
         "0.5b", "1.5b", "3b", "7b", "14b", "0.5b-direct", "coder-0.5b", "coder-1.5b",
         "coder-0.5b-direct",
     }  # fmt: skip
-    assert rows["coder-0.5b"]["base"] == "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+    assert rows["coder-0.5b"]["base"] == "Qwen2.5-Coder-0.5B-Instruct (Q4_K_M)"
     assert (rows["3b"]["weights held in"], rows["3b"]["recomputes activations"]) == ("nf4", "yes")
     assert rows["0.5b-direct"]["learns"] == "direct only"
 

@@ -67,6 +67,7 @@ def test_outcomes_return_to_their_parts(
     [
         ("0.5b", "distilled", "Qwen2.5-0.5B-Instruct distilled"),
         ("0.5b-base", "base", "Qwen2.5-0.5B-Instruct base"),
+        ("coder-0.5b", "distilled", "Qwen2.5-Coder-0.5B-Instruct (Q4_K_M) distilled"),
         ("pocket-teacher", "teacher", "pocket-teacher"),
     ],
 )
