@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Chooses the next tokens from logits (one row per answer) and the numbers of these answers.
 Choice: TypeAlias = "Callable[[torch.Tensor, list[int]], torch.Tensor]"
 
+#: The most batches that are decoded together. Each keeps the keys and values of its prefix.
+TOGETHER = 8
 #: Whether an answer is complete.
 End: TypeAlias = Callable[[Sequence[int]], bool]
 
@@ -80,7 +82,10 @@ class TorchStudent:
         is_over = _limited(finished, max_tokens)
         running: list[_Batch] = []
         for number, prompts in enumerate(batches):
-            while running and sum(one.running for one in running) + len(prompts.suffixes) > rows:
+            while running and (
+                len(running) == TOGETHER
+                or sum(one.running for one in running) + len(prompts.suffixes) > rows
+            ):
                 yield self._step(running, is_over)
                 running = [one for one in running if one.running]
             batch, over = self._start(prompts, is_over, number=number)

@@ -18,7 +18,7 @@ pytest.importorskip("peft", reason="the extra train is not installed")
 
 from distill_sql.models import torch_backend  # noqa: E402
 from distill_sql.models.folders import base_folder  # noqa: E402
-from distill_sql.models.inference import lean  # noqa: E402
+from distill_sql.models.inference import decoding, lean, torch_student  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -83,6 +83,23 @@ def test_batches_decoded_together_are_answered_as_one_by_one(
         for n, batch in enumerate(batches)
     )
     assert len(widths) < longest if rows > 4 else len(widths) <= longest
+
+
+def test_few_prefixes_are_kept_at_the_same_time(
+    student: Any, dev: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    together = decoding.joint_logits
+
+    def counted(model: Any, batches: Sequence[Any]) -> Any:
+        sizes.append(len(batches))
+        return together(model, batches)
+
+    monkeypatch.setattr(decoding, "joint_logits", counted)
+    monkeypatch.setattr(torch_student, "TOGETHER", 2)
+    options: dict[str, Any] = {"max_tokens": 5, "finished": lambda _: False, "rows": 100}
+    assert sum(map(len, student.complete_all(batches_of(student, dev), **options))) == 13
+    assert max(sizes) == 2
 
 
 def test_an_answer_that_ends_at_once_is_not_continued(student: Any, dev: Dataset) -> None:
