@@ -35,7 +35,7 @@ class Progress:
 
     #: Updates between two checkpoints, and the seconds after which a slow run saves one earlier.
     checkpoint_every = 50
-    checkpoint_seconds = 300.0
+    checkpoint_seconds = 120.0
 
     def __init__(
         self,

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
 from distill_sql.errors import ParameterError
 from distill_sql.files import read_json, write_json
+
+#: Seconds between two writings of the time that a piece took.
+BEAT = 30.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """The seconds of all sessions until now; a killed session does not count."""
+        """The seconds of all sessions until now."""
         return round(self.before + monotonic() - self.began, 2)
 
 
@@ -38,17 +42,33 @@ def begun(state: Path, name: str) -> dict[str, Any]:
 
 @contextmanager
 def working(state: Path, name: str, inputs: Mapping[str, Any]) -> Iterator[Session]:
-    """Record that a piece is worked on; sessions with other inputs do not count."""
+    """Record that a piece is worked on; sessions with other inputs do not count.
+
+    The seconds are written every :data:`BEAT` seconds, so that a killed session counts as well.
+    """
     earlier = begun(state, name)
     if earlier.get("inputs") != inputs:
         earlier = {"seconds": 0.0, "sessions": 0}
     session = Session(inputs, earlier["sessions"] + 1, earlier["seconds"], monotonic())
-    record = {"inputs": inputs, "sessions": session.number}
-    write_json(_file(state, name), {**record, "seconds": session.before})
+    ended = Event()
+
+    def write() -> None:
+        record = {"inputs": inputs, "sessions": session.number, "seconds": session.seconds}
+        write_json(_file(state, name), record)
+
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            write()
+
+    write()
+    clock = Thread(target=beat, daemon=True)
+    clock.start()
     try:
         yield session
     finally:
-        write_json(_file(state, name), {**record, "seconds": session.seconds})
+        ended.set()
+        clock.join()
+        write()
 
 
 def _file(state: Path, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from distill_sql.errors import ParameterError
 from distill_sql.files import read_json, write_json
+from distill_sql.runs.recording import work
 from distill_sql.runs.recording.pieces import changes, inputs_of, pieces_of, selected, state_of
 from distill_sql.runs.recording.plan import Plan
 from distill_sql.runs.recording.sources import Sources
@@ -104,6 +106,16 @@ def test_sessions_with_the_same_inputs_add_up(tmp_path: Path) -> None:
     with working(tmp_path, "a/1/b", {"seed": 2}) as session:
         assert (session.number, session.before) == (1, 0.0)
     assert begun(tmp_path, "other") == {}
+
+
+def test_a_session_that_is_killed_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its seconds are in the file while it goes on."""
+    monkeypatch.setattr(work, "BEAT", 0.01)
+    with work.working(tmp_path, "a/1/b", {"seed": 1}) as session:
+        written, deadline = 0.0, time.monotonic() + 10
+        while written < 0.05 and time.monotonic() < deadline:
+            written = begun(tmp_path, "a/1/b")["seconds"]
+        assert 0.05 <= written <= session.seconds
 
 
 def test_two_commands_do_not_share_a_folder(tmp_path: Path) -> None:
