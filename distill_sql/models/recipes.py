@@ -41,8 +41,8 @@ class Recipe:
     package. ``modes`` selects the traces to train on. ``schema_tokens`` is the token limit of a
     prompt's schema, 0 for no limit. ``length`` is that of prompt and completion together.
     ``warm_up`` is in optimizer updates; ``batch`` is examples per update, on any number of devices.
-    ``grouping`` says how they are chosen. With ``database``, transformers' decoder in one process
-    computes the schema that they share once, unless it recomputes activations. ``beta1``,
+    ``grouping`` says how they are chosen. With ``database``, the schema that they share is computed
+    once, except by the decoder for narrow models and on MLX with ``checkpointing``. ``beta1``,
     ``beta2``, ``epsilon`` and ``weight_decay`` are AdamW's; ``max_norm`` is the global norm for
     gradient clipping. Raises :class:`ParameterError` for an invalid value.
     """

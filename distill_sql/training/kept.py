@@ -114,7 +114,7 @@ class Shape:
             of_inner, of_width, of_kv, item = (
                 (19, 42, 8, 4) if recipe.full_width else (12, 34, 5, 2)
             )
-            scores = self.heads * load.width * item
+            scores = 0 if load.branches else self.heads * load.width * item
             of_rank = 4 * len(recipe.targets) * recipe.rank
             of_states = of_inner * inner + of_width * width + of_kv * kv
             return of_states + of_rank + scores + 1.25 * item * dropped
@@ -150,6 +150,9 @@ class Shape:
         prefix, number, longest = branches.prefix, branches.number, branches.longest
         item = 4 if recipe.full_width and not way.rounds else 2
         seen, padded = prefix + longest, number * longest
+        if way.framework == "mlx":
+            scores = self.heads * (prefix * prefix + padded * seen)
+            return (4 if recipe.full_width else 2) * (scores + 2 * number * seen * self.kv)
         copied = prefix * self.width + 2 * padded * self.width + 2 * number * seen * self.kv
         on_gpu = 4 * (2 * number * seen * self.width + self.heads * padded * seen)
         return item * (copied + longest * seen) + 4 * self.heads * padded + way.on_gpu * on_gpu

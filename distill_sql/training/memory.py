@@ -5,7 +5,10 @@ moments; the activations that the forward pass keeps for the backward pass
 (:mod:`~distill_sql.training.kept`); and the logits of the tokens in the loss, with their gradient.
 The estimate is not below the memory of a run and at most 15 % above it. This is measured by
 ``python -m distill_sql.runs.students_benchmark memory``, tested with some small models, and tested
-against the trainings recorded on a CUDA device (``book/results/gpu``).
+against the trainings recorded on a CUDA device (``book/results/gpu``). With trees
+(:mod:`~distill_sql.training.tree`) it is that of the largest tree, at most 20 % above the memory of
+a run, on MLX 25 % (tested, and measured by ``python -m distill_sql.runs.tree_benchmark``). Trees on
+a CUDA device have not been measured.
 
 Not included: blocks that glibc keeps after they are freed, which the measurement makes it return.
 On a CPU, a small model can take half as much again, and more with gradient checkpointing.
@@ -23,7 +26,9 @@ from distill_sql.files import read_json
 from distill_sql.models.free import available
 from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import CODER_SIZES, RECIPES, WEIGHT_BYTES, Recipe
+from distill_sql.training import mlx_tree
 from distill_sql.training.kept import Branches, Load, Shape, Way
+from distill_sql.training.mlx_trainer import PAD_TO
 from distill_sql.training.rows import Rows, TokenRow, rows_of_updates, share_of_batch
 from distill_sql.training.tree import Tree, trees, used_for
 
@@ -56,7 +61,7 @@ class Memory:
 def way_of(folder: Path, recipe: Recipe, framework: Framework = "torch") -> Way:
     """How this machine trains ``recipe``, whose precision is resolved."""
     if framework == "mlx":
-        return Way("mlx")
+        return Way("mlx", trees=mlx_tree.used_for(recipe))
     from distill_sql.models import torch_backend
     from distill_sql.models.inference import lean
     from distill_sql.training import torch_trainer
@@ -83,14 +88,23 @@ def heaviest(recipe: Recipe, rows: Rows, micro_batch: int) -> Load:
     )
 
 
-def of_trees(recipe: Recipe, rows: Rows, micro_batch: int) -> list[Load]:
-    """The loads of a run with trees: each tree of each micro batch, one of them at a time."""
+def of_trees(
+    recipe: Recipe, rows: Rows, micro_batch: int, framework: Framework = "torch"
+) -> list[Load]:
+    """The loads of a run with trees: each tree of each micro batch, one of them at a time.
+
+    On MLX the branches of a tree are padded.
+    """
 
     def load(tree: Tree) -> Load:
         sizes = [len(branch.ids) for branch in tree.branches]
         learned = sum(len(branch.ids) - branch.prompt for branch in tree.branches)
         branches = Branches(len(tree.prefix), len(sizes), max(sizes))
-        return Load(1, tree.tokens, learned, padded=False, branches=branches)
+        tokens = tree.tokens
+        if framework == "mlx":
+            branches = replace(branches, longest=-(-max(sizes) // PAD_TO) * PAD_TO)
+            tokens = branches.prefix + branches.number * branches.longest
+        return Load(1, tokens, learned, padded=False, branches=branches)
 
     return list({load(one) for part in _parts(recipe, rows, micro_batch) for one in trees(part)})
 
@@ -171,7 +185,11 @@ def check_memory(
     def needed(recipe: Recipe, size: int) -> Memory:
         loads: list[Load | None] = [None]
         if rows:
-            loads = [*of_trees(recipe, rows, size)] if way.trees else [heaviest(recipe, rows, size)]
+            loads = (
+                [*of_trees(recipe, rows, size, framework)]
+                if way.trees
+                else [heaviest(recipe, rows, size)]
+            )
         found = (
             estimate_memory(config, recipe, micro_batch=size, way=way, load=one) for one in loads
         )

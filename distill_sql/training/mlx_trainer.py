@@ -19,14 +19,18 @@ from distill_sql.models.folders import check_vocabulary
 from distill_sql.models.mlx_backend import add_lora, load_model_as, mlx, resolve, save_arrays
 from distill_sql.models.recipes import Recipe
 from distill_sql.prompting.tokenizer import load_tokenizer
+from distill_sql.training.mlx_tree import states_of, used_for
 from distill_sql.training.outcome import Trained, Update, Validation
 from distill_sql.training.progress import Progress
 from distill_sql.training.rows import Rows, TokenRow, rows_of_updates, share_of_batch
+from distill_sql.training.tree import trees
 
 if TYPE_CHECKING:
     from mlx.core import array
     from mlx.nn import Module
 
+#: A prefix, ids, places and targets; see :func:`_loss_sum`.
+Batch = tuple["array | None", "array", "array", "array"]
 #: Rows are padded to multiples of this length, so that few shapes are compiled.
 PAD_TO = 32
 
@@ -116,8 +120,8 @@ class _Learner:
         mx.random.seed(self._recipe.seed + 1 + number)
         learned = sum(len(row.ids) - row.prompt for row in group)
         loss, gradient = mx.array(0.0), None
-        for first in range(0, len(group), self._share):
-            part, slope = self._loss_and_gradient(*_padded(group[first : first + self._share]))
+        for batch in self._batches(group):
+            part, slope = self._loss_and_gradient(*batch)
             loss = loss + part
             gradient = slope if gradient is None else tree_map(mx.add, gradient, slope)
             mx.eval(loss, gradient)
@@ -127,6 +131,17 @@ class _Learner:
         self._optimizer.update(self.model, gradient)
         mx.eval(self.model.trainable_parameters(), self._optimizer.state)
         return Update(number + 1, loss.item() / learned, rate)
+
+    def _batches(self, group: Sequence[TokenRow]) -> Iterator[Batch]:
+        """The rows of an update as what is computed at once: micro batches, or their trees."""
+        for first in range(0, len(group), self._share):
+            rows = group[first : first + self._share]
+            if not used_for(self._recipe):
+                yield _padded(rows)
+                continue
+            for one in trees(rows):
+                prefix = mlx().array([one.prefix]) if one.prefix else None
+                yield prefix, *_padded(one.branches)[1:]
 
     def save(self, checkpoint: Path, run: Progress) -> None:
         """Write adapter, optimizer state and history to one file."""
@@ -194,15 +209,17 @@ def _recomputing(model: Module, recipe: Recipe) -> Iterator[None]:
         kind.__call__ = usual
 
 
-def _loss_sum(model: Module, ids: array, places: array, targets: array) -> array:
+def _loss_sum(
+    model: Module, prefix: array | None, ids: array, places: array, targets: array
+) -> array:
     """The summed loss of ``targets``, the tokens after ``places`` of ``ids``; see :func:`_padded`.
 
-    Logits are computed at these places only.
+    Logits are computed at these places only. All rows follow ``prefix``, if there is one.
     """
     mx = mlx()
     import mlx.nn as nn
 
-    states = model.model(ids)
+    states = states_of(model, prefix, ids)
     states = states.reshape(-1, states.shape[-1])[places]
     tied = model.args.tie_word_embeddings
     logits = model.model.embed_tokens.as_linear(states) if tied else model.lm_head(states)
@@ -219,8 +236,8 @@ def _validation_loss(model: Module, rows: Sequence[TokenRow], at_once: int) -> f
     return total / sum(len(row.ids) - row.prompt for row in rows)
 
 
-def _padded(group: Sequence[TokenRow]) -> tuple[array, array, array]:
-    """A batch: padded ids (rows x width), the places that predict learned tokens, these tokens.
+def _padded(group: Sequence[TokenRow]) -> Batch:
+    """A batch: no prefix, padded ids (rows x width), the places that predict learned tokens, these.
 
     Places are indices into the flattened ids.
     """
@@ -234,4 +251,4 @@ def _padded(group: Sequence[TokenRow]) -> tuple[array, array, array]:
         for place in range(row.prompt, len(row.ids))
     ]
     targets = [token for row in group for token in row.ids[row.prompt :]]
-    return mx.array(ids), mx.array(places), mx.array(targets)
+    return None, mx.array(ids), mx.array(places), mx.array(targets)

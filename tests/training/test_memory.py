@@ -105,6 +105,18 @@ def held_by_pytorch(folder: Path, recipe: Recipe, rows: Rows, out: Path) -> int:
     return peak
 
 
+def on_databases(shared: int, own: int) -> Rows:
+    """An update on one database, and one on two; rows share that many first tokens."""
+    schemas = enumerate([1] * 8 + [2] * 4 + [3] * 4)
+    return Rows(
+        tuple(
+            TokenRow((*[schema] * shared, *range(number, number + own)), shared + own // 2)
+            for number, schema in schemas
+        ),
+        0,
+    )
+
+
 @pytest.mark.parametrize(
     ("shared", "own", "changes"),
     [
@@ -129,13 +141,7 @@ def test_an_estimate_of_trees_is_what_pytorch_holds_at_most(
     monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # other threads are not counted
     folder = make_model(case, tmp_path / "model")
     recipe = replace(case.recipe(str(folder)), grouping="database", batch=8)
-    rows = Rows(
-        tuple(
-            TokenRow((*[schema] * shared, *range(number, number + own)), shared + own // 2)
-            for number, schema in enumerate([1] * 8 + [2] * 4 + [3] * 4)
-        ),
-        0,
-    )
+    rows = on_databases(shared, own)
     peak = held_by_pytorch(folder, recipe, rows, tmp_path / "run")
     found = check_memory(folder, recipe, rows=rows, free=100 * GIB)
 
@@ -145,26 +151,28 @@ def test_an_estimate_of_trees_is_what_pytorch_holds_at_most(
 
 
 @pytest.mark.parametrize(
-    "case",
+    ("shared", "own", "changes"),
     [
-        replace(SMALL, framework="mlx"),
-        replace(SMALL, framework="mlx", dropout=0.1),
-        replace(SMALL, framework="mlx", precision="bfloat16"),
-        replace(SMALL, framework="mlx", learned=191),
-        replace(SMALL, framework="mlx", checkpointing=True, layers=6),
-        replace(SMALL, framework="mlx", checkpointing=True, layers=6, precision="bfloat16"),
+        (256, 24, {}),
+        (256, 24, {"dropout": 0.1}),
+        (64, 96, {}),
+        (256, 24, {"precision": "bfloat16"}),
     ],
-    ids=lambda case: f"{case.precision}-{case.dropout}-{case.checkpointing}-{case.learned}",
 )
-def test_an_estimate_is_what_mlx_holds_at_most(case: Case, tmp_path: Path) -> None:
+def test_an_estimate_of_trees_is_what_mlx_holds_at_most(
+    shared: int, own: int, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """At most 25 % above: the last layer's prefix has no effect and is not kept, but is counted."""
     pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
     from distill_sql.training import mlx_trainer
 
+    case = replace(SMALL, framework="mlx", layers=4, **changes)
     folder = make_model(case, tmp_path / "model")
-    trained = mlx_trainer.train(
-        folder, case.recipe(str(folder)), case.rows(2), tmp_path / "run", progress=False
-    )
-    assert 1 <= expected(case, folder) / trained.peak_memory <= 1.15
+    recipe = replace(case.recipe(str(folder)), grouping="database", batch=8)
+    rows = on_databases(shared, own)
+    trained = mlx_trainer.train(folder, recipe, rows, tmp_path / "run", progress=False)
+    found = check_memory(folder, recipe, rows=rows, free=100 * GIB, framework="mlx")
+    assert 1 <= found.total / trained.peak_memory <= 1.25
 
 
 @pytest.mark.slow

@@ -141,6 +141,65 @@ def test_a_run_has_the_losses_of_a_run_without_trees(
     )
 
 
+def test_on_mlx_loss_and_every_gradient_are_those_of_rows(tiny: Path, recipe: Recipe) -> None:
+    mx = pytest.importorskip("mlx.core", reason="the extra mlx is not installed")
+    pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
+    from mlx.utils import tree_flatten
+
+    from distill_sql.training import mlx_trainer
+
+    learner = mlx_trainer._Learner(tiny, recipe, share=16, start=None)
+    weights = tree_flatten(learner.model.trainable_parameters())
+    mx.random.seed(1)
+    random_ones = [(name, 0.1 * mx.random.normal(one.shape)) for name, one in weights]
+    learner.model.load_weights(random_ones, strict=False)
+    rows = [*some_rows(), TokenRow((5, 6, 7), 1)]  # the last one has no prefix
+
+    def summed(grouping: Grouping) -> tuple[float, dict[str, Any]]:
+        learner._recipe = replace(recipe, grouping=grouping)
+        loss, total = 0.0, None
+        for batch in learner._batches(rows):
+            part, slope = learner._loss_and_gradient(*batch)
+            flat = dict(tree_flatten(slope))
+            loss += part.item()
+            total = flat if total is None else {n: total[n] + one for n, one in flat.items()}
+        assert total is not None
+        return loss, total
+
+    (plain, before), (ours, after) = summed("mixed"), summed("database")
+    assert ours == pytest.approx(plain, rel=1e-5)
+    assert len(before) == 2 * 2 * 7
+    for name, expected in before.items():
+        difference = mx.linalg.norm((expected - after[name]).flatten()).item()
+        assert difference < 1e-4 * mx.linalg.norm(expected.flatten()).item(), name
+
+
+def test_on_mlx_a_run_uses_trees_unless_it_recomputes_activations(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlx_lm", reason="the extra mlx is not installed")
+    from distill_sql.training import mlx_trainer
+
+    rows = Rows(tuple(some_rows(seed=1)[:14]), 0)
+    made: list[int] = []
+    monkeypatch.setattr(mlx_trainer, "trees", lambda rows: made.append(len(rows)) or trees(rows))
+
+    def losses(name: str, **changes: Any) -> list[float]:
+        strong = replace(recipe, batch=4, learning_rate=0.02, warm_up=0, **changes)
+        run = mlx_trainer.train(
+            Path(recipe.base), strong, rows, tmp_path / name, progress=False, micro_batch=2
+        )
+        return [one.loss for one in run.updates]
+
+    plain = losses("mixed")
+    assert losses("checkpointing", checkpointing=True, grouping="database") == pytest.approx(
+        plain, rel=1e-4
+    )
+    assert made == []
+    assert losses("trees", grouping="database") == pytest.approx(plain, rel=1e-4)
+    assert made == [2] * 7
+
+
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
