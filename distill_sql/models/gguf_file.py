@@ -45,6 +45,8 @@ SHA256 = {
 }
 #: Bytes of one file of converted weights, about. Converting holds one file in memory.
 SHARD = 2**29
+#: Rows of a matrix that are dequantized at a time.
+ROWS = 4096
 #: What GGUF calls a Qwen2 model's tensors, and what transformers calls them.
 NAMES = {
     "token_embd": "model.embed_tokens",
@@ -256,20 +258,27 @@ def _named(tensor: str, file: Path) -> str:
 
 def _shards(reader: GGUFReader, file: Path) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
     """Weights in float32 by their names, as many at once as a shard has."""
-    import numpy as np
-    from gguf import dequantize
-
     shard: dict[str, np.ndarray[Any, Any]] = {}
     for tensor in tqdm(reader.tensors, desc=f"reading {file.name}", unit="tensor"):
         # Under no other name, which would keep a tensor in memory after its file is written.
-        shard[_named(tensor.name, file)] = np.ascontiguousarray(
-            dequantize(tensor.data, tensor.tensor_type), np.float32
-        )
+        shard[_named(tensor.name, file)] = _in_float32(tensor)
         if sum(one.nbytes for one in shard.values()) > SHARD:
             yield shard
             shard = {}
     if shard:
         yield shard
+
+
+def _in_float32(tensor: ReaderTensor) -> np.ndarray[Any, Any]:
+    """A tensor dequantized by blocks of rows; all at once would take its size twice."""
+    import numpy as np
+    from gguf import dequantize
+
+    found = np.empty(tensor.shape[::-1], np.float32)
+    for first in range(0, len(found), ROWS):
+        rows = tensor.data[first : first + ROWS]
+        found[first : first + ROWS] = dequantize(rows, tensor.tensor_type)
+    return found
 
 
 def _write_weights(reader: GGUFReader, folder: Path, file: Path) -> None:

@@ -120,7 +120,7 @@ def _train(case: Case, folder: Path, out: Path, updates: int) -> int:
     return int(trained.peak_memory)
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
     """Resident bytes of this process, now (``VmRSS``) or at the peak (``VmHWM``)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
@@ -137,12 +137,12 @@ def main(scratch: Path, warm_up: Case, case: Case) -> int:
         torch_trainer.LARGE_BLOCK = KEPT
     _train(warm_up, scratch / "warm up", scratch / "first", 2)
     gc.collect()
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
     peak = _train(case, scratch / "model", scratch / "second", 3)
     if case.framework == "mlx" or on_gpu:
         return peak
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
 _SMALL = Case(width=320, inner=1280, layers=6, batch=8, length=384, vocabulary=16384)

@@ -3,6 +3,7 @@
 ``python -m distill_sql.runs.tree_benchmark --config FILE --tokenizer DIR --path SPIDER`` trains one
 update of random weights in a real model's shape on gold queries of Spider, grouped by database, in
 float32 without dropout. Each way runs in a process of its own; both end with the same gradients.
+The estimate that training would make stands beside the measured memory.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from distill_sql.errors import DistillSqlError
 from distill_sql.models.recipes import recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.controls.sets import gold_traces
+from distill_sql.runs.peaks import resident
 from distill_sql.runs.students_benchmark import random_weights
-from distill_sql.training.rows import TokenRow, make_row
+from distill_sql.training.memory import check_memory
+from distill_sql.training.rows import Rows, TokenRow, make_row
 from distill_sql.training.tree import loss_sum, trees, use
 
 if TYPE_CHECKING:
@@ -34,11 +37,17 @@ Way = Literal["rows", "trees"]
 
 @dataclass(frozen=True)
 class Measured:
-    """One way's figures: seconds of an update's passes, peak resident bytes, tokens computed."""
+    """One way's figures: seconds of an update's passes, resident bytes, tokens computed.
+
+    ``before`` is what the process has before the model is loaded; ``peak`` includes it, and
+    ``estimated`` does not.
+    """
 
     way: Way
     seconds: float
+    before: int
     peak: int
+    estimated: int
     tokens: int
     examples: int
 
@@ -80,16 +89,23 @@ def measure(
     way: Way, folder: Path, rows: Sequence[TokenRow], micro_batch: int, out: Path
 ) -> Measured:
     """Forward and backward passes of one update; the gradients are left in ``out``."""
-    import resource
-
     import torch
     from peft import get_peft_model
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM
 
-    from distill_sql.training.torch_trainer import lora
+    from distill_sql.training.torch_trainer import lora, return_large_blocks
 
-    recipe = recipe_for("0.5b", dropout=0.0)
+    recipe = recipe_for(
+        "0.5b", dropout=0.0, precision="float32", batch=len(rows),
+        grouping="database" if way == "trees" else "mixed",
+    )  # fmt: skip
+    held = check_memory(
+        folder, recipe, rows=Rows(tuple(rows), 0), micro_batch=len(rows) if way == "trees"
+        else micro_batch, free=sys.maxsize,
+    )  # fmt: skip
+    before = resident("VmRSS")
+    return_large_blocks()
     torch.manual_seed(recipe.seed)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model = get_peft_model(base, lora(recipe)).train()
@@ -112,8 +128,8 @@ def measure(
     tokens = (
         sum(tree.tokens for tree in made) if way == "trees" else sum(len(row.ids) for row in rows)
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Measured(way, seconds, peak, tokens, len(rows))
+    peak = resident("VmHWM")
+    return Measured(way, seconds, before, peak, held.total, tokens, len(rows))
 
 
 def gradient_difference(one: Path, other: Path) -> float:
@@ -160,7 +176,9 @@ def run(options: argparse.Namespace) -> None:
     for one in found.values():
         print(
             f"{one.way}: {one.examples / one.seconds:.3f} examples/s, {one.tokens:,} tokens, "
-            f"{one.tokens / one.seconds:.0f} tokens/s, peak {one.peak / 2**30:.2f} GiB"
+            f"{one.tokens / one.seconds:.0f} tokens/s, peak {one.peak / 2**30:.2f} GiB, of which "
+            f"{(one.peak - one.before) / 2**30:.2f} for training, estimated as "
+            f"{one.estimated / 2**30:.2f}"
         )
     print(f"trees are {found['rows'].seconds / found['trees'].seconds:.2f} times as fast")
     print(f"gradients differ by {difference:.1e} of their norm at most")

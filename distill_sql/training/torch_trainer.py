@@ -138,7 +138,7 @@ def _load(folder: Path, recipe: Recipe) -> tuple[PreTrainedModel, bool]:
             model.model.precision = torch.bfloat16
         return model, False
     if torch_backend.device() != "cuda":
-        _return_large_blocks()
+        return_large_blocks()
     return model, in_bfloat16
 
 
@@ -215,7 +215,7 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _return_large_blocks() -> None:
+def return_large_blocks() -> None:
     """Make glibc, if it is used, return large blocks to the system as soon as they are freed.
 
     By default it keeps freed blocks of up to 32 MiB, and no second tensor fits into one: a run with
