@@ -58,6 +58,7 @@ def test_one_request_gives_all_samples(url: str) -> None:
     answer = post(url, n=3, temperature=1.0, max_tokens=12)
     assert answer["model"] == "tiny-1"
     assert len(set(texts(answer))) == 3
+    assert answer["usage"]["completion_tokens"] <= 12  # of the first sample, as the page says
     assert {choice["finish_reason"] for choice in answer["choices"]} <= {"length", "stop"}
 
 

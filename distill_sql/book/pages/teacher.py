@@ -74,6 +74,8 @@ def _open_note(model: OpenModel) -> str:
         f"`{model.recipe.name}`: {weights}. It runs on this machine behind {server}. It is asked "
         "through the same endpoint protocol, cache and sieve as GPT-4o-mini would be, with the "
         f"same prompts, and it needs no key. Its answers are stored under `{model.name}`."
+        + " The completion tokens below are those of the first sample of each request: this server "
+        "counts no others." * (model.server == "llama.cpp")
     )
 
 

@@ -70,6 +70,8 @@ def test_an_open_teacher_is_introduced_by_its_weights_and_its_server(train: Data
         assert "5.0 bits per weight" in note
         assert "pocket" not in note
     assert "behind PyTorch" in told["torch"]
+    assert "those of the first sample" not in told["torch"]
+    assert "those of the first sample" in told["llama.cpp"]
     assert "behind llama.cpp's server" in told["llama.cpp"]
 
 
