@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distill_sql.data.datasets import load_dataset
 from distill_sql.errors import DistillSqlError
-from distill_sql.models.recipes import recipe_for
+from distill_sql.files import read_json
+from distill_sql.models.recipes import Recipe, recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.controls.sets import gold_traces
 from distill_sql.runs.peaks import resident
 from distill_sql.runs.students_benchmark import random_weights
-from distill_sql.training.memory import check_memory
+from distill_sql.training import kept
+from distill_sql.training.memory import estimate_memory, heaviest, of_trees
 from distill_sql.training.rows import Rows, TokenRow, make_row
 from distill_sql.training.tree import loss_sum, trees, use
 
@@ -39,8 +41,8 @@ Way = Literal["rows", "trees"]
 class Measured:
     """One way's figures: seconds of an update's passes, resident bytes, tokens computed.
 
-    ``before`` is what the process has before the model is loaded; ``peak`` includes it, and
-    ``estimated`` does not.
+    ``before`` is what the process has besides the model before the passes, its libraries; ``peak``
+    includes it, ``estimated`` does not.
     """
 
     way: Way
@@ -100,11 +102,6 @@ def measure(
         "0.5b", dropout=0.0, precision="float32", batch=len(rows),
         grouping="database" if way == "trees" else "mixed",
     )  # fmt: skip
-    held = check_memory(
-        folder, recipe, rows=Rows(tuple(rows), 0), micro_batch=len(rows) if way == "trees"
-        else micro_batch, free=sys.maxsize,
-    )  # fmt: skip
-    before = resident("VmRSS")
     return_large_blocks()
     torch.manual_seed(recipe.seed)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -114,6 +111,7 @@ def measure(
             torch.nn.init.normal_(weight, std=0.02)
     if way == "trees":
         use(base)
+    before = resident("VmRSS") - sum(one.nbytes for one in model.parameters())
     made = trees(rows)
     began = time.monotonic()
     if way == "trees":
@@ -129,7 +127,25 @@ def measure(
         sum(tree.tokens for tree in made) if way == "trees" else sum(len(row.ids) for row in rows)
     )
     peak = resident("VmHWM")
-    return Measured(way, seconds, before, peak, held.total, tokens, len(rows))
+    return Measured(
+        way, seconds, before, peak, _estimated(folder, recipe, rows, micro_batch), tokens, len(rows)
+    )
+
+
+def _estimated(folder: Path, recipe: Recipe, rows: Sequence[TokenRow], micro_batch: int) -> int:
+    """The estimated bytes of the update with transformers' decoder."""
+    in_trees = recipe.grouping == "database"
+    all_rows = Rows(tuple(rows), 0)
+    loads = (
+        of_trees(recipe, all_rows, len(rows))
+        if in_trees
+        else [heaviest(recipe, all_rows, micro_batch)]
+    )
+    config, way = read_json(folder / "config.json"), kept.Way(trees=in_trees)
+    return max(
+        estimate_memory(config, recipe, micro_batch=micro_batch, way=way, load=one).total
+        for one in loads
+    )
 
 
 def gradient_difference(one: Path, other: Path) -> float:

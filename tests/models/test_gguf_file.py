@@ -231,7 +231,7 @@ def test_converting_is_refused_without_memory_and_holds_one_file_of_weights_at_a
 ) -> None:
     monkeypatch.setattr(gguf_file, "of_machine", lambda: 2**28)
     with pytest.raises(
-        TrainingError, match=r"takes 0\.5 GiB of memory, and 0\.2 GiB are available"
+        TrainingError, match=r"takes 0\.8 GiB of memory, and 0\.2 GiB are available"
     ):
         converted(file)
     monkeypatch.setattr(gguf_file, "of_machine", lambda: 2**40)
