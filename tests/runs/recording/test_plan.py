@@ -33,8 +33,9 @@ def test_the_tiny_plan_is_read(trace_file: Path) -> None:
 def test_every_plan_of_the_book_is_valid(path: Path) -> None:
     plan = read_plan(path)
     assert plan.folder == ROOT / "book" / "plans"
-    trained = [one.example for one in plan.students if one.example.trained]
-    assert {recipe.grouping for recipe in trained} == {"database"}
+    if plan.name == "coder-spider":  # where training by database saves most of the time
+        trained = [one.example for one in plan.students if one.example.trained]
+        assert {recipe.grouping for recipe in trained} == {"database"}
 
 
 @pytest.mark.parametrize(
