@@ -30,8 +30,9 @@ def loaded_bytes(folder: Path, recipe: Recipe) -> int:
 def check_fits(folder: Path, recipe: Recipe, framework: Framework) -> None:
     """Raise :class:`TrainingError` if the weights exceed the available memory.
 
-    Without this check, Linux ends the process while it loads, without a message. What answers need
-    besides the weights depends on their number and length, and is not counted.
+    Otherwise Linux would end the process without a message, or read weights that it has mapped from
+    disk again and again. What answers need besides the weights depends on their number and length,
+    and is not counted.
     """
     needed, free = loaded_bytes(folder, recipe), available(framework)
     if needed <= free:
