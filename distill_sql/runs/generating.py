@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,13 +103,18 @@ def against_transformers(
 def against_free(
     folder: Path, recipe: Recipe, dataset: Dataset, *, max_tokens: int = ANSWER_TOKENS
 ) -> dict[str, float]:
-    """The speed of generation by the grammar and of free generation, in the order free, grammar.
+    """The speed of generation by the grammar and of free generation.
 
-    ``more_seconds`` and ``more_seconds_per_token`` are the shares by which the grammar is slower.
+    Both run twice, in the order free, grammar, grammar, free, so that a machine that becomes slower
+    or faster meanwhile favours neither. ``more_seconds`` and ``more_seconds_per_token`` are the
+    shares by which the grammar is slower.
     """
     student = _warm(torch_backend.load(folder, recipe), recipe, dataset)
-    free = _batched(student, recipe, dataset, max_tokens=max_tokens)
-    bound = _batched(student, recipe, dataset, max_tokens=max_tokens, grammar=True)
+    runs = [
+        _batched(student, recipe, dataset, max_tokens=max_tokens, grammar=grammar)
+        for grammar in (False, True, True, False)
+    ]
+    free, bound = _mean(runs[0], runs[3]), _mean(runs[1], runs[2])
     return {
         "questions": len(dataset),
         "same": bound.same_as(free),
@@ -118,6 +123,11 @@ def against_free(
         "more_seconds": bound.seconds / free.seconds - 1,
         "more_seconds_per_token": bound.seconds / bound.tokens / (free.seconds / free.tokens) - 1,
     }
+
+
+def _mean(first: Answered, second: Answered) -> Answered:
+    """Two runs with the same answers as one, with the mean of their seconds."""
+    return replace(first, seconds=(first.seconds + second.seconds) / 2)
 
 
 def _warm(student: TorchStudent, recipe: Recipe, dataset: Dataset) -> TorchStudent:
