@@ -14,7 +14,7 @@ from distill_sql.models.recipes import Recipe
 
 #: The version of the code that generates answers. It is incremented when the same prompts get other
 #: answers: by decoding, by the end of an answer, by the grammar. A test pins a student's answers.
-ANSWERING_CODE = 1
+ANSWERING_CODE = 2
 
 
 class Backend(Protocol):

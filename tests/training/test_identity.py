@@ -222,7 +222,7 @@ def test_the_code_that_answers_computes_what_its_version_says(
         scores[place, token] += 99
     written = tokenizer.backend.decode([writer(one) for one in scores])
 
-    assert ANSWERING_CODE == 1
+    assert ANSWERING_CODE == 2
     assert written == (
         "```sql\nSELECT 5,EBD50||PzO45*024+xm49||ULF1-(9+xFu69||Rkj8/Z6/GPC4\n"
         "||tqS2+9)%I*ma21 FROM ("
