@@ -114,7 +114,7 @@ def test_too_little_memory_names_the_need(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llama_server, "of_machine", lambda: 2**29)
-    assert "takes 1.5 GiB of memory, and 0.5 GiB are available" in said(capsys, str(file))
+    assert "takes 2.0 GiB of memory, and 0.5 GiB are available" in said(capsys, str(file))
 
 
 def test_a_missing_package_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import MissingDependencyError, TeacherError, TrainingError
 from distill_sql.models.folders import random_model
 from distill_sql.models.gguf_file import SHA256
+from distill_sql.models.recipes import RECIPES
 from distill_sql.prompting.prompts import tokenizer_for
 from distill_sql.teacher import Settings, Store, open_model, requests_for
 from distill_sql.teacher.prices import Price
@@ -61,6 +62,15 @@ def test_a_name_says_which_weights_and_which_server_answer() -> None:
     for other in ("gpt-4o-mini", "pocket-m"):
         with pytest.raises(TeacherError, match="is no recipe with weights"):
             open_model.open_model(other)
+
+
+def test_llama_cpp_serves_files_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_model, "find_spec", lambda name: name == "xllamacpp" or None)
+    assert open_model.open_model("coder-0.5b").server == "llama.cpp"
+    assert open_model.open_model("coder-0.5b@torch").server == "torch"
+    assert open_model.default_server(RECIPES["0.5b"]) == "torch"
+    monkeypatch.setattr(open_model, "find_spec", lambda name: None)
+    assert open_model.open_model("coder-0.5b").server == "torch"
 
 
 def test_other_weights_of_a_folder_have_another_name(
