@@ -14,7 +14,7 @@ from distill_sql.teacher import local
 from distill_sql.teacher.local import started
 
 SERVER = """
-import argparse, http.server, sys, time
+import argparse, http.server, json, os, sys, time
 parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int)
 parser.add_argument("--parent", type=int)
@@ -30,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(json.dumps(os.environ.get("OMP_WAIT_POLICY")).encode())
 http.server.HTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
 """
 
@@ -46,7 +46,7 @@ def test_a_server_runs_as_long_as_its_context() -> None:
     with started("a_server", [], what="m") as served:
         served.on_end(lambda _: told.set())
         with urllib.request.urlopen(f"{served.url}/models", timeout=10) as answer:
-            assert json.load(answer) == {}
+            assert json.load(answer) == "passive"  # its threads leave cores to other processes
         assert served.ended == ""
     assert served.process.poll() is not None
     assert not served.log.exists()
