@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +24,6 @@ from distill_sql.teacher.secrets import one_line
 
 #: Seconds within which a server must start: a large model is read from a slow disk.
 PATIENCE = 600.0
-#: What a server's environment has unless it is set. OpenMP's threads spin while they wait, and on
-#: cores that another process uses that makes llama.cpp ten times slower.
-ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 
 
 @dataclass
@@ -74,10 +71,17 @@ class Served:
 
 
 @contextmanager
-def started(module: str, arguments: Sequence[str], *, what: str) -> Iterator[Served]:
+def started(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    what: str,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
     """Run ``python -m module ARGUMENTS --port=PORT`` while the context is open.
 
-    The server ends with this process, however that ends. ``what`` names the model in messages.
+    The server ends with this process, however that ends. ``what`` names the model in messages, and
+    ``environment`` has variables for the server that count unless they are set here.
     Raises :class:`TeacherError` if the server does not start.
     """
     port = _free_port()
@@ -87,7 +91,7 @@ def started(module: str, arguments: Sequence[str], *, what: str) -> Iterator[Ser
         log = Path(out.name)
         process = subprocess.Popen(
             command + own, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-            env=ENVIRONMENT | os.environ,
+            env={**(environment or {}), **os.environ},
         )  # fmt: skip
     served = Served(f"http://127.0.0.1:{port}/v1", what, process, log)
     try:

@@ -12,6 +12,7 @@ import pytest
 from distill_sql.errors import TeacherError
 from distill_sql.teacher import local
 from distill_sql.teacher.local import started
+from distill_sql.teacher.open_model import ENVIRONMENT
 
 SERVER = """
 import argparse, http.server, json, os, sys, time
@@ -43,7 +44,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_server_runs_as_long_as_its_context() -> None:
     told = Event()
-    with started("a_server", [], what="m") as served:
+    with started("a_server", [], what="m", environment=ENVIRONMENT) as served:
         served.on_end(lambda _: told.set())
         with urllib.request.urlopen(f"{served.url}/models", timeout=10) as answer:
             assert json.load(answer) == "passive"  # its threads leave cores to other processes
