@@ -35,6 +35,8 @@ from distill_sql.training.tree import Tree, trees, used_for
 #: The factor for memory that is not counted: buffers of matrix products, small tensors, and on MLX
 #: the order in which its graph is evaluated.
 SLACK = {"torch": 1.035, "mlx": 1.08}
+#: The factor of trees on PyTorch, whose tensors have many sizes: freed memory is used again less.
+TREE_SLACK = 1.07
 #: Bytes that PyTorch's libraries allocate in training: on a CPU, outside PyTorch's own count, and
 #: on a CUDA device, as workspace of matrix products.
 BUFFERS, GPU_BUFFERS = 24 * 2**20, 120 * 2**20
@@ -158,7 +160,7 @@ def estimate_memory(
         activations=int(kept + max(passing - logits, 0)),
         logits=logits + head,
         buffers=0 if on_mlx else GPU_BUFFERS if way.on_gpu else BUFFERS,
-        slack=SLACK[way.framework],
+        slack=TREE_SLACK if load.branches and not on_mlx else SLACK[way.framework],
     )
 
 
