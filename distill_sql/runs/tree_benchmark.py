@@ -41,8 +41,9 @@ Way = Literal["rows", "trees"]
 class Measured:
     """One way's figures: seconds of an update's passes, resident bytes, tokens computed.
 
-    ``before`` is what the process has besides the model before the passes, its libraries; ``peak``
-    includes it, ``estimated`` does not.
+    ``before`` is what the process has before the model is loaded, its libraries; ``peak`` includes
+    it, ``estimated`` does not. Weights in float32 may be mapped from their file: then those that
+    are not used, such as the embeddings of other tokens, are not in ``peak``.
     """
 
     way: Way
@@ -102,6 +103,7 @@ def measure(
         "0.5b", dropout=0.0, precision="float32", batch=len(rows),
         grouping="database" if way == "trees" else "mixed",
     )  # fmt: skip
+    before = resident("VmRSS")
     return_large_blocks()
     torch.manual_seed(recipe.seed)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -111,7 +113,6 @@ def measure(
             torch.nn.init.normal_(weight, std=0.02)
     if way == "trees":
         use(base)
-    before = resident("VmRSS") - sum(one.nbytes for one in model.parameters())
     made = trees(rows)
     began = time.monotonic()
     if way == "trees":
