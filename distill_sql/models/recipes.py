@@ -1,8 +1,8 @@
 """Recipes of students: one frozen record per row of the headline table.
 
 Both back ends read every hyperparameter from the recipe. All Qwen2.5 recipes share the defaults of
-:class:`Recipe`; they differ in the base model, its precision, gradient checkpointing, and in the
-modes of the one ablation. All sizes of the pocket ladder share one set of values: these models are
+:class:`Recipe`; they differ in the base model, its precision, gradient checkpointing, the modes of
+the one ablation, and for Qwen2.5-Coder in ``grouping``. All sizes of the pocket ladder share one set of values: these models are
 a thousand times smaller and need a far higher learning rate. The optimizer is AdamW with the
 schedule of :func:`~distill_sql.training.outcome.learning_rate`.
 """
@@ -165,10 +165,13 @@ def _qwen(size: str, **changes: Any) -> Recipe:
 
 
 def _coder(size: str, **changes: Any) -> Recipe:
-    """A recipe on the official GGUF file of Qwen2.5-Coder, which a laptop can hold."""
+    """A recipe on the official GGUF file of Qwen2.5-Coder, which a laptop can hold and train.
+
+    Updates are grouped by database: on a CPU, schemas are most of the work.
+    """
     repository = f"Qwen/Qwen2.5-Coder-{size.upper()}-Instruct-GGUF"
     file = f"qwen2.5-coder-{size}-instruct-q4_k_m.gguf"
-    return Recipe(changes.pop("name"), f"{repository}/{file}", **changes)
+    return Recipe(changes.pop("name"), f"{repository}/{file}", grouping="database", **changes)
 
 
 #: Precision and gradient checkpointing by size, for models that do not fit in 16 bits.
@@ -206,7 +209,14 @@ RECIPES: Mapping[str, Recipe] = {
         _coder("0.5b", name="coder-0.5b-direct", modes="direct"),
         *(_coder(size, name=f"coder-{size}-base", trained=False) for size in CODER_SIZES),
         *(
-            _qwen(size, name=f"coder-{size}-base", trained=False, family="Qwen2.5-Coder", **hold)
+            _qwen(
+                size,
+                name=f"coder-{size}-base",
+                trained=False,
+                family="Qwen2.5-Coder",
+                grouping="database",
+                **hold,
+            )
             for size, hold in _HOLD.items()
             if size not in CODER_SIZES
         ),

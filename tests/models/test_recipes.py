@@ -57,9 +57,19 @@ def test_a_base_has_its_usual_name() -> None:
 
 def test_the_recipes_of_a_family_are_one_recipe() -> None:
     shared = [field.name for field in fields(Recipe) if field.name not in MAY_DIFFER]
-    for family in (True, False):
-        members = [recipe for recipe in RECIPES.values() if recipe.pocket is family]
-        assert len({tuple(getattr(r, name) for name in shared) for r in members}) == 1
+    of_family: dict[str, set[tuple[object, ...]]] = {}
+    for recipe in RECIPES.values():
+        values = of_family.setdefault(recipe.family, set())
+        values.add(tuple(getattr(recipe, name) for name in shared))
+    assert of_family.keys() == {"pocket", "Qwen2.5", "Qwen2.5-Coder"}
+    assert all(len(values) == 1 for values in of_family.values())
+
+
+def test_both_qwen_families_differ_in_how_updates_are_composed_only() -> None:
+    qwen, coder = RECIPES["1.5b"], RECIPES["coder-1.5b"]
+    differing = [f.name for f in fields(Recipe) if getattr(qwen, f.name) != getattr(coder, f.name)]
+    assert differing == ["name", "base", "grouping"]
+    assert coder.grouping == "database"
 
 
 def test_the_shared_values_are_the_published_intent() -> None:
