@@ -2,9 +2,9 @@
 
 Both back ends read every hyperparameter from the recipe. All Qwen2.5 recipes share the defaults of
 :class:`Recipe`; they differ in the base model, its precision, gradient checkpointing, the modes of
-the one ablation, and for Qwen2.5-Coder in ``grouping``. All sizes of the pocket ladder share one set of values: these models are
-a thousand times smaller and need a far higher learning rate. The optimizer is AdamW with the
-schedule of :func:`~distill_sql.training.outcome.learning_rate`.
+the one ablation, and for Qwen2.5-Coder in ``grouping``. All sizes of the pocket ladder share one
+set of values: these models are a thousand times smaller and need a far higher learning rate. The
+optimizer is AdamW with the schedule of :func:`~distill_sql.training.outcome.learning_rate`.
 """
 
 from __future__ import annotations
