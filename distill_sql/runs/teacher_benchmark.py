@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="coder-1.5b")
     parser.add_argument("--path", type=Path, help="Spider's folder (default: SPIDER_DIR)")
-    parser.add_argument("--questions", type=int, default=16, help="on all databases together")
+    parser.add_argument("--questions", type=int, default=24, help="on all databases together")
     parser.add_argument("--server", choices=get_args(Server), help="only one of them")
     parser.add_argument("--record", action="store_true", help="record the results")
     options = parser.parse_args(argv)

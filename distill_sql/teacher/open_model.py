@@ -1,9 +1,9 @@
 """An open teacher: a recipe's base model, served on this machine for the time of a run.
 
-``coder-1.5b`` names the recipe. One of two servers answers: llama.cpp on the GGUF file itself,
-where xllamacpp is installed, or PyTorch on the float32 weights that the file was converted to.
-``coder-1.5b@torch`` chooses one. Answers are stored under a name with the server and a digest of
-the weights.
+``coder-1.5b`` names the recipe. One of two servers answers: PyTorch, on the float32 weights that a
+GGUF file was converted to, or llama.cpp on the file itself, where PyTorch is not installed.
+``coder-1.5b@llama.cpp`` chooses one. Answers are stored under a name with the server and a digest
+of the weights.
 """
 
 from __future__ import annotations
@@ -122,10 +122,10 @@ def open_model(model: str) -> OpenModel:
 def default_server(recipe: Recipe) -> Server:
     """The server of a recipe's base if none is named.
 
-    llama.cpp is the faster one on a CPU: a step reads the file's 4 to 6 bits of each weight, where
-    PyTorch reads 16 or 32 (:mod:`distill_sql.runs.teacher_benchmark`). On a GPU, name ``torch``.
+    PyTorch is the faster one: it answers up to 32 questions on a database together, which share
+    the computation of its schema (:mod:`distill_sql.runs.teacher_benchmark`).
     """
-    return "llama.cpp" if is_file(recipe) and find_spec("xllamacpp") else "torch"
+    return "llama.cpp" if is_file(recipe) and not find_spec("torch") else "torch"
 
 
 def _server(asked: str, recipe: Recipe) -> Server:

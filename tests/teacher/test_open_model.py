@@ -64,13 +64,16 @@ def test_a_name_says_which_weights_and_which_server_answer() -> None:
             open_model.open_model(other)
 
 
-def test_llama_cpp_serves_files_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_cpp_serves_files_where_torch_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(open_model, "find_spec", lambda name: name == "xllamacpp" or None)
     assert open_model.open_model("coder-0.5b").server == "llama.cpp"
     assert open_model.open_model("coder-0.5b@torch").server == "torch"
     assert open_model.default_server(RECIPES["0.5b"]) == "torch"
-    monkeypatch.setattr(open_model, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_model, "find_spec", lambda name: "installed")
     assert open_model.open_model("coder-0.5b").server == "torch"
+    assert open_model.open_model("coder-0.5b@llama.cpp").server == "llama.cpp"
 
 
 def test_other_weights_of_a_folder_have_another_name(
