@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 #: The most answers in a batch.
 ROWS = 96
-#: Seconds that the first request of a batch waits for others.
-GATHER = 0.02
+#: Seconds without a new request after which a batch begins, and the most seconds that it waits.
+GATHER, GATHER_MOST = 0.02, 0.5
 #: The share of a prompt that must be common for two requests to be in one batch.
 COMMON = 0.5
 #: The most requests that may be unanswered at the same time.
@@ -107,7 +108,7 @@ class Engine:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
-                self._changed.wait_for(lambda: self._closed, timeout=GATHER)
+                self._gather()
                 if self._closed:
                     return
                 waiting, self._waiting = _unanswered(self._waiting), []
@@ -125,6 +126,13 @@ class Engine:
                         self._answer(group)
                 except BaseException as error:
                     _fail(group, error)
+
+    def _gather(self) -> None:
+        """Wait for the requests that a client sends together; the lock is held."""
+        end, known = time.monotonic() + GATHER_MOST, 0
+        while known < len(self._waiting) and not self._closed and time.monotonic() < end:
+            known = len(self._waiting)
+            self._changed.wait(GATHER)  # until a request comes
 
     def _answer(self, group: list[CompletionRequest]) -> None:
         prefix = shared_prefix([request.ids for request in group])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -128,6 +129,32 @@ def test_requests_of_like_length_are_answered_together() -> None:
     assert found == [[4, 4, 5, 5, 6], [6, 7, 8, 9, 9]]
     sevens = groups([CompletionRequest((1, 2, n), 7, 0.3, 64) for n in range(27)])
     assert [len(group) for group in sevens] == [9, 9, 9]  # two of them would hold 98 rows
+
+
+def test_requests_that_come_one_after_the_other_are_one_batch(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER", 0.3)
+    monkeypatch.setattr(module, "GATHER_MOST", PATIENCE)
+    with running(fake) as engine:
+        some = []
+        for last in range(4, 9):  # together they take longer than one wait
+            some.append(engine.submit(asked(1, 2, 3, last)))
+            time.sleep(0.1)
+        assert all(done.result(PATIENCE) for done in some)
+    assert [len(batch) for batch in fake.begun] == [5]
+
+
+def test_a_batch_does_not_wait_for_ever(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER", PATIENCE)
+    monkeypatch.setattr(module, "GATHER_MOST", 0.2)
+    with running(fake) as engine:
+        some = []
+        for last in range(4, 14):
+            some.append(engine.submit(asked(1, 2, 3, last)))
+            time.sleep(0.1)
+        assert some[0].result(PATIENCE)
+    assert len(fake.begun) > 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), MemoryError(), BaseException("a panic")])
