@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -15,6 +16,8 @@ import pytest
 
 from distill_sql.errors import MissingDependencyError
 from distill_sql.models import llama_server
+from distill_sql.models.gguf_file import converted
+from distill_sql.prompting.tokenizer import Message, load_tokenizer
 from distill_sql.teacher.local import started
 
 pytest.importorskip("torch", reason="the extra train is not installed")
@@ -24,7 +27,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 from tests.models.test_gguf_file import write_gguf  # noqa: E402
 
-CHAT = [{"role": "user", "content": "How many farms are there?"}]
+OFFICIAL = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+CHAT: list[Message] = [{"role": "user", "content": "How many farms are there?"}]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,48 @@ def test_one_request_gives_all_samples(url: str) -> None:
 def test_greedy_answers_are_the_same_again(url: str) -> None:
     one, same = (texts(post(url, temperature=0, max_tokens=12)) for _ in range(2))
     assert one == same
+
+
+def difference(url: str, file: Path) -> tuple[float, bool]:
+    """The largest difference of the log-probabilities that llama.cpp and the converted model give
+    the likeliest first tokens, and whether the likeliest is the same."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = converted(file)
+    answer = post(url, temperature=0, max_tokens=1, logprobs=True, top_logprobs=10)
+    likely = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer.encode(tokenizer.render(CHAT))
+    assert answer["usage"]["prompt_tokens"] == len(ids)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        ours = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+    assert len(likely) == 10
+    worst = max(abs(float(ours[one["id"]]) - one["logprob"]) for one in likely)
+    return worst, int(ours.argmax()) == likely[0]["id"]
+
+
+def test_the_converted_model_is_that_of_llama_cpp(
+    url: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_SQL_CACHE", str(tmp_path))
+    worst, same = difference(url, file)
+    assert same
+    assert worst < 0.01
+
+
+@pytest.mark.slow
+def test_the_official_file_is_converted_to_the_model_of_llama_cpp() -> None:
+    """llama.cpp computes with rounded activations, which the converted model does not."""
+    official = Path(os.environ.get("MODELS_DIR", "none")) / OFFICIAL
+    if not official.is_file():
+        pytest.skip(f"no {OFFICIAL} in MODELS_DIR")
+    module = "distill_sql.models.llama_server"
+    with started(module, [str(official)], what="the 0.5B") as served:
+        worst, same = difference(served.url, official)
+    assert same
+    assert worst < 0.2
 
 
 def test_samples_come_from_all_tokens(url: str) -> None:
