@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from distill_sql.errors import ParameterError, PredictionError, TrainingError
 from distill_sql.models import folders as models
 from distill_sql.models.folders import random_model
 from distill_sql.models.generation import generate
+from distill_sql.models.protocol import Finished
 from distill_sql.models.recipes import Recipe, recipe_for
 from distill_sql.models.students import open_student
 from distill_sql.prompting.tokenizer import ChatTokenizer, train_tokenizer
@@ -364,15 +366,18 @@ def test_predictions_are_resumed_and_line_up(
     options = {"model": "tiny", "style": "compact", "max_tokens": 6, "progress": False}
     whole = generate(student, dev, tmp_path / "whole.jsonl", batch=4, **options)  # type: ignore[arg-type]
     assert len(read_predictions(whole, dev)) == 30
-    complete, calls = student.complete, []
+    every, finished = student.complete_all, []  # type: ignore[attr-defined]
 
-    def dying(*args: object, **kwargs: object) -> object:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return complete(*args, **kwargs)  # type: ignore[arg-type]
+    def dying(*args: object, **kwargs: object) -> Iterator[list[Finished]]:
+        for over in every(*args, **kwargs):
+            if len(finished) >= 8 and not killed:
+                killed.append(True)
+                raise KeyboardInterrupt
+            finished.extend(over)
+            yield over
 
-    monkeypatch.setattr(student, "complete", dying)
+    killed: list[bool] = []
+    monkeypatch.setattr(student, "complete_all", dying)
     out = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
         generate(student, dev, out, batch=4, **options)  # type: ignore[arg-type]
@@ -381,7 +386,7 @@ def test_predictions_are_resumed_and_line_up(
     with pytest.raises(PredictionError, match="was begun with other settings"):
         generate(student, dev, out, batch=4, **options | {"model": "other"})  # type: ignore[arg-type]
     generate(student, dev, out, batch=4, **options)  # type: ignore[arg-type]
-    assert len(calls) < 2 + len(range(0, 30, 4)) + 3
+    assert len(finished) == 30  # none was generated twice
     same = [[json.loads(line) for line in path.read_text().splitlines()] for path in (whole, out)]
     for one, other in zip(*same, strict=True):
         assert one | {"latency_s": 0} == other | {"latency_s": 0}
