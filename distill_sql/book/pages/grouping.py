@@ -20,14 +20,12 @@ COMMAND = f"distill-sql record {PLAN} --traces book/.work/traces/pocket.jsonl"
 ARMS = {"mixed": "examples in random order", "database": "examples on one database"}
 
 
-def read(dataset: str, folder: Path | None = None) -> list[Run]:
-    """The recorded runs on pocket's dev split, scored again; none for other datasets.
+def read(folder: Path | None = None) -> list[Run]:
+    """The recorded runs on pocket's dev split, scored again.
 
     ``folder`` holds the records, by default ``book/results/runs``.
     """
-    if dataset != "pocket":
-        return []
-    dev = load_dataset(dataset, split="dev")
+    dev = load_dataset("pocket", split="dev")
     folder = folder or work_folder().parent / "results" / "runs"
     return [run for run in read_runs(folder, dev) if run.manifest["plan"] == PLAN]
 

@@ -55,13 +55,12 @@ def test_the_difference_is_grouped_minus_mixed(runs: list[Run]) -> None:
 
 
 def test_without_runs_nothing_is_shown(tmp_path: Path) -> None:
-    assert grouping.read("spider", RECORDS) == []
-    assert grouping.read("pocket", tmp_path) == []
+    assert grouping.read(tmp_path) == []
     assert (grouping.table([]), grouping.in_words([])) == (None, "")
 
 
 def test_the_book_has_three_seeds_of_each_composition() -> None:
-    runs = grouping.read("pocket", RECORDS)
+    runs = grouping.read(RECORDS)
     arms = {
         arm: [one for one in runs if one.manifest["inputs"]["recipe"]["grouping"] == arm]
         for arm in grouping.ARMS
