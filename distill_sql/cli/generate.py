@@ -17,6 +17,7 @@ from distill_sql.models.folders import base_folder
 from distill_sql.models.gguf_file import weights_record
 from distill_sql.models.recipes import RECIPES, Recipe, overridden, recipe_for
 from distill_sql.provenance import manifest
+from distill_sql.runs.recording.adapter import weights_digest
 from distill_sql.settings import check_numbers
 from distill_sql.teacher import asking
 
@@ -113,7 +114,7 @@ def _answer(arguments: argparse.Namespace) -> int:
     check_output(arguments.out, beside=True)
     began = time.monotonic()
     student = open_student(recipe, adapter=arguments.adapter, framework=arguments.framework)
-    adapter = None if arguments.adapter is None else _digest(arguments.adapter)
+    adapter = None if arguments.adapter is None else weights_digest(arguments.adapter)[:12]
     asked: dict[str, Any] = {
         "mode": arguments.mode,
         "style": recipe.style,
@@ -192,11 +193,3 @@ def _scoring(arguments: argparse.Namespace) -> str:
         if (value := getattr(arguments, name)) != default:
             words += [f"--{name}", str(value)]
     return shlex.join(words)
-
-
-def _digest(adapter: Path) -> str:
-    """The first digits of the SHA-256 of an adapter's weights."""
-    import hashlib
-
-    weights = b"".join(path.read_bytes() for path in sorted(adapter.glob("*.safetensors")))
-    return hashlib.sha256(weights).hexdigest()[:12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from distill_sql.data.datasets import Dataset, load_dataset
 from distill_sql.errors import MissingDependencyError, TeacherError, TrainingError
 from distill_sql.models.folders import random_model
-from distill_sql.models.gguf_file import SHA256
+from distill_sql.models.gguf_file import SHA256, converted, weights_record
 from distill_sql.models.recipes import RECIPES
 from distill_sql.prompting.prompts import tokenizer_for
 from distill_sql.teacher import Settings, Store, open_model, requests_for
@@ -241,3 +242,14 @@ def test_a_changed_file_is_not_asked(
             pytest.raises((TeacherError, TrainingError), match=r"SHA-256 .* expected 0000"),
         ):
             ask_started(settings, store, requests, price=FREE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", open_model.BITS)
+def test_the_bits_of_an_official_file_are_those_that_converting_it_counts(name: str) -> None:
+    file = Path(os.environ.get("MODELS_DIR", "none")) / name
+    if not file.is_file():
+        pytest.skip(f"no {name} in MODELS_DIR")
+    record = weights_record(converted(file))
+    assert record is not None
+    assert round(record["bits_per_weight"], 1) == open_model.BITS[name]
