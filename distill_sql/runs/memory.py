@@ -51,7 +51,12 @@ def _cuda() -> Any:
 def resident_peak() -> int:
     """The peak resident memory of this process in bytes, on Linux since the last reset."""
     with suppress(OSError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        return resident("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident(field: str) -> int:
+    """Resident bytes of this process, on Linux: now (``VmRSS``) or at the peak (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

@@ -23,6 +23,7 @@ from distill_sql.models.folders import random_model
 from distill_sql.models.protocol import Framework
 from distill_sql.models.recipes import Precision, Recipe, recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
+from distill_sql.runs.memory import resident
 from distill_sql.training.memory import Memory, estimate_memory, heaviest, way_of
 from distill_sql.training.rows import Rows, TokenRow
 from distill_sql.training.student import trainer
@@ -118,12 +119,6 @@ def _train(case: Case, folder: Path, out: Path, updates: int) -> int:
         folder, case.recipe(str(folder)), case.rows(updates), out, progress=False
     )
     return int(trained.peak_memory)
-
-
-def resident(field: str) -> int:
-    """Resident bytes of this process, now (``VmRSS``) or at the peak (``VmHWM``)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def main(scratch: Path, warm_up: Case, case: Case) -> int:

@@ -24,7 +24,7 @@ from distill_sql.files import read_json
 from distill_sql.models.recipes import Recipe, recipe_for
 from distill_sql.prompting.tokenizer import load_tokenizer
 from distill_sql.runs.controls.sets import gold_traces
-from distill_sql.runs.peaks import resident
+from distill_sql.runs.memory import resident
 from distill_sql.runs.students_benchmark import random_weights
 from distill_sql.training import kept
 from distill_sql.training.memory import estimate_memory, heaviest, of_trees
